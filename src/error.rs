@@ -1,0 +1,294 @@
+//! One error type, grouped by room. Each has a stable code and a sentence that says what to do.
+
+/// Everything that can go wrong, as the page and native callers see it.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    // net: bytes on their way here
+    /// No answer from the server: offline, blocked by CORS, or a name that does not resolve.
+    #[error("could not reach {url}: {detail}")]
+    Unreachable {
+        /// What was asked for.
+        url: String,
+        /// What the browser said.
+        detail: String,
+    },
+    /// The server answered with something other than success.
+    #[error("{url} answered with status {status}")]
+    Status {
+        /// What was asked for.
+        url: String,
+        /// HTTP status code.
+        status: u16,
+    },
+    /// The body or file ended before its announced length.
+    #[error("{name} ended after {got} of {expected} bytes")]
+    Truncated {
+        /// File or URL.
+        name: String,
+        /// Announced length in bytes.
+        expected: u64,
+        /// Bytes that came.
+        got: u64,
+    },
+    /// The caller stopped the work.
+    #[error("stopped")]
+    Aborted,
+
+    // store: chunks at rest
+    /// The browser offers no storage here (private window, blocked third-party storage).
+    #[error("the browser's storage is not available: {detail}")]
+    StoreUnavailable {
+        /// What the browser said.
+        detail: String,
+    },
+    /// The disk or the site's quota is full.
+    #[error("not enough space to store the model: {detail}")]
+    Quota {
+        /// What the browser said.
+        detail: String,
+    },
+    /// A stored record is missing or has another length than its manifest says.
+    #[error("the stored copy is damaged: {detail}")]
+    StoreCorrupt {
+        /// Which record.
+        detail: String,
+    },
+
+    // weights: files become tensors
+    /// A native file could not be read.
+    #[error("could not read {path}: {detail}")]
+    File {
+        /// The path.
+        path: String,
+        /// What the system said.
+        detail: String,
+    },
+    /// Neither a GGUF file nor a Hugging Face folder.
+    #[error("not a model that can be read: {detail}")]
+    NotAModel {
+        /// What was seen instead.
+        detail: String,
+    },
+    /// A file that the checkpoint needs is not there.
+    #[error("the checkpoint has no file {name}")]
+    MissingFile {
+        /// The file's name.
+        name: String,
+    },
+    /// A header whose fields contradict each other or the file's size.
+    #[error("the file's header is broken: {detail}")]
+    BadHeader {
+        /// Which field, and why.
+        detail: String,
+    },
+    /// A model of another architecture than Llama's.
+    #[error("the architecture {name:?} is not Llama's")]
+    Architecture {
+        /// The architecture's name as the file gives it.
+        name: String,
+    },
+    /// A hyper-parameter that is missing or out of range.
+    #[error("bad model configuration: {detail}")]
+    BadConfig {
+        /// Which one, and why.
+        detail: String,
+    },
+    /// A tensor in a number format that the engine does not read.
+    #[error("tensor {tensor} has the unsupported type {dtype}")]
+    TensorType {
+        /// The tensor's name in the file.
+        tensor: String,
+        /// The type's name or number.
+        dtype: String,
+    },
+    /// A tensor that the model needs is not in the file.
+    #[error("tensor {tensor} is missing")]
+    MissingTensor {
+        /// The tensor's name.
+        tensor: String,
+    },
+    /// A tensor whose shape is not the one that the configuration asks for.
+    #[error("tensor {tensor} has shape {got:?} instead of {expected:?}")]
+    TensorShape {
+        /// The tensor's name.
+        tensor: String,
+        /// Rows and columns that the configuration asks for.
+        expected: Vec<usize>,
+        /// Rows and columns in the file.
+        got: Vec<usize>,
+    },
+    /// A weight or scale that is NaN or infinite.
+    #[error("tensor {tensor} holds a value that is not a finite number")]
+    NotFinite {
+        /// The tensor's name or role.
+        tensor: String,
+    },
+
+    // gpu: the device
+    /// The browser has no WebGPU.
+    #[error("this browser has no WebGPU")]
+    NoWebGpu,
+    /// WebGPU is there but gives no adapter.
+    #[error("no usable graphics adapter: {detail}")]
+    NoAdapter {
+        /// What the browser or driver said.
+        detail: String,
+    },
+    /// The adapter's limits are below what the model needs.
+    #[error("the graphics adapter is too small: {detail}")]
+    AdapterLimit {
+        /// Which limit, needed and offered.
+        detail: String,
+    },
+    /// An allocation failed.
+    #[error("out of graphics memory: {detail}")]
+    OutOfMemory {
+        /// What was being allocated, and its size.
+        detail: String,
+    },
+    /// The device went away (driver reset, sleep, crash).
+    #[error("the graphics device was lost: {detail}")]
+    DeviceLost {
+        /// What the browser or driver said.
+        detail: String,
+    },
+    /// The GPU refused a command; a defect of this engine or of the driver.
+    #[error("the graphics device reported an error: {detail}")]
+    Gpu {
+        /// The first error that was reported.
+        detail: String,
+    },
+    /// The model's output holds no finite number.
+    #[error("the model's output is not finite")]
+    OutputNotFinite,
+
+    // text
+    /// A tokenizer description that cannot be used.
+    #[error("the tokenizer cannot be used: {detail}")]
+    Tokenizer {
+        /// Which part, and why.
+        detail: String,
+    },
+    /// A chat template that fails, or that refuses these messages.
+    #[error("the chat template refuses: {detail}")]
+    Template {
+        /// The template's or the engine's reason.
+        detail: String,
+    },
+    /// Chat messages were given to a model that has no chat format.
+    #[error("this model has no chat format")]
+    NoChatFormat,
+
+    // generate
+    /// A request with a value out of range.
+    #[error("bad request: {detail}")]
+    BadRequest {
+        /// Which value, and why.
+        detail: String,
+    },
+    /// The prompt alone does not fit the context.
+    #[error("the prompt has {prompt} tokens and the context holds {context}")]
+    ContextFull {
+        /// Tokens in the prompt.
+        prompt: usize,
+        /// Tokens that the context holds.
+        context: usize,
+    },
+}
+
+/// Shorthand used throughout the crate.
+pub type Result<T> = std::result::Result<T, Error>;
+
+impl Error {
+    /// A stable identifier for programs: `room/what`.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Error::Unreachable { .. } => "net/unreachable",
+            Error::Status { .. } => "net/status",
+            Error::Truncated { .. } => "net/truncated",
+            Error::Aborted => "aborted",
+            Error::StoreUnavailable { .. } => "store/unavailable",
+            Error::Quota { .. } => "store/quota",
+            Error::StoreCorrupt { .. } => "store/corrupt",
+            Error::File { .. } => "weights/file",
+            Error::NotAModel { .. } => "weights/not-a-model",
+            Error::MissingFile { .. } => "weights/missing-file",
+            Error::BadHeader { .. } => "weights/bad-header",
+            Error::Architecture { .. } => "weights/architecture",
+            Error::BadConfig { .. } => "weights/bad-config",
+            Error::TensorType { .. } => "weights/tensor-type",
+            Error::MissingTensor { .. } => "weights/missing-tensor",
+            Error::TensorShape { .. } => "weights/tensor-shape",
+            Error::NotFinite { .. } => "weights/not-finite",
+            Error::NoWebGpu => "gpu/no-webgpu",
+            Error::NoAdapter { .. } => "gpu/no-adapter",
+            Error::AdapterLimit { .. } => "gpu/limit",
+            Error::OutOfMemory { .. } => "gpu/out-of-memory",
+            Error::DeviceLost { .. } => "gpu/lost",
+            Error::Gpu { .. } => "gpu/error",
+            Error::OutputNotFinite => "gpu/not-finite",
+            Error::Tokenizer { .. } => "text/tokenizer",
+            Error::Template { .. } => "text/template",
+            Error::NoChatFormat => "text/no-chat-format",
+            Error::BadRequest { .. } => "generate/bad-request",
+            Error::ContextFull { .. } => "generate/context-full",
+        }
+    }
+
+    /// What the person in front of the page can do about it, as one sentence.
+    pub fn advice(&self) -> &'static str {
+        match self {
+            Error::Unreachable { .. } => {
+                "Check the connection and the address, and that the server allows other sites (CORS)."
+            }
+            Error::Status { status: 401 | 403, .. } => {
+                "This model needs permission: ask its owner for access, or pick another one."
+            }
+            Error::Status { status: 404, .. } => "Check the address: there is no such file.",
+            Error::Status { .. } => "The server has a problem: try again in a while.",
+            Error::Truncated { .. } => "The file is incomplete: download it again.",
+            Error::Aborted => "Start again when you like.",
+            Error::StoreUnavailable { .. } => "Leave private browsing, or allow this site to store data.",
+            Error::Quota { .. } => "Free some disk space or delete a stored model, then try again.",
+            Error::StoreCorrupt { .. } => "Delete the stored model and download it again.",
+            Error::File { .. } => "Check the path and its permissions.",
+            Error::NotAModel { .. } => "Choose a .gguf file, or a folder with config.json and .safetensors files.",
+            Error::MissingFile { .. } => "Add the file, or choose a complete checkpoint.",
+            Error::BadHeader { .. } => "The file is damaged: download it again from its source.",
+            Error::Architecture { .. } => {
+                "Choose a model of the Llama architecture, such as Llama 2, TinyLlama or SmolLM2."
+            }
+            Error::BadConfig { .. } => {
+                "The checkpoint is damaged or of a kind this engine does not know: choose another one."
+            }
+            Error::TensorType { .. } => "Choose the same model in F16, Q8_0, Q4_0, Q4_1 or Q6_K.",
+            Error::MissingTensor { .. } | Error::TensorShape { .. } => {
+                "The checkpoint is incomplete or damaged: download it again."
+            }
+            Error::NotFinite { .. } => "The weights are damaged: download the model again.",
+            Error::NoWebGpu => "Use a current Chrome, Edge, Safari or Firefox, over https or on localhost.",
+            Error::NoAdapter { .. } => {
+                "Turn on hardware acceleration in the browser's settings and update the graphics driver."
+            }
+            Error::AdapterLimit { .. } => "Choose a smaller model or a shorter context.",
+            Error::OutOfMemory { .. } => "Close other tabs, or choose a smaller model or a shorter context.",
+            Error::DeviceLost { .. } => "Load the model again.",
+            Error::Gpu { .. } => "Reload the page; if it happens again, update the graphics driver and report it.",
+            Error::OutputNotFinite => {
+                "The weights or the graphics driver are faulty: download the model again or try another browser."
+            }
+            Error::Tokenizer { .. } => {
+                "The checkpoint's tokenizer is damaged or of an unknown kind: choose another checkpoint."
+            }
+            Error::Template { .. } => {
+                "Change the messages so that user and assistant take turns, or choose another model."
+            }
+            Error::NoChatFormat => "Give it a text to go on with, or choose a chat model.",
+            Error::BadRequest { .. } => "Correct the value and try again.",
+            Error::ContextFull { .. } => {
+                "Start a new chat, shorten the message, or load the model with a longer context."
+            }
+        }
+    }
+}
