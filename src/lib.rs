@@ -2,6 +2,7 @@
 
 pub mod config;
 pub mod error;
+pub mod reference;
 pub mod weights;
 
 pub use error::{Error, Result};
