@@ -186,7 +186,7 @@ impl Opened {
         &self.checkpoint
     }
 
-    /// Streams all weights into `sink` and returns the final configuration.
+    /// Streams all weights into `sink` and returns the final configuration. The text files are dropped first.
     ///
     /// `progress` is told bytes done and in total after each chunk, and stops the work by returning false. The total
     /// of a folder grows a little as its shards are opened, because its index does not count their headers.
@@ -196,7 +196,9 @@ impl Opened {
         sink: &mut K,
         progress: &mut dyn FnMut(u64, u64) -> bool,
     ) -> Result<ModelConfig> {
-        let Opened { checkpoint: Checkpoint { mut config, total_bytes, .. }, first, rest } = self;
+        let Opened { checkpoint: Checkpoint { mut config, total_bytes, text, name: _ }, first, rest } = self;
+        // A vocabulary is megabytes, and whoever needs it has it by now.
+        drop(text);
         let mut missing = Missing::new(&config, first.manifest.naming);
         let done = first.cursor.received();
         let mut source = Watched { source, progress, done, total: total_bytes };
