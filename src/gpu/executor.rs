@@ -213,7 +213,8 @@ impl Executor {
             result.map(|(buffer, bytes)| (buffer, &self.activations.staging, bytes)),
         );
         let Some((_, bytes)) = result else {
-            self.gpu.check()?;
+            // Waited for, so that a stop between the chunks of a prompt takes effect.
+            self.gpu.finished().await?;
             return Ok(Output::Nothing);
         };
         self.work.readbacks += 1;

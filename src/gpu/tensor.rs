@@ -77,9 +77,29 @@ impl Gpu {
     /// Hands what was uploaded so far to the device, so that the driver's copies can be freed.
     pub fn flush(&self) {
         self.queue.submit([]);
-        #[cfg(not(target_arch = "wasm32"))]
         // Whether the device is lost shows at the next read-back.
-        let _ = self.device.poll(wgpu::PollType::wait_indefinitely());
+        let _ = self.wait();
+    }
+
+    /// Waits until the device has done all that was submitted.
+    pub async fn finished(&self) -> Result<()> {
+        let (done, finished) = oneshot::channel();
+        self.queue.on_submitted_work_done(move || {
+            let _ = done.send(());
+        });
+        self.wait()?;
+        // Cancelled only when the device is gone, which `check` tells.
+        let _ = finished.await;
+        self.check()
+    }
+
+    /// Natively, callbacks come from polling; in a browser, from its event loop.
+    fn wait(&self) -> Result<()> {
+        #[cfg(not(target_arch = "wasm32"))]
+        self.device
+            .poll(wgpu::PollType::wait_indefinitely())
+            .map_err(|error| Error::DeviceLost { detail: error.to_string() })?;
+        Ok(())
     }
 
     /// Reads a whole storage buffer back, for tests and inspection; the token loop has a staging buffer of its own.
@@ -98,10 +118,7 @@ impl Gpu {
             // The receiver is gone only when nobody waits any more.
             let _ = done.send(result);
         });
-        #[cfg(not(target_arch = "wasm32"))]
-        self.device
-            .poll(wgpu::PollType::wait_indefinitely())
-            .map_err(|error| Error::DeviceLost { detail: error.to_string() })?;
+        self.wait()?;
         let result = mapped.await;
         self.check()?;
         match result {
