@@ -101,15 +101,16 @@ pub fn attention(queries: &[f32], keys: &[f32], values: &[f32], heads: Heads) ->
     let first_position = (keys.len() / kv_size).saturating_sub(tokens);
     let mut out = Vec::with_capacity(queries.len());
     for (token, row) in queries.chunks_exact(query_size).enumerate() {
-        let visible = (first_position + token + 1) * kv_size;
+        let visible = first_position + token + 1;
         for (head, query) in row.chunks_exact(head_dim).enumerate() {
             let at = head / (heads.queries / heads.keys) * head_dim;
-            let slice = |all: &'_ [f32], row: usize| row * kv_size + at..(row * kv_size + at + head_dim).min(all.len());
-            let scores =
-                (0..visible / kv_size).map(|row| dot(query, &keys[slice(keys, row)]) / (head_dim as f64).sqrt());
+            let scores = keys.chunks_exact(kv_size).take(visible).map(|key| {
+                let product = dot(query, &key[at..at + head_dim]);
+                product / (head_dim as f64).sqrt()
+            });
             let mut mix = vec![0.0_f64; head_dim];
-            for (row, probability) in softmax(scores.collect()).into_iter().enumerate() {
-                for (mix, value) in mix.iter_mut().zip(&values[slice(values, row)]) {
+            for (probability, value) in softmax(scores.collect()).into_iter().zip(values.chunks_exact(kv_size)) {
+                for (mix, value) in mix.iter_mut().zip(&value[at..at + head_dim]) {
                     *mix += probability * f64::from(*value);
                 }
             }
