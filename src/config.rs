@@ -44,8 +44,7 @@ impl ModelConfig {
 
     /// Checks what a file gave: every later size computation relies on these bounds.
     ///
-    /// The bounds are far above any published model and keep products of two sizes within 32 bits where a buffer
-    /// needs them to be.
+    /// The bounds are far above any published model's sizes, and keep a row's length in bytes within 32 bits.
     pub fn validate(&self) -> Result<()> {
         let sizes = [
             ("vocabulary size", self.vocab_size, 1 << 22),

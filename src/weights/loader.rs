@@ -344,7 +344,9 @@ impl<'a, K: Sink> Rows<'a, K> {
     fn new(sink: &'a mut K, name: &'a str, spec: TensorSpec, half_split: Option<usize>) -> Self {
         let row_bytes = spec.format.row_bytes(spec.columns);
         // Reordering needs whole heads, the sink whole groups.
-        let unit = row_bytes * half_split.map_or(ROW_GROUP, |head| least_common_multiple(ROW_GROUP, head));
+        let rows = half_split.map_or(ROW_GROUP, |head| least_common_multiple(ROW_GROUP, head));
+        // On wasm32 a hostile shape's unit may exceed `usize`; its tensor is then one unit, and grows as bytes arrive.
+        let unit = row_bytes.saturating_mul(rows);
         let (pending, reordered) = (Vec::new(), Vec::new());
         Self { sink, name, spec, half_split, row_bytes, unit, next_row: 0, pending, reordered }
     }
