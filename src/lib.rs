@@ -1,8 +1,11 @@
 //! Llama 2 in a web page: one crate for the page and for native use.
 
+pub mod chat;
 pub mod config;
 pub mod error;
 pub mod reference;
+pub mod sampler;
+pub mod tokenizer;
 pub mod weights;
 
 pub use error::{Error, Result};
