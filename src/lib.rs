@@ -2,6 +2,7 @@
 
 pub mod config;
 pub mod error;
+pub mod store;
 pub mod weights;
 
 pub use error::{Error, Result};
