@@ -2,7 +2,11 @@
 
 pub mod config;
 pub mod error;
+#[cfg(target_arch = "wasm32")]
+pub mod net;
 pub mod store;
+#[cfg(target_arch = "wasm32")]
+pub mod web;
 pub mod weights;
 
 pub use error::{Error, Result};
