@@ -2,8 +2,11 @@
 
 pub mod config;
 pub mod error;
+pub mod gpu;
+pub mod model;
 #[cfg(target_arch = "wasm32")]
 pub mod net;
+pub mod ops;
 pub mod store;
 #[cfg(target_arch = "wasm32")]
 pub mod web;
