@@ -111,7 +111,7 @@ fn stored() -> Memory {
     let store = Memory::default();
     let mut source = open(&store, Server::gguf());
     read(&mut source, "m.gguf", usize::MAX).unwrap();
-    block_on(source.finish()).unwrap();
+    block_on(source.finish());
     store
 }
 
@@ -122,7 +122,7 @@ fn a_model_is_stored_on_its_way_and_then_read_without_its_server() {
     assert!(!source.is_stored());
     let first = read(&mut source, "m.gguf", usize::MAX).unwrap();
     assert!(!list(&store)[0].complete, "complete only once the loader has accepted it");
-    block_on(source.finish()).unwrap();
+    block_on(source.finish());
 
     let [manifest] = &list(&store)[..] else { panic!("one model") };
     assert!(manifest.complete && manifest.bytes() == 40);
@@ -133,7 +133,7 @@ fn a_model_is_stored_on_its_way_and_then_read_without_its_server() {
     let mut again = open(&store, gone);
     assert!(again.is_stored());
     assert_eq!(read(&mut again, "m.gguf", usize::MAX).unwrap(), first);
-    block_on(again.finish()).unwrap();
+    block_on(again.finish());
     assert!(list(&store)[0].last_used > manifest.last_used);
 
     let mut by_id = block_on(Reader::stored(store, &manifest.id)).unwrap();
@@ -150,7 +150,7 @@ fn a_folder_is_stored_with_what_it_lacks() {
     let first = read(&mut source, "a.safetensors", usize::MAX).unwrap();
     let second = read(&mut source, "b.safetensors", usize::MAX).unwrap();
     assert_eq!(block_on(source.open("c.safetensors")), Err(Error::MissingFile { name: "c.safetensors".into() }));
-    block_on(source.finish()).unwrap();
+    block_on(source.finish());
 
     let mut again = open(&store, Server::folder());
     assert!(again.is_stored() && again.kind() == Kind::HuggingFace);
@@ -167,7 +167,7 @@ fn what_the_loader_leaves_of_a_file_is_stored_too() {
     let mut source = open(&store, Server::folder());
     read(&mut source, "a.safetensors", 2).unwrap();
     read(&mut source, "b.safetensors", 1).unwrap();
-    block_on(source.finish()).unwrap();
+    block_on(source.finish());
     assert!(list(&store)[0].files.iter().all(StoredFile::is_whole));
 }
 
@@ -177,7 +177,7 @@ fn a_file_that_is_opened_twice_is_stored_once() {
     let mut source = open(&store, Server::gguf());
     read(&mut source, "m.gguf", 2).unwrap();
     read(&mut source, "m.gguf", usize::MAX).unwrap();
-    block_on(source.finish()).unwrap();
+    block_on(source.finish());
     assert!(list(&store)[0].file("m.gguf").unwrap().is_whole());
     assert_eq!(store.chunk_count(), 6);
 }
@@ -206,7 +206,7 @@ fn a_broken_download_is_an_error_and_the_next_attempt_starts_cleanly() {
 
     let mut source = open(&store, Server { version: "v2", ..Server::gguf() });
     read(&mut source, "m.gguf", usize::MAX).unwrap();
-    block_on(source.finish()).unwrap();
+    block_on(source.finish());
     let [manifest] = &list(&store)[..] else { panic!("the half of v1 is gone") };
     assert!(manifest.complete && manifest.id.ends_with("#v2"));
     assert_eq!(store.chunk_count(), 6);
@@ -217,7 +217,7 @@ fn a_full_store_does_not_stop_the_load() {
     let store = Memory::with_quota(20);
     let mut source = open(&store, Server::gguf());
     assert_eq!(read(&mut source, "m.gguf", usize::MAX).unwrap().len(), 40);
-    block_on(source.finish()).unwrap();
+    block_on(source.finish());
     assert_eq!(source.not_stored().unwrap().code(), "store/quota");
     assert_eq!((list(&store).len(), store.chunk_count()), (0, 0));
 }
@@ -229,7 +229,7 @@ fn no_store_does_not_stop_the_load() {
         let asked_for = store.is_some();
         let mut source: Reader = block_on(ReadThrough::open(store, Server::gguf()));
         assert_eq!(read(&mut source, "m.gguf", usize::MAX).unwrap().len(), 40);
-        block_on(source.finish()).unwrap();
+        block_on(source.finish());
         assert_eq!(source.not_stored(), asked_for.then_some(&unavailable));
     }
 }
@@ -255,9 +255,9 @@ fn a_writer_that_was_replaced_writes_nothing_more() {
     read(&mut first, "m.gguf", 2).unwrap();
     let mut second = open(&store, Server::gguf());
     read(&mut second, "m.gguf", usize::MAX).unwrap();
-    block_on(second.finish()).unwrap();
+    block_on(second.finish());
 
-    block_on(first.finish()).unwrap();
+    block_on(first.finish());
     assert_eq!(first.not_stored(), Some(&replaced()));
     assert!(list(&store)[0].complete, "the second tab's copy stays");
     assert_eq!(store.chunk_count(), 6);
@@ -269,7 +269,7 @@ fn a_model_that_is_deleted_while_it_arrives_stays_deleted() {
     let mut source = open(&store, Server::gguf());
     read(&mut source, "m.gguf", 2).unwrap();
     block_on(store.delete("http://models/m#v1")).unwrap();
-    block_on(source.finish()).unwrap();
+    block_on(source.finish());
     assert_eq!(source.not_stored(), Some(&replaced()));
     assert_eq!((list(&store).len(), store.chunk_count()), (0, 0));
 }

@@ -121,6 +121,11 @@ impl<S: Store, U: Upstream<Bytes = S::Bytes>> ReadThrough<S, U> {
         matches!(self.keeping, Keeping::Stored)
     }
 
+    /// Whether what is read goes to the store.
+    pub fn is_storing(&self) -> bool {
+        matches!(self.keeping, Keeping::Storing { .. })
+    }
+
     /// Why the model is not being stored although that was asked for.
     pub fn not_stored(&self) -> Option<&Error> {
         match &self.keeping {
@@ -130,12 +135,14 @@ impl<S: Store, U: Upstream<Bytes = S::Bytes>> ReadThrough<S, U> {
     }
 
     /// The model was loaded: the stored copy is complete, or was used once more.
-    ///
-    /// Fails only when the rest of a file that the loader did not want cannot be read.
-    pub async fn finish(&mut self) -> Result<()> {
-        self.finish_file().await?;
+    pub async fn finish(&mut self) {
+        let rest = self.finish_file().await;
         self.await_writing().await;
-        let Some(store) = &self.store else { return Ok(()) };
+        if let Err(error) = rest {
+            // The model works; only its copy is not whole.
+            self.stop_storing(error).await;
+        }
+        let Some(store) = &self.store else { return };
         match self.keeping {
             // Worth a note of when, not a failure.
             Keeping::Stored => drop(store.put(&self.manifest, None).await),
@@ -147,7 +154,6 @@ impl<S: Store, U: Upstream<Bytes = S::Bytes>> ReadThrough<S, U> {
             }
             _ => {}
         }
-        Ok(())
     }
 
     /// The model could not be loaded: what was stored of it on the way goes; a copy that was there before stays.

@@ -139,7 +139,7 @@ async fn a_url_is_stored_on_its_way_and_then_read_without_a_request() {
     let url = blob_url(&bytes);
     let mut source = open(&store, server(&url)).await;
     assert!(read(&mut source).await.unwrap() == bytes);
-    source.finish().await.unwrap();
+    source.finish().await;
     assert!(source.not_stored().is_none());
 
     Url::revoke_object_url(&url).unwrap();
@@ -163,7 +163,7 @@ async fn a_picked_file_is_stored_and_known_again() {
     let local = |file: &File| WebUpstream::Local(Local::new(vec![file.clone()], &signal()).unwrap());
     let mut source = open(&store, local(&picked)).await;
     assert!(read(&mut source).await.unwrap() == bytes);
-    source.finish().await.unwrap();
+    source.finish().await;
     assert!(open(&store, local(&picked)).await.is_stored());
 
     let id = source.manifest().id.clone();
@@ -189,7 +189,7 @@ async fn a_damaged_record_is_told() {
     let url = blob_url(&model(3));
     let mut source = open(&store, server(&url)).await;
     read(&mut source).await.unwrap();
-    source.finish().await.unwrap();
+    source.finish().await;
     let manifest = store.list().await.unwrap().remove(0);
     let chunk = Chunk { start: u64::from(CHUNK_BYTES), length: 5 };
     let name = &manifest.files[0].name;
@@ -217,10 +217,9 @@ async fn a_full_disk_does_not_stop_the_load() {
     .call0(&JsValue::NULL)
     .unwrap();
     let read = read(&mut source).await;
-    let finished = source.finish().await;
+    source.finish().await;
     Function::new_no_args("IDBObjectStore.prototype.put = self.realPut").call0(&JsValue::NULL).unwrap();
     assert!(read.unwrap() == bytes);
-    finished.unwrap();
     assert_eq!(source.not_stored().unwrap().code(), "store/quota");
     let models = store.list().await.unwrap();
     assert_eq!(models.iter().map(|model| &model.id).collect::<Vec<_>>(), [&kept.id]);
@@ -260,7 +259,7 @@ async fn a_hub_folder_stays_at_the_commit_of_its_first_file() {
     assert_eq!(source.small_file("chat_template.jinja").await.unwrap(), None, "a page is no template");
     assert_eq!(source.open("model.safetensors").await.unwrap(), 7);
     assert_eq!(source.open("../../x").await.unwrap_err().code(), "weights/not-a-model");
-    source.finish().await.unwrap();
+    source.finish().await;
     stop_serving();
     let manifest = source.manifest();
     assert_eq!((&manifest.id[..], &manifest.name[..]), ("https://hub.test/o/n/resolve/abc/", "o/n"));
