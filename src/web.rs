@@ -1,5 +1,7 @@
 //! The only exports to JS: converts, decides nothing.
 
+pub mod engine;
+mod request;
 pub mod source;
 
 use js_sys::Reflect;
