@@ -21,6 +21,14 @@ pub enum Error {
         /// HTTP status code.
         status: u16,
     },
+    /// The server's answer cannot be used.
+    #[error("{url}: the server's answer cannot be used: {detail}")]
+    Answer {
+        /// What was asked for.
+        url: String,
+        /// What is wrong with it.
+        detail: String,
+    },
     /// The body or file ended before its announced length.
     #[error("{name} ended after {got} of {expected} bytes")]
     Truncated {
@@ -206,6 +214,7 @@ impl Error {
         match self {
             Error::Unreachable { .. } => "net/unreachable",
             Error::Status { .. } => "net/status",
+            Error::Answer { .. } => "net/answer",
             Error::Truncated { .. } => "net/truncated",
             Error::Aborted => "aborted",
             Error::StoreUnavailable { .. } => "store/unavailable",
@@ -247,6 +256,7 @@ impl Error {
             }
             Error::Status { status: 404, .. } => "Check the address: there is no such file.",
             Error::Status { .. } => "The server has a problem: try again in a while.",
+            Error::Answer { .. } => "Choose another server: this one does not give the file as it is.",
             Error::Truncated { .. } => "The file is incomplete: download it again.",
             Error::Aborted => "Start again when you like.",
             Error::StoreUnavailable { .. } => "Leave private browsing, or allow this site to store data.",

@@ -1,14 +1,42 @@
 //! Llama 2 in a web page: one crate for the page and for native use.
+//!
+//! ```text
+//! data   bytes > chunks > rows of tensors > GPU buffers > logits          > token   > text      > page
+//! room   net     store    weights           gpu, ops      model, shaders    sampler   tokenizer   generate, web
+//! ```
+//!
+//! - [`error`]: every error, with its code and what to do about it
+//! - [`config`]: the sizes that make one Llama differ from another
+//! - `net`, [`store`]: fetching in chunks; chunks at rest (IndexedDB in the page, memory in tests)
+//! - [`weights`]: GGUF files and Hugging Face folders become rows of named weights, chunk by chunk
+//! - [`gpu`]: the WebGPU device: memory, layout of weights, recording and running kernels
+//! - [`ops`]: one file per kernel: parameters, checks, dispatch; the shaders lie in `shaders/`
+//! - [`model`]: the forward pass, told once, and the KV cache's bookkeeping
+//! - [`reference`]: the whole model in plain Rust: the oracle of the tests
+//! - [`tokenizer`], [`chat`], [`sampler`]: text to tokens and back, turns to a prompt, logits to a token
+//! - [`generate`]: the loop: prefill, decode, stream, stop
+//! - `web`: the exports to JavaScript
+//!
+//! Invariants, mostly absences: after `weights`, nothing knows where bytes came from. On the GPU road the whole model never
+//! sits in the host's memory. `model` and `ops` name no browser type. No caller passes a position: only the KV cache holds
+//! it. The engine never calls `reference`. Tokenizer, sampler, chat and reference run without a GPU and without a browser. A
+//! chunk counts as stored only once its record is written.
 
 pub mod chat;
 pub mod config;
 pub mod error;
+pub mod generate;
 pub mod gpu;
 pub mod model;
+#[cfg(target_arch = "wasm32")]
+pub mod net;
 pub mod ops;
 pub mod reference;
 pub mod sampler;
+pub mod store;
 pub mod tokenizer;
+#[cfg(target_arch = "wasm32")]
+pub mod web;
 pub mod weights;
 
 pub use error::{Error, Result};

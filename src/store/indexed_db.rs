@@ -1,0 +1,296 @@
+//! Models in the browser's IndexedDB: the only file that knows it.
+//!
+//! Two object stores: `models` holds manifests by `[id]`, `chunks` holds `{bytes: Uint8Array}` by `[id, file, start]`.
+//! Bytes go from `fetch` to the database without a copy in the wasm heap. All requests of a transaction are made at
+//! once: nothing is awaited inside one, so it cannot commit by itself halfway.
+
+use std::rc::Rc;
+
+use futures_channel::oneshot;
+use idb::event::VersionChangeEvent;
+use idb::request::OpenDatabaseRequest;
+use idb::{
+    Database, DatabaseEvent, Event, Factory, KeyRange, ObjectStore, ObjectStoreParams, Request, StoreEvent,
+    Transaction, TransactionMode,
+};
+use js_sys::{Array, Object, Reflect, Uint8Array};
+use wasm_bindgen::{JsCast, JsValue};
+use wasm_bindgen_futures::spawn_local;
+
+use super::{Bytes, Chunk, Manifest, Pending, Store, replaced};
+use crate::error::{Error, Result};
+
+/// What the wrapper answers.
+type Idb<T> = std::result::Result<T, idb::Error>;
+
+/// Version of the schema; [`upgrade`] has one step for each.
+const VERSION: u32 = 1;
+const MODELS: &str = "models";
+const CHUNKS: &str = "chunks";
+/// The one property of a chunk's record; an object leaves room for more.
+const BYTES: &str = "bytes";
+
+/// An open database; clones share the connection.
+#[derive(Debug, Clone)]
+pub struct IndexedDb {
+    connection: Rc<Connection>,
+}
+
+/// Closes when dropped, so that no event reaches a handler that is gone.
+#[derive(Debug)]
+struct Connection(Database);
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.0.close();
+    }
+}
+
+impl IndexedDb {
+    /// Opens the database of this name in the page's origin, bringing its schema up to date.
+    pub async fn open(name: &str) -> Result<Self> {
+        let mut request = Factory::new().and_then(|factory| factory.open(name, Some(VERSION))).map_err(unavailable)?;
+        let (sender, receiver) = oneshot::channel();
+        let sender = Rc::new(std::cell::Cell::new(Some(sender)));
+        let blocked = sender.clone();
+        request.on_upgrade_needed(|event| drop(upgrade(&event)));
+        request.on_blocked(move |_| {
+            if let Some(sender) = blocked.take() {
+                let detail = "another tab holds an older version open: close or reload it".into();
+                drop(sender.send(Err(Error::StoreUnavailable { detail })));
+            }
+        });
+        spawn_local(async move {
+            let opened = connect(request).await;
+            if let Some(sender) = sender.take() {
+                // If nobody waits any more, the connection closes here.
+                drop(sender.send(opened));
+            }
+        });
+        receiver.await.unwrap_or_else(|_| Err(unavailable(idb::Error::OneshotChannelReceiveError)))
+    }
+
+    fn transaction(&self, mode: TransactionMode) -> Result<(Transaction, ObjectStore, ObjectStore)> {
+        let open = || {
+            let transaction = self.connection.0.transaction(&[MODELS, CHUNKS], mode)?;
+            let models = transaction.object_store(MODELS)?;
+            let chunks = transaction.object_store(CHUNKS)?;
+            Ok((transaction, models, chunks))
+        };
+        open().map_err(unavailable)
+    }
+
+    /// Runs requests in one transaction and waits until it is complete.
+    async fn write(&self, requests: impl FnOnce(&ObjectStore, &ObjectStore) -> Idb<()>) -> Result<()> {
+        let (transaction, models, chunks) = self.transaction(TransactionMode::ReadWrite)?;
+        let made = requests(&models, &chunks);
+        finish(transaction, made).await
+    }
+
+    fn start_put(
+        &self,
+        manifest: &Manifest,
+        chunk: Option<(&str, &Chunk, &Uint8Array)>,
+    ) -> Result<oneshot::Receiver<Result<()>>> {
+        let record = manifest_record(manifest)?;
+        let (transaction, models, chunks) = self.transaction(TransactionMode::ReadWrite)?;
+        let (sender, receiver) = oneshot::channel();
+        let lost = Rc::new(std::cell::Cell::new(false));
+        let (seen, writer) = (lost.clone(), manifest.writer);
+        // The check comes first in the transaction and undoes it: no other writer can come in between.
+        let mut check = models.get(JsValue::from_str(&manifest.id)).map_err(unavailable)?;
+        check.on_success(move |event| {
+            let stored = event.result().ok().flatten();
+            let stored = stored.and_then(|stored| Reflect::get(&stored, &"writer".into()).ok());
+            if stored.and_then(|stored| stored.as_f64()) != Some(writer) {
+                seen.set(true);
+                drop(event.target().map(|request| request.transaction().map(Transaction::abort)));
+            }
+        });
+        let make = || {
+            if let Some((file, chunk, bytes)) = chunk {
+                chunks.put(&chunk_record(bytes), Some(&chunk_key(&manifest.id, file, chunk.start)))?;
+            }
+            models.put(&record, None).map(drop)
+        };
+        let made = make();
+        spawn_local(async move {
+            let result = finish(transaction, made).await;
+            // Its handler must live as long as the transaction.
+            drop(check);
+            drop(sender.send(if lost.get() { Err(replaced()) } else { result }));
+        });
+        Ok(receiver)
+    }
+
+    fn start_get(&self, key: JsValue) -> Result<oneshot::Receiver<Result<Option<Uint8Array>>>> {
+        let (_, _, chunks) = self.transaction(TransactionMode::ReadOnly)?;
+        let request = chunks.get(key).map_err(unavailable)?;
+        let (sender, receiver) = oneshot::channel();
+        spawn_local(async move {
+            // A record whose bytes the browser cannot read back is a damaged one.
+            let damaged = |error| Error::StoreCorrupt { detail: describe(&error) };
+            let record = request.await.map_err(damaged);
+            drop(sender.send(record.and_then(|record| record.map(|record| chunk_bytes(&record)).transpose())));
+        });
+        Ok(receiver)
+    }
+}
+
+impl Store for IndexedDb {
+    type Bytes = Uint8Array;
+
+    async fn list(&self) -> Result<Vec<Manifest>> {
+        let (_, models, _) = self.transaction(TransactionMode::ReadOnly)?;
+        let request = models.get_all(None, None).map_err(unavailable)?;
+        Ok(request.await.map_err(unavailable)?.into_iter().map(manifest).collect())
+    }
+
+    async fn begin(&self, manifest: &mut Manifest) -> Result<()> {
+        manifest.writer = js_sys::Math::random();
+        let record = manifest_record(manifest)?;
+        let range = chunk_range(&manifest.id).map_err(unavailable)?;
+        self.write(|models, chunks| {
+            chunks.delete(range)?;
+            models.put(&record, None).map(drop)
+        })
+        .await
+    }
+
+    fn put(&self, manifest: &Manifest, chunk: Option<(&str, &Chunk, &Uint8Array)>) -> Pending<()> {
+        pending(self.start_put(manifest, chunk))
+    }
+
+    fn get(&self, id: &str, file: &str, start: u64) -> Pending<Option<Uint8Array>> {
+        pending(self.start_get(chunk_key(id, file, start)))
+    }
+
+    async fn delete(&self, id: &str) -> Result<()> {
+        let range = chunk_range(id).map_err(unavailable)?;
+        self.write(|models, chunks| {
+            models.delete(JsValue::from_str(id))?;
+            chunks.delete(range).map(drop)
+        })
+        .await
+    }
+}
+
+impl Bytes for Uint8Array {
+    fn length(&self) -> u32 {
+        self.byte_length()
+    }
+
+    fn append_to(&self, to: &mut Vec<u8>) {
+        let start = to.len();
+        to.resize(start + self.byte_length() as usize, 0);
+        if let Some(to) = to.get_mut(start..) {
+            self.copy_to(to);
+        }
+    }
+}
+
+/// Brings the schema up from any earlier version, keeping the data.
+fn upgrade(event: &VersionChangeEvent) -> Idb<()> {
+    let database = event.database()?;
+    if event.old_version()? < 1 {
+        let mut params = ObjectStoreParams::new();
+        params.key_path(Some(idb::KeyPath::new_single("id")));
+        database.create_object_store(MODELS, params)?;
+        database.create_object_store(CHUNKS, ObjectStoreParams::new())?;
+    }
+    Ok(())
+}
+
+async fn connect(request: OpenDatabaseRequest) -> Result<IndexedDb> {
+    let mut database = request.await.map_err(unavailable)?;
+    // A tab with a newer version of the page wants to upgrade the schema, or the user clears the site's data.
+    database.on_version_change(|event| {
+        if let Some(database) = event.target().and_then(|target| Database::try_from(target).ok()) {
+            database.close();
+        }
+    });
+    Ok(IndexedDb { connection: Rc::new(Connection(database)) })
+}
+
+/// Waits for the end of a transaction whose requests were made, or could not all be made and are to be undone.
+async fn finish(mut transaction: Transaction, made: Idb<()>) -> Result<()> {
+    let (sender, receiver) = oneshot::channel();
+    let sender = Rc::new(std::cell::Cell::new(Some(sender)));
+    let aborted = sender.clone();
+    transaction.on_complete(move |_| {
+        if let Some(sender) = sender.take() {
+            drop(sender.send(Ok(())));
+        }
+    });
+    // A full disk shows only here: the requests succeeded, the commit did not.
+    transaction.on_abort(move |event| {
+        let error = event.target().and_then(|target| Transaction::try_from(target).ok()).and_then(|it| it.error());
+        let error = error.map_or(idb::Error::DomExceptionNotFound, idb::Error::DomException);
+        if let Some(sender) = aborted.take() {
+            drop(sender.send(Err(unavailable(error))));
+        }
+    });
+    let (_alive, made) = match made {
+        Ok(()) => (transaction, Ok(())),
+        Err(error) => (transaction.abort().map_err(unavailable)?, Err(unavailable(error))),
+    };
+    let result = receiver.await.unwrap_or_else(|_| Err(unavailable(idb::Error::OneshotChannelReceiveError)));
+    made.and(result)
+}
+
+fn pending<T: 'static>(started: Result<oneshot::Receiver<Result<T>>>) -> Pending<T> {
+    Box::pin(async {
+        let gone = |_| Err(unavailable(idb::Error::OneshotChannelReceiveError));
+        started?.await.unwrap_or_else(gone)
+    })
+}
+
+fn manifest_record(manifest: &Manifest) -> Result<JsValue> {
+    let manifest = Manifest { last_used: js_sys::Date::now(), ..manifest.clone() };
+    serde_wasm_bindgen::to_value(&manifest).map_err(|error| Error::StoreCorrupt { detail: error.to_string() })
+}
+
+/// The manifest in a record; when it makes no sense, one that can still be seen and deleted.
+fn manifest(record: JsValue) -> Manifest {
+    serde_wasm_bindgen::from_value(record.clone()).unwrap_or_else(|_| {
+        let id = Reflect::get(&record, &"id".into()).ok().and_then(|id| id.as_string()).unwrap_or_default();
+        Manifest { name: id.clone(), id, ..Manifest::default() }
+    })
+}
+
+fn chunk_record(bytes: &Uint8Array) -> JsValue {
+    Object::from_entries(&Array::of1(&Array::of2(&BYTES.into(), bytes))).map_or_else(|error| error, JsValue::from)
+}
+
+fn chunk_bytes(record: &JsValue) -> Result<Uint8Array> {
+    let bytes = Reflect::get(record, &BYTES.into()).ok().and_then(|bytes| bytes.dyn_into().ok());
+    bytes.ok_or_else(|| Error::StoreCorrupt { detail: "a record without bytes".into() })
+}
+
+fn chunk_key(id: &str, file: &str, start: u64) -> JsValue {
+    // Exact: no file reaches 2^53 bytes.
+    Array::of3(&id.into(), &file.into(), &JsValue::from_f64(start as f64)).into()
+}
+
+/// All chunks of a model: an array sorts after every string, so `[id, []]` after every `[id, file, start]`.
+fn chunk_range(id: &str) -> Idb<KeyRange> {
+    let (lower, upper) = (Array::of1(&id.into()), Array::of2(&id.into(), &Array::new()));
+    KeyRange::bound(&lower, &upper, None, None)
+}
+
+fn unavailable(error: idb::Error) -> Error {
+    let detail = describe(&error);
+    // The name of the DOMException, whichever of the wrapper's errors carries it.
+    if detail.contains("QuotaExceededError") {
+        return Error::Quota { detail };
+    }
+    Error::StoreUnavailable { detail }
+}
+
+/// What the browser said, with the exception's name.
+fn describe(error: &idb::Error) -> String {
+    match error {
+        idb::Error::DomException(exception) => format!("{}: {}", exception.name(), exception.message()),
+        other => other.to_string(),
+    }
+}

@@ -1,0 +1,106 @@
+//! A store in memory, with a quota: the same contract as IndexedDB, for native tests.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::future::ready;
+use std::rc::Rc;
+
+use super::{Chunk, Manifest, Pending, Store, replaced};
+use crate::error::{Error, Result};
+
+/// Models in memory; clones share them, as tabs share a database.
+#[derive(Debug, Clone, Default)]
+pub struct Memory {
+    state: Rc<RefCell<State>>,
+    quota: Option<u64>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    models: BTreeMap<String, Manifest>,
+    /// By model, file and place.
+    chunks: BTreeMap<(String, String, u64), Vec<u8>>,
+    /// Counts what is stamped: writers and uses.
+    clock: f64,
+}
+
+impl Memory {
+    /// A store that refuses to hold more than `bytes` of chunks.
+    pub fn with_quota(bytes: u64) -> Self {
+        Self { quota: Some(bytes), ..Self::default() }
+    }
+
+    /// How many chunks are held, for all models.
+    pub fn chunk_count(&self) -> usize {
+        self.state.borrow().chunks.len()
+    }
+
+    /// Loses or replaces the bytes of a chunk behind the manifest's back, as a failing disk does.
+    pub fn damage(&self, id: &str, file: &str, start: u64, bytes: Option<Vec<u8>>) {
+        let key = (id.to_owned(), file.to_owned(), start);
+        let chunks = &mut self.state.borrow_mut().chunks;
+        match bytes {
+            Some(bytes) => chunks.insert(key, bytes),
+            None => chunks.remove(&key),
+        };
+    }
+
+    fn write(&self, manifest: &Manifest, chunk: Option<(&str, &Chunk, &Vec<u8>)>) -> Result<()> {
+        let state = &mut *self.state.borrow_mut();
+        match state.models.get(&manifest.id) {
+            Some(stored) if stored.writer == manifest.writer => {}
+            _ => return Err(replaced()),
+        }
+        if let Some((file, chunk, bytes)) = chunk {
+            let held: usize = state.chunks.values().map(Vec::len).sum();
+            if self.quota.is_some_and(|quota| (held + bytes.len()) as u64 > quota) {
+                return Err(Error::Quota { detail: format!("{held} bytes are held") });
+            }
+            state.chunks.insert((manifest.id.clone(), file.to_owned(), chunk.start), bytes.clone());
+        }
+        state.insert(manifest);
+        Ok(())
+    }
+}
+
+impl State {
+    fn insert(&mut self, manifest: &Manifest) {
+        self.clock += 1.0;
+        self.models.insert(manifest.id.clone(), Manifest { last_used: self.clock, ..manifest.clone() });
+    }
+
+    fn delete(&mut self, id: &str) {
+        self.models.remove(id);
+        self.chunks.retain(|(model, _, _), _| model != id);
+    }
+}
+
+impl Store for Memory {
+    type Bytes = Vec<u8>;
+
+    async fn list(&self) -> Result<Vec<Manifest>> {
+        Ok(self.state.borrow().models.values().cloned().collect())
+    }
+
+    async fn begin(&self, manifest: &mut Manifest) -> Result<()> {
+        let state = &mut *self.state.borrow_mut();
+        state.delete(&manifest.id);
+        manifest.writer = state.clock;
+        state.insert(manifest);
+        Ok(())
+    }
+
+    fn put(&self, manifest: &Manifest, chunk: Option<(&str, &Chunk, &Vec<u8>)>) -> Pending<()> {
+        Box::pin(ready(self.write(manifest, chunk)))
+    }
+
+    fn get(&self, id: &str, file: &str, start: u64) -> Pending<Option<Vec<u8>>> {
+        let key = (id.to_owned(), file.to_owned(), start);
+        Box::pin(ready(Ok(self.state.borrow().chunks.get(&key).cloned())))
+    }
+
+    async fn delete(&self, id: &str) -> Result<()> {
+        self.state.borrow_mut().delete(id);
+        Ok(())
+    }
+}

@@ -1,0 +1,142 @@
+//! Chunks at rest: what is kept of each model, and the contract of the places that keep it.
+//!
+//! A model is a [`Manifest`] and the chunks that it lists. A chunk and the manifest that names it are written in one
+//! transaction, so that a crash leaves no manifest that claims more than there is. The chunk list is the only statement
+//! of what is stored; hashes and other encodings will be further fields of [`Chunk`].
+
+#[cfg(target_arch = "wasm32")]
+pub mod indexed_db;
+pub mod memory;
+pub mod read_through;
+
+use std::future::Future;
+use std::pin::Pin;
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Result};
+
+/// Length of every chunk of a file but its last, in bytes.
+pub const CHUNK_BYTES: u32 = 4 << 20;
+
+/// What is known of a model that is stored, or on its way into the store.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Manifest {
+    /// Identity of this very version of the model: hub repository at a commit, URL with validator, or local file.
+    pub id: String,
+    /// What the model was asked for by, before anything was known of it; a stored model is found again by it.
+    pub address: String,
+    /// For people.
+    pub name: String,
+    /// Name of the GGUF file; none for a Hugging Face folder.
+    pub gguf: Option<String>,
+    /// The files that the model needed. Once `complete`, the source has no other small file that it would read.
+    pub files: Vec<StoredFile>,
+    /// Whether every file is stored from its first byte to its last.
+    pub complete: bool,
+    /// When the model was last opened, in milliseconds since 1970; set by the store.
+    pub last_used: f64,
+    /// Names who writes this copy; set by the store at [`Store::begin`].
+    pub writer: f64,
+}
+
+/// A file as its source gave it, and the part of it that is stored.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct StoredFile {
+    /// Name within the checkpoint.
+    pub name: String,
+    /// Where it came from; none for a local file.
+    pub url: Option<String>,
+    /// The server's ETag, else its Last-Modified; none where the server or CORS hides both.
+    pub validator: Option<String>,
+    /// Length in bytes; unknown until the end for a small file whose server does not say it.
+    pub length: Option<u64>,
+    /// The chunks whose records are written, in order of their place.
+    pub chunks: Vec<Chunk>,
+}
+
+/// A stored run of a file's bytes.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Chunk {
+    /// Place in the file of its first byte.
+    pub start: u64,
+    /// Length in bytes, in the file and in the store.
+    pub length: u32,
+}
+
+impl Manifest {
+    /// Bytes that are stored.
+    pub fn bytes(&self) -> u64 {
+        self.files.iter().map(StoredFile::bytes).sum()
+    }
+
+    /// The file of this name.
+    pub fn file(&self, name: &str) -> Option<&StoredFile> {
+        self.files.iter().find(|file| file.name == name)
+    }
+}
+
+impl StoredFile {
+    /// Bytes that are stored.
+    pub fn bytes(&self) -> u64 {
+        self.chunks.iter().map(|chunk| u64::from(chunk.length)).sum()
+    }
+
+    /// Whether the chunks follow each other without a gap from the first byte to the last.
+    pub fn is_whole(&self) -> bool {
+        let end =
+            self.chunks.iter().try_fold(0, |end, chunk| (chunk.start == end).then(|| end + u64::from(chunk.length)));
+        end.is_some() && end == self.length
+    }
+}
+
+/// A run of bytes in the currency of a store: outside the wasm heap in a page, a vector natively.
+pub trait Bytes: Clone + 'static {
+    /// Length in bytes.
+    fn length(&self) -> u32;
+
+    /// Appends the bytes to `to`.
+    fn append_to(&self, to: &mut Vec<u8>);
+}
+
+impl Bytes for Vec<u8> {
+    fn length(&self) -> u32 {
+        u32::try_from(self.len()).unwrap_or(u32::MAX)
+    }
+
+    fn append_to(&self, to: &mut Vec<u8>) {
+        to.extend_from_slice(self);
+    }
+}
+
+/// Work that is under way before it is first polled, and is done even if this is dropped: a caller can use a chunk
+/// while it is being written, and ask for the next one ahead of time.
+pub type Pending<T> = Pin<Box<dyn Future<Output = Result<T>>>>;
+
+/// A place that keeps models.
+pub trait Store {
+    /// How chunks are passed.
+    type Bytes: Bytes;
+
+    /// Every manifest, in no particular order. One that cannot be read is listed by its id, incomplete and empty.
+    async fn list(&self) -> Result<Vec<Manifest>>;
+
+    /// Writes a new manifest in the place of the model of the same id and all its chunks; sets its `writer`.
+    async fn begin(&self, manifest: &mut Manifest) -> Result<()>;
+
+    /// Writes a manifest, and the bytes of a chunk that it lists if there is one, in one transaction.
+    ///
+    /// Fails with [`replaced`], and writes nothing, when the model was deleted or begun anew by another writer since.
+    fn put(&self, manifest: &Manifest, chunk: Option<(&str, &Chunk, &Self::Bytes)>) -> Pending<()>;
+
+    /// The bytes of the chunk that starts at `start` of a file; none when there is no such record.
+    fn get(&self, id: &str, file: &str, start: u64) -> Pending<Option<Self::Bytes>>;
+
+    /// Deletes a model and all its chunks; nothing happens when there is none.
+    async fn delete(&self, id: &str) -> Result<()>;
+}
+
+/// The error of a writer whose model was deleted or begun anew by another one.
+pub fn replaced() -> Error {
+    Error::StoreUnavailable { detail: "this copy was deleted or replaced meanwhile, perhaps in another tab".into() }
+}

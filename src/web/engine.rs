@@ -1,0 +1,226 @@
+//! The engine as JS sees it.
+
+use std::cell::{Cell, RefCell};
+
+use js_sys::{Date, Function};
+use serde::Serialize;
+use wasm_bindgen::closure::Closure;
+use wasm_bindgen::prelude::wasm_bindgen;
+use wasm_bindgen::{JsCast, JsValue};
+use web_sys::AbortSignal;
+
+use super::request::{self, from_js};
+use super::source::WebSource;
+use super::{JsResult, js_error, to_js};
+use crate::error::{Error, Result};
+use crate::generate::{Engine, Generation, Info, Options, Progress, Stats, Stop};
+
+/// Least time between two reports of progress, in milliseconds.
+const PROGRESS_MS: f64 = 100.0;
+
+/// A model that is open.
+#[wasm_bindgen(js_name = Engine)]
+pub struct WebEngine {
+    /// Not here while it generates, nor once it is unloaded.
+    engine: RefCell<Option<Engine>>,
+    unloaded: Cell<bool>,
+    /// Ends the generation that is running.
+    stop: RefCell<Stop>,
+    id: String,
+    name: String,
+    info: Info,
+    stats: Cell<Stats>,
+    storage: Storage,
+}
+
+/// Whether a model is kept, and why not if that was wanted.
+#[derive(Clone, Serialize)]
+struct Storage {
+    stored: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<String>,
+}
+
+impl Storage {
+    fn of(source: &WebSource) -> Self {
+        let reason = source.not_stored().map(Error::to_string);
+        Self { stored: source.manifest().complete || source.is_storing(), reason }
+    }
+}
+
+/// Opens a model: `{model, options}` says which and how.
+#[wasm_bindgen]
+pub async fn open(request: JsValue, progress: Function, signal: AbortSignal) -> JsResult<WebEngine> {
+    opened(&request, progress, &signal).await.map_err(js_error)
+}
+
+async fn opened(request: &JsValue, progress: Function, signal: &AbortSignal) -> Result<WebEngine> {
+    let (mut source, options) = request::open(request, signal).await?;
+    let mut report = Report {
+        phase: if source.is_stored() { "read" } else { "download" },
+        done: 0,
+        total: 0,
+        storage: Storage::of(&source),
+        last: 0.0,
+        to: progress,
+    };
+    let opened = Engine::open(&mut source, options, &mut |progress| {
+        report.take(progress);
+        !signal.aborted()
+    });
+    let engine = match opened.await {
+        Ok(engine) => engine,
+        Err(error) => {
+            source.discard().await;
+            return Err(error);
+        }
+    };
+    source.finish().await;
+    let manifest = source.manifest();
+    let info = engine.info().clone();
+    Ok(WebEngine {
+        id: manifest.id.clone(),
+        name: info.name.clone().unwrap_or_else(|| manifest.name.clone()),
+        storage: Storage::of(&source),
+        info,
+        stats: Cell::new(engine.stats()),
+        stop: RefCell::default(),
+        unloaded: Cell::new(false),
+        engine: RefCell::new(Some(engine)),
+    })
+}
+
+/// Progress on its way to JS.
+#[derive(Serialize)]
+struct Report {
+    phase: &'static str,
+    done: u64,
+    total: u64,
+    #[serde(flatten)]
+    storage: Storage,
+    #[serde(skip)]
+    last: f64,
+    #[serde(skip)]
+    to: Function,
+}
+
+impl Report {
+    fn take(&mut self, progress: Progress) {
+        match progress {
+            Progress::Weights { done, total } => (self.done, self.total) = (done, total),
+            Progress::Kernels => self.phase = "compile",
+        }
+        let now = Date::now();
+        if self.done == self.total || now - self.last >= PROGRESS_MS {
+            self.last = now;
+            // What the page does with it is no reason to stop.
+            drop(to_js(&self).and_then(|report| self.to.call1(&JsValue::NULL, &report)));
+        }
+    }
+}
+
+/// What JS sees of an open model.
+#[derive(Serialize)]
+struct WebInfo<'a> {
+    id: &'a str,
+    #[serde(flatten)]
+    info: &'a Info,
+    name: &'a str,
+    #[serde(flatten)]
+    storage: &'a Storage,
+}
+
+#[wasm_bindgen(js_class = Engine)]
+impl WebEngine {
+    /// What is known about the model.
+    pub fn info(&self) -> JsResult<JsValue> {
+        to_js(&WebInfo { id: &self.id, info: &self.info, name: &self.name, storage: &self.storage })
+    }
+
+    /// Speed and cost of the last generation.
+    pub fn stats(&self) -> JsResult<JsValue> {
+        to_js(&self.stats.get())
+    }
+
+    /// Generates from `{messages}`, `{text}` or `{ids}`, giving each piece of text to `on_text`.
+    pub async fn generate(
+        &self,
+        prompt: JsValue,
+        options: JsValue,
+        on_text: Function,
+        signal: AbortSignal,
+    ) -> JsResult<JsValue> {
+        let mut engine = self.engine.take().ok_or_else(|| js_error(self.absent()))?;
+        let stop = Stop::default();
+        self.stop.replace(stop.clone());
+        let generated = {
+            let _watch = AbortWatch::new(&signal, stop.clone());
+            generate(&mut engine, &prompt, &options, &on_text, &stop).await
+        };
+        self.stats.set(engine.stats());
+        if !self.unloaded.get() {
+            self.engine.replace(Some(engine));
+        }
+        to_js(&generated.map_err(js_error)?)
+    }
+
+    /// Number of tokens that a prompt takes.
+    pub fn count_tokens(&self, prompt: JsValue) -> JsResult<usize> {
+        let engine = self.engine.borrow();
+        let counted = match engine.as_ref() {
+            Some(engine) => from_js(&prompt).and_then(|prompt| engine.prompt_ids(&prompt)),
+            None => Err(self.absent()),
+        };
+        counted.map(|ids| ids.len()).map_err(js_error)
+    }
+
+    /// Stops what runs and frees the device's memory; that of wasm goes with the worker.
+    pub fn unload(&self) {
+        self.unloaded.set(true);
+        self.stop.borrow().stop();
+        self.engine.take();
+    }
+
+    fn absent(&self) -> Error {
+        let detail = if self.unloaded.get() { "the model was unloaded" } else { "the model is generating already" };
+        Error::BadRequest { detail: detail.into() }
+    }
+}
+
+async fn generate(
+    engine: &mut Engine,
+    prompt: &JsValue,
+    options: &JsValue,
+    on_text: &Function,
+    stop: &Stop,
+) -> Result<Generation> {
+    let options: Options = from_js(options)?;
+    let request = options.request(from_js(prompt)?, &engine.info().sampling);
+    // What the page does with it is no reason to stop.
+    let mut on_text = |text: &str| drop(on_text.call1(&JsValue::NULL, &text.into()));
+    engine.generate(&request, &mut on_text, stop).await
+}
+
+/// Carries a signal's abort over to a [`Stop`] until it is dropped.
+struct AbortWatch<'a> {
+    signal: &'a AbortSignal,
+    listener: Closure<dyn FnMut()>,
+}
+
+impl<'a> AbortWatch<'a> {
+    fn new(signal: &'a AbortSignal, stop: Stop) -> Self {
+        if signal.aborted() {
+            stop.stop();
+        }
+        let listener = Closure::new(move || stop.stop());
+        // Fails for no listener that is a function.
+        drop(signal.add_event_listener_with_callback("abort", listener.as_ref().unchecked_ref()));
+        Self { signal, listener }
+    }
+}
+
+impl Drop for AbortWatch<'_> {
+    fn drop(&mut self) {
+        drop(self.signal.remove_event_listener_with_callback("abort", self.listener.as_ref().unchecked_ref()));
+    }
+}
