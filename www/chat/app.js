@@ -149,6 +149,7 @@ export class App {
       missing: this.#missing,
       choose: (choice) => this.#load(choice),
       unload: () => this.#session.unload(),
+      deleted: (id) => this.#modelDeleted(id),
       back: nothing ? undefined : () => this.#show("chat"),
     });
   }
@@ -216,6 +217,15 @@ export class App {
   #chooseBar() {
     const choose = () => this.#show("picker");
     return h("div", { class: "card row spread" }, h("p", {}, "No model is loaded."), h("button", { type: "button", class: "button primary", onclick: choose }, "Choose a model"));
+  }
+
+  /** @param {string} id */
+  #modelDeleted(id) {
+    if (this.#last?.id === id) {
+      this.#last = undefined;
+      this.#chats?.prefer("model", undefined);
+    }
+    this.#show("picker");
   }
 
   /** @param {string} id */

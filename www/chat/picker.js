@@ -20,6 +20,7 @@ import { fromFiles, parseSource, sourceOf } from "./sources.js";
  * @property {EngineError | undefined} missing why no model can run here
  * @property {(choice: Choice) => void} choose
  * @property {() => void} unload
+ * @property {(id: string) => void} deleted told once a stored model is gone
  * @property {(() => void) | undefined} back
  */
 /** @import { EngineError } from "../engine.js" */
@@ -109,10 +110,11 @@ function where(offer, stored) {
  */
 function storedList(options, blocked) {
   const section = h("section", { class: "stored", "aria-label": "Stored models" });
+  const fail = (/** @type {unknown} */ error) => section.append(errorNotice(error, {}));
   const refresh = async () => {
     try {
       const models = await storedModels();
-      const rows = models.sort((a, b) => b.last_used - a.last_used).map((model) => storedRow(model, options, refresh, blocked));
+      const rows = models.sort((a, b) => b.last_used - a.last_used).map((model) => storedRow(model, options, fail, blocked));
       fill(section, rows.length > 0 && h("h3", {}, "Stored in this browser"), rows.length > 0 && h("ul", { class: "list" }, ...rows));
     } catch (error) {
       fill(section, errorNotice(error, { retry: refresh }));
@@ -125,18 +127,17 @@ function storedList(options, blocked) {
 /**
  * @param {StoredModel} model
  * @param {PickerOptions} options
- * @param {() => void} refresh
+ * @param {(error: unknown) => void} fail
  * @param {boolean} blocked
  */
-function storedRow(model, { root, loaded, choose, unload }, refresh, blocked) {
+function storedRow(model, { root, loaded, choose, unload, deleted }, fail, blocked) {
   const current = model.id === loaded;
   const load = () => choose({ request: { stored: model.id }, name: model.name, bytes: model.bytes });
   const remove = async () => {
     const text = `${format.bytes(model.bytes)} become free. The chats stay.`;
     if ((await ask(root, { title: `Delete ${model.name}?`, text, confirm: "Delete", danger: true })) === undefined) return;
     if (current) unload();
-    await deleteModel(model.id);
-    refresh();
+    await deleteModel(model.id).then(() => deleted(model.id), fail);
   };
   const state = current ? " · loaded" : model.complete ? "" : " · download not finished";
   const action = current

@@ -82,10 +82,19 @@ export function sourceOf({ request }) {
  * @returns {Promise<File[]>}
  */
 export async function droppedFiles(transfer) {
-  // The items are gone after the first await, so their entries are taken at once.
-  const entries = [...transfer.items].map((item) => item.webkitGetAsEntry()).filter((entry) => entry !== null);
-  const lists = await Promise.all(entries.map((entry) => (entry.isDirectory ? children(entry) : [entry])));
-  return Promise.all(lists.flat().filter((entry) => entry.isFile).map(toFile));
+  // The items are gone after the first await, so what they hold is taken at once.
+  const held = [...transfer.items].map((item) => item.webkitGetAsEntry() ?? item.getAsFile());
+  const lists = await Promise.all(held.map((one) => (one === null ? [] : one instanceof File ? [one] : filesOf(one))));
+  return lists.flat();
+}
+
+/**
+ * @param {FileSystemEntry} entry
+ * @returns {Promise<File[]>}
+ */
+async function filesOf(entry) {
+  const entries = entry.isDirectory ? await children(entry) : [entry];
+  return Promise.all(entries.filter((one) => one.isFile).map(toFile));
 }
 
 /**
