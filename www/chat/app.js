@@ -347,8 +347,9 @@ export class App {
   async #regenerate() {
     await this.#answering.stop();
     if (!this.#session.model) return;
-    if (this.#conversation.messages.at(-1)?.role === "assistant") this.#conversation.messages.pop();
-    this.#transcript.refresh();
+    const { messages } = this.#conversation;
+    if (messages.at(-1)?.role === "assistant") messages.pop();
+    this.#transcript.truncate(messages.length);
     this.#answer();
     this.#composer.focus();
   }
@@ -364,7 +365,7 @@ export class App {
     conversation.messages.length = index;
     // What was set aside comes back when the chat is taken up from there.
     if (index <= conversation.from) conversation.from = 0;
-    this.#transcript.refresh();
+    this.#transcript.truncate(index);
     this.#send(text);
     this.#composer.focus();
   }

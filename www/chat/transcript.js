@@ -28,6 +28,10 @@ export class Transcript {
   #growing;
   #frame = 0;
   #following = true;
+  /** One for each message. @type {HTMLElement[]} */
+  #rows = [];
+  /** Messages whose Markdown is still to be shown. @type {(() => void)[]} */
+  #unformatted = [];
 
   /** @param {TranscriptActions} actions */
   constructor(actions) {
@@ -50,16 +54,26 @@ export class Transcript {
     this.#plain = plain;
     this.#growing = undefined;
     this.#list.classList.toggle("plain", plain);
-    this.refresh();
+    const { messages, from } = conversation;
+    this.#unformatted = [];
+    this.#rows = messages.map((message, index) => this.#row(message, index, index === messages.length - 1).element);
+    fill(this.#list, ...this.#rows);
+    if (from > 0) this.#rows[from - 1]?.after(h("p", { class: "divider" }, "The model no longer sees what is above"));
     this.toEnd();
+    this.#formatNext();
   }
 
-  /** Builds all messages again. */
-  refresh() {
-    const { messages = [], from = 0 } = this.#conversation ?? {};
-    const rows = messages.map((message, index) => this.#row(message, index, index === messages.length - 1).element);
-    if (from > 0) rows.splice(from, 0, h("p", { class: "divider" }, "The model no longer sees what is above"));
-    fill(this.#list, ...rows);
+  /** Takes away the messages from `length` on. @param {number} length */
+  truncate(length) {
+    for (const row of this.#rows.splice(length)) row.remove();
+    if (!this.#conversation?.from) this.#list.querySelector(".divider")?.remove();
+  }
+
+  /** Formats the newest message that waits for it; one a task, so that a long chat does not hold up the page. */
+  #formatNext() {
+    this.#unformatted.pop()?.();
+    if (this.#following) this.toEnd();
+    if (this.#unformatted.length > 0) setTimeout(() => this.#formatNext());
   }
 
   /** @param {HTMLElement | undefined} element shown after the last message */
@@ -75,6 +89,7 @@ export class Transcript {
     for (const tool of this.#list.querySelectorAll(".last-only")) tool.remove();
     const row = this.#row(message, messages.indexOf(message), true, message.role === "assistant");
     this.#list.append(row.element);
+    this.#rows.push(row.element);
     if (message.role === "assistant") this.#growing = { message, ...row };
     this.toEnd();
   }
@@ -96,8 +111,12 @@ export class Transcript {
     this.#growing = undefined;
     if (!message || !element) return;
     const index = this.#conversation?.messages.indexOf(message) ?? -1;
-    if (index < 0) element.remove();
-    else element.replaceWith(this.#row(message, index, true).element);
+    if (index < 0) {
+      this.truncate(this.#rows.indexOf(element));
+    } else {
+      element.removeAttribute("aria-busy");
+      element.append(this.#answerFoot(message, true));
+    }
     if (this.#following) this.toEnd();
   }
 
@@ -135,11 +154,20 @@ export class Transcript {
       else body.textContent = text;
     };
     const element = h("article", { class: `message ${message.role}`, "aria-label": user ? "You" : "Answer", "aria-busy": growing && "true" }, body);
-    if (growing) body.append(waiting());
-    else {
-      show(message.content);
-      element.append(user ? this.#userFoot(message, index, element) : this.#answerFoot(message, last));
+    if (growing) {
+      body.append(waiting());
+      return { element, body, show };
     }
+    if (markdown) {
+      body.textContent = message.content;
+      this.#unformatted.push(() => {
+        body.replaceChildren();
+        show(message.content);
+      });
+    } else {
+      show(message.content);
+    }
+    element.append(user ? this.#userFoot(message, index, element) : this.#answerFoot(message, last));
     return { element, body, show };
   }
 
@@ -177,7 +205,11 @@ export class Transcript {
   #editor(message, index, element) {
     const field = h("textarea", { class: "edit-field", "aria-label": "Edit the message", rows: "3" });
     field.value = message.content;
-    const close = () => element.replaceWith(this.#row(message, index, false).element);
+    const close = () => {
+      const row = this.#row(message, index, false).element;
+      this.#rows[index] = row;
+      element.replaceWith(row);
+    };
     const send = () => field.value.trim() && this.#actions.resend(index, field.value.trim());
     field.addEventListener("keydown", (event) => {
       if (event.key === "Enter" && !event.shiftKey && !event.isComposing) {
