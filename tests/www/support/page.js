@@ -3,7 +3,7 @@
 import { readFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { launch } from "./browser.js";
-import { serve } from "./server.js";
+import { CONTENT_SECURITY_POLICY, serve } from "./server.js";
 
 /** @import { Browser, BrowserContextOptions, Locator, Page as BrowserPage } from "playwright-core" */
 /** @import { Server } from "./server.js" */
@@ -26,7 +26,8 @@ const models = (url = "models/Fake-135M.gguf") =>
  * @returns {Promise<Server>}
  */
 export function serveApp({ model } = {}) {
-  return serve([WWW], { ...FAKE, "/models.json": { type: "application/json", body: models(model) } });
+  const list = { type: "application/json", body: models(model) };
+  return serve([WWW], { ...FAKE, "/models.json": list }, CONTENT_SECURITY_POLICY);
 }
 
 /** A visitor: a browser context with nothing stored, and everything that went wrong in it. */

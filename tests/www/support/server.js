@@ -25,6 +25,12 @@ const HEADERS = {
   "X-Content-Type-Options": "nosniff",
 };
 
+/** What our own server says of our own files: it holds in the worker too, which a page's own rule does not reach. */
+export const CONTENT_SECURITY_POLICY = {
+  "Content-Security-Policy":
+    "default-src 'self'; script-src 'self' 'wasm-unsafe-eval'; style-src 'self'; connect-src 'self' https: http://localhost:* http://127.0.0.1:*; object-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+};
+
 /**
  * @typedef {{status?: number, type?: string, body: string | Buffer, headers?: Record<string, string>}} Page
  * @typedef {{origin: string, requests: string[], close: () => Promise<void>}} Server
@@ -35,9 +41,11 @@ const HEADERS = {
  *
  * @param {string[]} folders
  * @param {Record<string, Page | ((url: URL) => Page)>} [pages]
+ * @param {Record<string, string>} [more] headers besides `HEADERS`
  * @returns {Promise<Server>}
  */
-export async function serve(folders, pages = {}) {
+export async function serve(folders, pages = {}, more = {}) {
+  const headers = { ...HEADERS, ...more };
   /** @type {string[]} */
   const requests = [];
   const server = createServer(async (request, response) => {
@@ -46,16 +54,16 @@ export async function serve(folders, pages = {}) {
     const made = pages[url.pathname];
     if (made) {
       const page = typeof made === "function" ? made(url) : made;
-      response.writeHead(page.status ?? 200, { ...HEADERS, "Content-Type": page.type ?? "text/html; charset=utf-8", ...page.headers });
+      response.writeHead(page.status ?? 200, { ...headers, "Content-Type": page.type ?? "text/html; charset=utf-8", ...page.headers });
       response.end(page.body);
       return;
     }
     const file = await find(folders, url.pathname.endsWith("/") ? `${url.pathname}index.html` : url.pathname);
     if (!file) {
-      response.writeHead(404, HEADERS).end();
+      response.writeHead(404, headers).end();
       return;
     }
-    response.writeHead(200, { ...HEADERS, "Content-Type": TYPES[extname(file)] ?? "application/octet-stream" });
+    response.writeHead(200, { ...headers, "Content-Type": TYPES[extname(file)] ?? "application/octet-stream" });
     // A browser that leaves in the middle of an answer is not a failure.
     await pipeline(createReadStream(file), response).catch(() => undefined);
   });
