@@ -1,0 +1,156 @@
+// Usable by everyone: automatic accessibility checks, the keyboard alone, small and zoomed windows.
+
+import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
+import { createRequire } from "node:module";
+import { after, before, test } from "node:test";
+import { launch, serveApp, Visitor } from "./support/page.js";
+
+/** @type {import("playwright-core").Browser} */
+let browser;
+/** @type {import("./support/server.js").Server} */
+let app;
+/** @type {import("./support/server.js").Server} */
+let broken;
+
+before(async () => {
+  [browser, app, broken] = await Promise.all([launch(), serveApp(), serveApp({ model: "models/broken.gguf?fail=gpu/out-of-memory" })]);
+});
+after(async () => {
+  await browser.close();
+  await Promise.all([app.close(), broken.close()]);
+});
+
+const AXE = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
+const MARKDOWN = "say: # Title\n\nA [link](https://example.org) and `code`.\n\n```js\nlet a = 'a long line of code that does not fit into a narrow window at all';\n```\n\n|a|b|\n|-|-|\n|1|2|\n\n> quote";
+
+/** @param {Visitor} visitor @param {string} state */
+async function check(visitor, state) {
+  // Colours are compared once nothing moves any more.
+  await visitor.page.evaluate(() => Promise.all(document.getAnimations().map(({ finished }) => finished)).catch(() => undefined));
+  const found = await visitor.page.evaluate(async () => {
+    const { axe } = /** @type {any} */ (window);
+    const { violations } = await axe.run(document, { resultTypes: ["violations"] });
+    return violations.map((/** @type {any} */ { id, nodes }) => `${id}: ${nodes.map((/** @type {any} */ node) => node.html.slice(0, 120)).join(" ; ")}`);
+  });
+  assert.deepEqual(found, [], state);
+  const wide = await visitor.page.evaluate(() => document.documentElement.scrollWidth > document.documentElement.clientWidth);
+  assert.equal(wide, false, `${state}: the page scrolls sideways`);
+}
+
+for (const colorScheme of /** @type {const} */ (["light", "dark"])) {
+  for (const viewport of [{ width: 1280, height: 800 }, { width: 360, height: 740 }]) {
+    test(`every view is accessible and fits: ${colorScheme}, ${viewport.width} px`, async () => {
+      const visitor = await Visitor.arrive(browser, { colorScheme, viewport, reducedMotion: "reduce", bypassCSP: true });
+      await visitor.page.addInitScript(AXE);
+      await visitor.page.goto(app.origin);
+      await visitor.chat.getByText("Use another model").click();
+      await check(visitor, "choosing a model");
+      await visitor.button("Download and start").click();
+      await visitor.field.waitFor();
+      await check(visitor, "an empty chat");
+      await visitor.say("hello");
+      const answer = await visitor.say(MARKDOWN);
+      await answer.locator("summary").click();
+      await check(visitor, "a chat");
+      await visitor.button("Settings").click();
+      await check(visitor, "settings");
+      await visitor.page.keyboard.press("Escape");
+      if (viewport.width < 500) await visitor.button("Chats").click();
+      await check(visitor, "the list of chats");
+      await visitor.page.goto(broken.origin);
+      await visitor.button("Download and start").click();
+      await visitor.chat.getByRole("alert").waitFor();
+      await check(visitor, "an error");
+      await visitor.leave();
+    });
+  }
+}
+
+test("the keyboard alone is enough", async () => {
+  const visitor = await Visitor.arrive(browser);
+  const { keyboard } = visitor.page;
+  await visitor.page.goto(app.origin);
+  await visitor.button("Download and start").waitFor();
+  await tabTo(visitor, "Download and start");
+  await keyboard.press("Enter");
+  await visitor.field.waitFor();
+  assert.equal(await focused(visitor), "Message");
+  await keyboard.type("say: one");
+  await keyboard.press("Shift+Enter");
+  await keyboard.type("two");
+  await keyboard.press("Enter");
+  await visitor.answers.first().waitFor();
+  await visitor.idle();
+  assert.match(await visitor.answers.first().locator(".body").innerText(), /one\s+two/);
+  await keyboard.type("long");
+  await keyboard.press("Enter");
+  await visitor.button("Stop").waitFor();
+  await visitor.answers.getByText("word5").waitFor();
+  await keyboard.press("Escape");
+  await visitor.idle();
+  assert.equal(await focused(visitor), "Message");
+  await tabTo(visitor, "Settings");
+  await keyboard.press("Enter");
+  await visitor.chat.getByRole("dialog", { name: "Settings" }).waitFor();
+  await tabTo(visitor, "System prompt");
+  await keyboard.type("Hum.");
+  await tabTo(visitor, "Save");
+  await keyboard.press("Enter");
+  await visitor.chat.getByRole("dialog").waitFor({ state: "detached" });
+  assert.equal(await focused(visitor), "Settings");
+  await tabTo(visitor, "Edit and send again", true);
+  await keyboard.press("Enter");
+  await keyboard.press("Control+A");
+  await keyboard.type("say: edited");
+  await keyboard.press("Enter");
+  await visitor.idle();
+  assert.equal(await focused(visitor), "Message");
+  await visitor.leave();
+});
+
+test("every stop of the tab key shows where it is", async () => {
+  const visitor = await Visitor.arrive(browser);
+  await visitor.begin(app.origin);
+  await visitor.say("hello");
+  for (let i = 0; i < 12; i++) {
+    await visitor.page.keyboard.press("Tab");
+    const visible = await visitor.chat.evaluate((element) => {
+      const active = element.shadowRoot?.activeElement;
+      if (!active) return true;
+      const style = getComputedStyle(active);
+      // The composer shows the focus of its field itself.
+      return style.outlineStyle !== "none" || active.closest(".composer") !== null;
+    });
+    assert.ok(visible, `after ${i + 1} tabs`);
+  }
+  await visitor.leave();
+});
+
+test("at 200% zoom of a small window everything is reachable", async () => {
+  // 200% of 720 x 740 leaves 360 x 370 CSS pixels.
+  const visitor = await Visitor.arrive(browser, { viewport: { width: 360, height: 370 }, deviceScaleFactor: 2 });
+  await visitor.begin(app.origin);
+  await visitor.say(MARKDOWN);
+  await visitor.button("Send").click({ trial: true });
+  await visitor.button("Settings").click();
+  await visitor.button("Save").click();
+  await visitor.leave();
+});
+
+/** The accessible name, more or less, of what has the focus. @param {Visitor} visitor */
+function focused(visitor) {
+  return visitor.chat.evaluate((element) => {
+    const active = /** @type {HTMLInputElement | null | undefined} */ (element.shadowRoot?.activeElement);
+    return active?.getAttribute("aria-label") ?? active?.labels?.[0]?.textContent ?? active?.textContent;
+  });
+}
+
+/** @param {Visitor} visitor @param {string} name @param {boolean} [back] */
+async function tabTo(visitor, name, back = false) {
+  for (let i = 0; i < 40; i++) {
+    if ((await focused(visitor)) === name) return;
+    await visitor.page.keyboard.press(back ? "Shift+Tab" : "Tab");
+  }
+  assert.fail(`the tab key does not reach ${name}`);
+}

@@ -1,0 +1,198 @@
+// Chatting, as a visitor does it: streaming, stop, regenerate, edit, several chats, reload, settings, a full context.
+
+import assert from "node:assert/strict";
+import { after, afterEach, before, beforeEach, test } from "node:test";
+import { launch, serveApp, Visitor } from "./support/page.js";
+
+/** @type {import("playwright-core").Browser} */
+let browser;
+/** @type {import("./support/server.js").Server} */
+let app;
+/** @type {Visitor} */
+let visitor;
+
+before(async () => {
+  [browser, app] = await Promise.all([launch(), serveApp()]);
+});
+after(async () => {
+  await browser.close();
+  await app.close();
+});
+beforeEach(async () => {
+  visitor = await Visitor.arrive(browser);
+});
+afterEach(async () => {
+  assert.deepEqual(visitor.problems, []);
+  await visitor.leave();
+});
+
+test("an answer streams, is announced once, and shows its speed", async () => {
+  await visitor.begin(app.origin);
+  const answer = await visitor.say("say: The **llama** hums.");
+  assert.equal(await answer.locator("strong").innerText(), "llama");
+  assert.match(await answer.locator("summary").innerText(), /23\.4 tokens\/s/);
+  assert.equal(await visitor.chat.getByRole("status").innerText(), "Answer: The **llama** hums.");
+  assert.equal(await visitor.chat.getByRole("log").getAttribute("aria-live"), "off");
+});
+
+test("a running answer grows, stops with Escape, and keeps what it has", async () => {
+  await visitor.begin(app.origin);
+  await visitor.field.fill("long");
+  await visitor.field.press("Enter");
+  await visitor.answers.getByText("word20").waitFor();
+  await visitor.button("Stop").waitFor();
+  await visitor.page.keyboard.press("Escape");
+  await visitor.idle();
+  const answer = visitor.answers.last();
+  const text = await answer.locator(".body").innerText();
+  await answer.getByText("Stopped").waitFor();
+  await visitor.page.waitForTimeout(150);
+  assert.equal(await answer.locator(".body").innerText(), text);
+});
+
+test("answering again replaces the last answer, with another seed", async () => {
+  await visitor.begin(app.origin);
+  const first = await (await visitor.say("hello")).locator(".body").innerText();
+  await visitor.button("Answer again").click();
+  await visitor.idle();
+  assert.equal(await visitor.answers.count(), 1);
+  const second = await visitor.answers.first().locator(".body").innerText();
+  assert.notEqual(second, first);
+  assert.match(second, /You sent 1 messages/);
+});
+
+test("an edited message takes the place of all that followed", async () => {
+  await visitor.begin(app.origin);
+  await visitor.say("first");
+  await visitor.say("second");
+  await visitor.chat.getByRole("article", { name: "You" }).first().hover();
+  await visitor.button("Edit and send again").first().click();
+  await visitor.chat.getByRole("textbox", { name: "Edit the message" }).fill("changed");
+  await visitor.page.keyboard.press("Enter");
+  await visitor.answers.getByText("user=changed").waitFor();
+  await visitor.idle();
+  assert.equal(await visitor.answers.count(), 1);
+  assert.equal(await visitor.chat.getByText("second").count(), 0);
+});
+
+test("the model gets the system prompt and all turns", async () => {
+  await visitor.begin(app.origin);
+  await visitor.button("Settings").click();
+  await visitor.chat.getByLabel("System prompt").fill("Be brief.");
+  await visitor.chat.getByLabel("Temperature").fill("0.25");
+  await visitor.chat.getByLabel("Seed").fill("7");
+  await visitor.button("Save").click();
+  await visitor.say("one");
+  const text = await (await visitor.say("two")).locator(".body").innerText();
+  assert.match(text, /You sent 4 messages with \{"temperature":0.25,"seed":7\}/);
+  assert.match(text, /system=Be brief\. \| user=one \| assistant=.* \| user=two/);
+});
+
+test("settings survive a reload, begin the next chat, and go back to the model's", async () => {
+  await visitor.begin(app.origin);
+  await visitor.button("Settings").click();
+  assert.equal(await visitor.chat.getByLabel("Temperature").getAttribute("placeholder"), "0.7");
+  await visitor.chat.getByLabel("Temperature").fill("1.3");
+  await visitor.button("Save").click();
+  await visitor.page.reload();
+  await visitor.field.waitFor();
+  await visitor.chat.getByRole("navigation").getByRole("button", { name: "New chat" }).click();
+  await visitor.button("Settings").click();
+  assert.equal(await visitor.chat.getByLabel("Temperature").inputValue(), "1.3");
+  await visitor.button("Reset to defaults").click();
+  await visitor.button("Save").click();
+  const text = await (await visitor.say("hello")).locator(".body").innerText();
+  assert.match(text, /with \{"seed":\d+\}/);
+});
+
+test("a longer context loads the model again", async () => {
+  await visitor.begin(app.origin);
+  await visitor.button("Settings").click();
+  await visitor.chat.getByLabel("Context length").fill("512");
+  await visitor.button("Save").click();
+  await visitor.chat.getByText("/ 512 tokens").waitFor();
+});
+
+test("chats survive a reload, and the stored model comes back by itself", async () => {
+  await visitor.begin(app.origin);
+  await visitor.say("Tell me about wool");
+  await visitor.chat.getByRole("navigation").getByRole("button", { name: "New chat" }).click();
+  await visitor.say("And about hay");
+  await visitor.page.reload();
+  await visitor.field.waitFor();
+  await visitor.answers.getByText("user=And about hay").waitFor();
+  assert.match(await visitor.page.title(), /And about hay/);
+  await visitor.button("Tell me about wool").click();
+  await visitor.answers.getByText("user=Tell me about wool").waitFor();
+  const text = await (await visitor.say("more")).locator(".body").innerText();
+  assert.match(text, /You sent 3 messages/);
+});
+
+test("chats are renamed and deleted", async () => {
+  await visitor.begin(app.origin);
+  await visitor.say("hello");
+  await visitor.button("hello").hover();
+  await visitor.button("Rename hello").click();
+  await visitor.chat.getByRole("textbox", { name: "Title" }).fill("Greetings");
+  await visitor.page.keyboard.press("Enter");
+  await visitor.button("Greetings").hover();
+  await visitor.button("Delete Greetings").click();
+  await visitor.button("Delete").click();
+  await visitor.button("Greetings").waitFor({ state: "detached" });
+  assert.equal(await visitor.answers.count(), 0);
+  await visitor.page.reload();
+  await visitor.field.waitFor();
+  assert.equal(await visitor.button("Greetings").count(), 0);
+});
+
+test("an answer is copied as Markdown, a code block as code", async () => {
+  await visitor.begin(app.origin);
+  const markdown = "Look:\n\n```js\nlet a = 1 < 2;\n```";
+  await visitor.say(`say: ${markdown}`);
+  await visitor.button("Copy answer").click();
+  assert.equal(await visitor.page.evaluate(() => navigator.clipboard.readText()), markdown);
+  await visitor.button("Copy code").click();
+  assert.equal(await visitor.page.evaluate(() => navigator.clipboard.readText()), "let a = 1 < 2;");
+});
+
+test("a failed answer offers the next step, and the question is not lost", async () => {
+  await visitor.begin(app.origin);
+  await visitor.field.fill("fail: gpu/lost");
+  await visitor.field.press("Enter");
+  const alert = visitor.chat.getByRole("alert");
+  await alert.getByText("The graphics device was lost: a test says so.").waitFor();
+  await alert.getByText("Do what a test would do.").waitFor();
+  await visitor.chat.getByText("Half an answer").waitFor();
+  await alert.getByRole("button", { name: "Try again" }).click();
+  await visitor.field.waitFor();
+  assert.equal(await visitor.chat.getByRole("article", { name: "You" }).count(), 1);
+});
+
+test("a full context is said plainly, and the chat goes on without its oldest turns", async (t) => {
+  const small = await serveApp({ model: "models/small.gguf?context=60" });
+  t.after(() => small.close());
+  await visitor.begin(small.origin);
+  await visitor.say("say: one two three four five six seven eight nine ten");
+  await visitor.say("say: one two three four five six seven eight nine ten");
+  await visitor.field.fill("long");
+  await visitor.field.press("Enter");
+  await visitor.chat.getByText("The context is full.").waitFor();
+  await visitor.button("Go on without the oldest turns").click();
+  await visitor.chat.getByText("The model no longer sees what is above").waitFor();
+  await visitor.chat.getByText("The context is full.").waitFor({ state: "detached" });
+  const text = await (await visitor.say("hello")).locator(".body").innerText();
+  assert.doesNotMatch(text, /ten/);
+});
+
+test("a model without a chat format goes on with the text", async (t) => {
+  const plain = await serveApp({ model: "models/plain.gguf?plain" });
+  t.after(() => plain.close());
+  await visitor.page.goto(plain.origin);
+  await visitor.button("Download and start").click();
+  const field = visitor.chat.getByRole("textbox", { name: "Text to go on with" });
+  await field.fill("Once upon a time");
+  await field.press("Enter");
+  await visitor.answers.getByText("and so it went on.").waitFor();
+  await visitor.button("Go on").click();
+  await visitor.answers.nth(1).waitFor();
+});

@@ -1,0 +1,120 @@
+// <llama-chat> in somebody else's page, from another origin: examples/embed.html and pages like it.
+
+import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
+import { after, before, test } from "node:test";
+import { launch, serve, serveApp, Visitor } from "./support/page.js";
+
+/** @import { Page } from "./support/server.js" */
+
+/** @type {import("playwright-core").Browser} */
+let browser;
+/** @type {import("./support/server.js").Server} */
+let app;
+
+before(async () => {
+  [browser, app] = await Promise.all([launch(), serveApp()]);
+});
+after(async () => {
+  await browser.close();
+  await app.close();
+});
+
+const EXAMPLE = readFileSync(new URL("../../examples/embed.html", import.meta.url), "utf8");
+
+/**
+ * A server of another origin, whose pages embed ours. Without isolation headers, as most pages are.
+ * @param {string} html
+ */
+function foreign(html) {
+  const headers = { "Cross-Origin-Opener-Policy": "unsafe-none", "Cross-Origin-Embedder-Policy": "unsafe-none" };
+  /** @type {Page} */
+  const page = { body: html.replaceAll("http://localhost:8080", app.origin), headers };
+  return serve([], { "/": page });
+}
+
+test("the example asks first, then chats from another origin", async (t) => {
+  const site = await foreign(EXAMPLE);
+  t.after(() => site.close());
+  const visitor = await Visitor.arrive(browser);
+  await visitor.page.goto(site.origin);
+  await visitor.button("Download and start").waitFor();
+  const offer = await visitor.chat.getByRole("region", { name: "Suggested model" }).innerText();
+  assert.match(offer, /98\.4 MB · Apache-2\.0 licence/);
+  assert.match(offer, new RegExp(`for ${new URL(site.origin).host}`));
+  await visitor.chat.getByText("Use another model").click();
+  await visitor.page.waitForTimeout(300);
+  const early = visitor.requests.filter((url) => /\.gguf|\.wasm|pkg|worker/.test(url));
+  assert.deepEqual(early, []);
+  await visitor.button("Download and start").click();
+  await visitor.field.waitFor();
+  const text = await (await visitor.say("hello")).locator(".body").innerText();
+  assert.match(text, /system=You are a friendly llama keeper/);
+  assert.deepEqual(visitor.problems, []);
+  await visitor.leave();
+});
+
+test("it works in a cross-origin isolated page too", async (t) => {
+  const site = await serve([], { "/": { body: EXAMPLE.replaceAll("http://localhost:8080", app.origin) } });
+  t.after(() => site.close());
+  const visitor = await Visitor.arrive(browser);
+  await visitor.begin(site.origin);
+  await visitor.say("hello");
+  await visitor.leave();
+});
+
+test("a return visit asks again, and knows that no download is needed", async (t) => {
+  const site = await foreign(EXAMPLE);
+  t.after(() => site.close());
+  const visitor = await Visitor.arrive(browser);
+  await visitor.begin(site.origin);
+  await visitor.say("hello");
+  await visitor.page.reload();
+  await visitor.button("Start").click();
+  await visitor.field.waitFor();
+  await visitor.chat.getByText("system=You are a friendly llama keeper").first().waitFor();
+  await visitor.leave();
+});
+
+test("attributes choose the model and describe it", async (t) => {
+  const site = await foreign(`<!doctype html><script type="module" src="${app.origin}/widget.js"></script>
+    <llama-chat model="${app.origin}/models/mine.gguf" model-name="My llama" model-bytes="1500000000" model-licence="MIT" context="512"></llama-chat>`);
+  t.after(() => site.close());
+  const visitor = await Visitor.arrive(browser);
+  await visitor.page.goto(site.origin);
+  await visitor.chat.getByText("1.50 GB · MIT licence").waitFor();
+  await visitor.button("Download and start").click();
+  await visitor.chat.getByText("/ 512 tokens").waitFor();
+  assert.ok(visitor.requests.includes(`${app.origin}/models/mine.gguf`));
+  assert.ok(!visitor.requests.some((url) => url.endsWith("models.json")));
+  await visitor.leave();
+});
+
+test("two elements do not meet, and removing one ends its worker", async (t) => {
+  const site = await foreign(`<!doctype html><script type="module" src="${app.origin}/widget.js"></script>
+    <llama-chat chats="a"></llama-chat><llama-chat chats="b"></llama-chat>`);
+  t.after(() => site.close());
+  const visitor = await Visitor.arrive(browser);
+  await visitor.begin(site.origin);
+  await visitor.say("only in the first");
+  const second = visitor.page.locator("llama-chat").nth(1);
+  await second.getByRole("button", { name: "Download and start" }).click();
+  await second.getByRole("textbox", { name: "Message" }).waitFor();
+  assert.equal(await second.getByText("only in the first").count(), 0);
+  assert.equal(visitor.page.workers().length, 2);
+  await visitor.field.fill("long");
+  await visitor.field.press("Enter");
+  await visitor.answers.getByText("word5").waitFor();
+  const gone = visitor.page.workers()[0]?.waitForEvent("close");
+  await visitor.page.evaluate(() => document.querySelector("llama-chat")?.remove());
+  await gone;
+  assert.equal(visitor.page.workers().length, 1);
+  // An element that only moves keeps its chat.
+  await visitor.page.evaluate(() => {
+    const element = document.querySelector("llama-chat");
+    if (element) document.body.prepend(element);
+  });
+  await visitor.field.waitFor();
+  assert.deepEqual(visitor.problems, []);
+  await visitor.leave();
+});

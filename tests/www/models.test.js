@@ -1,0 +1,176 @@
+// Choosing and loading a model: progress, cancel, errors, every source, stored models.
+
+import assert from "node:assert/strict";
+import { after, afterEach, before, beforeEach, test } from "node:test";
+import { launch, serveApp, Visitor } from "./support/page.js";
+
+/** @type {import("playwright-core").Browser} */
+let browser;
+/** @type {import("./support/server.js").Server} */
+let app;
+/** @type {Visitor} */
+let visitor;
+
+before(async () => {
+  [browser, app] = await Promise.all([launch(), serveApp()]);
+});
+after(async () => {
+  await browser.close();
+  await app.close();
+});
+beforeEach(async () => {
+  visitor = await Visitor.arrive(browser);
+});
+afterEach(async () => {
+  assert.deepEqual(visitor.problems, []);
+  await visitor.leave();
+});
+
+test("the page says what it will download, from where and to where", async () => {
+  await visitor.page.goto(app.origin);
+  const offer = visitor.chat.getByRole("region", { name: "Suggested model" });
+  const text = await offer.innerText();
+  for (const part of ["Fake-135M", "98.4 MB", "Apache-2.0", "from 127.0.0.1", "IndexedDB"]) assert.ok(text.includes(part), part);
+  assert.ok(!visitor.requests.some((url) => url.endsWith(".gguf")));
+});
+
+test("progress is told in bytes, rate and time left, and can be cancelled", async (t) => {
+  const slow = await serveApp({ model: "models/slow.gguf?slow" });
+  t.after(() => slow.close());
+  await visitor.page.goto(slow.origin);
+  await visitor.button("Download and start").click();
+  await visitor.chat.getByText(/MB of 98\.4 MB · [\d.]+ MB\/s · .+ left/).waitFor();
+  const bar = visitor.chat.getByRole("progressbar", { name: "Downloading" });
+  assert.ok(Number(await bar.getAttribute("value")) > 0);
+  await visitor.button("Cancel").click();
+  await visitor.button("Download and start").waitFor();
+  assert.equal(await visitor.chat.getByRole("alert").count(), 0);
+});
+
+test("a failed load shows message, advice and a next step", async (t) => {
+  const broken = await serveApp({ model: "models/broken.gguf?fail=weights/bad-header&message=the file's header is broken: no magic" });
+  t.after(() => broken.close());
+  await visitor.page.goto(broken.origin);
+  await visitor.button("Download and start").click();
+  const alert = visitor.chat.getByRole("alert");
+  await alert.getByText("The file's header is broken: no magic.").waitFor();
+  await alert.getByText("Do what a test would do.").waitFor();
+  await alert.getByRole("button", { name: "Choose another model" }).click();
+  await visitor.button("Download and start").waitFor();
+});
+
+test("an engine that does not arrive is an error, and trying again can work", async () => {
+  await visitor.page.route("**/pkg/pagellama.js", (route) => route.abort());
+  await visitor.page.goto(app.origin);
+  await visitor.button("Download and start").click();
+  await visitor.chat.getByText(/The engine could not be started/).first().waitFor();
+  await visitor.page.unroute("**/pkg/pagellama.js");
+  await visitor.button("Reload the page").first().click();
+  await visitor.button("Download and start").click();
+  await visitor.field.waitFor();
+});
+
+test("without WebGPU the page says so before anything is downloaded", async () => {
+  await visitor.page.addInitScript(() => Object.defineProperty(Navigator.prototype, "gpu", { get: () => undefined }));
+  await visitor.page.goto(app.origin);
+  await visitor.chat.getByText("This browser has no WebGPU.").waitFor();
+  assert.ok(await visitor.button("Download and start").isDisabled());
+});
+
+test("without an adapter the page says what to do", async () => {
+  await visitor.page.addInitScript(() => Object.defineProperty(Navigator.prototype, "gpu", { get: () => ({ requestAdapter: async () => null }) }));
+  await visitor.page.goto(app.origin);
+  await visitor.chat.getByText("The browser found no usable graphics adapter.").waitFor();
+  await visitor.chat.getByText(/hardware acceleration/).waitFor();
+});
+
+test("a model is loaded by repository, by address, or the mistake is named", async () => {
+  await visitor.page.goto(app.origin);
+  await visitor.chat.getByText("Use another model").click();
+  const address = visitor.chat.getByLabel("From the web");
+  await address.fill("not a source");
+  await visitor.button("Load").click();
+  await visitor.chat.getByText("This is neither an address nor a repository.").waitFor();
+  await address.fill("owner/some-model");
+  await address.press("Enter");
+  await visitor.field.waitFor();
+  await visitor.button("some-model").click();
+  await visitor.chat.getByText("Use another model").click();
+  await visitor.chat.getByLabel("From the web").fill(`${app.origin}/elsewhere/other.gguf`);
+  await visitor.button("Load").click();
+  await visitor.button("other").waitFor();
+  await visitor.field.waitFor();
+});
+
+test("sources are read as people write them", async () => {
+  await visitor.page.goto(app.origin);
+  const read = await visitor.page.evaluate(async () => {
+    const { parseSource } = await import(/** @type {string} */ ("/chat/sources.js"));
+    const texts = [
+      "owner/name",
+      " owner/name@refs/pr/1 ",
+      "https://huggingface.co/owner/name",
+      "https://huggingface.co/owner/name/tree/abc",
+      "https://huggingface.co/owner/name/blob/main/m.Q4_0.gguf",
+      "https://example.org/folder/",
+    ];
+    return texts.map((text) => parseSource(text).request);
+  });
+  assert.deepEqual(read, [
+    { hub: "owner/name" },
+    { hub: "owner/name", revision: "refs/pr/1" },
+    { hub: "owner/name" },
+    { hub: "owner/name", revision: "abc" },
+    { url: "https://huggingface.co/owner/name/resolve/main/m.Q4_0.gguf" },
+    { url: "https://example.org/folder/" },
+  ]);
+});
+
+test("a file from disk is loaded by picker and by drop", async () => {
+  await visitor.page.goto(app.origin);
+  await visitor.chat.getByText("Use another model").click();
+  const choosing = visitor.page.waitForEvent("filechooser");
+  await visitor.button("Choose a file").click();
+  await (await choosing).setFiles({ name: "picked.gguf", mimeType: "", buffer: Buffer.from("GGUF") });
+  await visitor.button("picked").waitFor();
+  await visitor.field.waitFor();
+  const drop = (/** @type {string} */ name) =>
+    visitor.chat.locator(".app").evaluate((target, fileName) => {
+      const dataTransfer = new DataTransfer();
+      dataTransfer.items.add(new File(["GGUF"], fileName));
+      target.dispatchEvent(new DragEvent("dragover", { dataTransfer, cancelable: true, bubbles: true }));
+      target.dispatchEvent(new DragEvent("drop", { dataTransfer, cancelable: true, bubbles: true }));
+    }, name);
+  await drop("holiday.jpg");
+  await visitor.chat.getByText("There is no model among these files.").waitFor();
+  await drop("dropped.gguf");
+  await visitor.button("dropped").waitFor();
+  await visitor.field.waitFor();
+});
+
+test("stored models are listed, loaded without the network, unloaded and deleted", async () => {
+  await visitor.begin(app.origin);
+  await visitor.page.reload();
+  await visitor.field.waitFor();
+  await visitor.button("Fake-135M").click();
+  await visitor.button("Unload").click();
+  await visitor.button("Load Fake-135M").waitFor();
+  const before = visitor.requests.filter((url) => url.endsWith(".gguf")).length;
+  await visitor.button("Load Fake-135M").click();
+  await visitor.field.waitFor();
+  assert.equal(visitor.requests.filter((url) => url.endsWith(".gguf")).length, before);
+  await visitor.button("Fake-135M").click();
+  await visitor.button("Delete Fake-135M").click();
+  await visitor.button("Delete").click();
+  await visitor.chat.getByRole("heading", { name: "Stored in this browser" }).waitFor({ state: "detached" });
+  await visitor.button("Download and start").waitFor();
+  await visitor.page.reload();
+  await visitor.button("Download and start").waitFor();
+});
+
+test("a build without a model asks for one", async () => {
+  await visitor.page.route("**/models.json", (route) => route.fulfill({ json: {} }));
+  await visitor.page.goto(app.origin);
+  await visitor.chat.getByLabel("From the web").waitFor();
+  assert.equal(await visitor.button("Download and start").count(), 0);
+});

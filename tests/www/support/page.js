@@ -1,0 +1,113 @@
+// What every test of the page needs: servers, a browser, a fresh profile, and short words for what a visitor does.
+
+import { readFileSync } from "node:fs";
+import { fileURLToPath } from "node:url";
+import { launch } from "./browser.js";
+import { CONTENT_SECURITY_POLICY, serve } from "./server.js";
+
+/** @import { Browser, BrowserContextOptions, Locator, Page as BrowserPage } from "playwright-core" */
+/** @import { Server } from "./server.js" */
+
+const here = (/** @type {string} */ path) => fileURLToPath(new URL(path, import.meta.url));
+const WWW = here("../../../www");
+const FAKE = { "/pkg/pagellama.js": { type: "text/javascript", body: readFileSync(here("fake-engine.js")) } };
+
+/**
+ * The model list; a test names another address for it to steer the fake engine.
+ * @param {string} [url]
+ */
+const models = (url = "models/Fake-135M.gguf") =>
+  JSON.stringify({ default: { name: "Fake-135M", url, bytes: 98_362_432, licence: "Apache-2.0" } });
+
+/**
+ * Serves the page with the fake engine in the place of the wasm.
+ *
+ * @param {{model?: string}} [options]
+ * @returns {Promise<Server>}
+ */
+export function serveApp({ model } = {}) {
+  const list = { type: "application/json", body: models(model) };
+  return serve([WWW], { ...FAKE, "/models.json": list }, CONTENT_SECURITY_POLICY);
+}
+
+/** A visitor: a browser context with nothing stored, and everything that went wrong in it. */
+export class Visitor {
+  /** Uncaught errors, dialogs and CSP violations. @type {string[]} */
+  problems = [];
+  /** Every address that was asked for. @type {string[]} */
+  requests = [];
+
+  /**
+   * @param {BrowserPage} page
+   */
+  constructor(page) {
+    this.page = page;
+    this.chat = page.locator("llama-chat").first();
+    page.on("pageerror", (error) => this.problems.push(`error: ${error.message}`));
+    page.on("console", (message) => {
+      if (/Content Security Policy|Refused to/.test(message.text())) this.problems.push(message.text());
+    });
+    page.on("dialog", (dialog) => {
+      this.problems.push(`dialog: ${dialog.message()}`);
+      dialog.dismiss();
+    });
+    page.context().on("request", (request) => this.requests.push(request.url()));
+  }
+
+  /**
+   * @param {Browser} browser
+   * @param {BrowserContextOptions} [options]
+   */
+  static async arrive(browser, options = {}) {
+    const context = await browser.newContext({ viewport: { width: 1280, height: 800 }, ...options });
+    await context.grantPermissions(["clipboard-read", "clipboard-write"]).catch(() => undefined);
+    const page = await context.newPage();
+    page.setDefaultTimeout(15_000);
+    return new Visitor(page);
+  }
+
+  /**
+   * @param {string | RegExp} name
+   * @returns {Locator}
+   */
+  button(name) {
+    return this.chat.getByRole("button", { name, exact: typeof name === "string" });
+  }
+
+  get field() {
+    return this.chat.getByRole("textbox", { name: "Message" });
+  }
+
+  get answers() {
+    return this.chat.getByRole("article", { name: "Answer" });
+  }
+
+  /** Opens the page and loads the model on offer. @param {string} address */
+  async begin(address) {
+    await this.page.goto(address);
+    await this.button("Download and start").click();
+    await this.field.waitFor();
+  }
+
+  /** Sends a message and waits until its answer is complete. @param {string} text */
+  async say(text) {
+    const before = await this.answers.count();
+    await this.field.fill(text);
+    await this.field.press("Enter");
+    await this.answers.nth(before).waitFor();
+    await this.idle();
+    return this.answers.nth(before);
+  }
+
+  /** Waits until no answer is being written. */
+  async idle() {
+    await this.button("Send").waitFor();
+    await this.chat.locator("[aria-busy=true]").waitFor({ state: "detached" });
+  }
+
+  async leave() {
+    await this.page.context().close();
+  }
+}
+
+export { launch, serve };

@@ -1,0 +1,479 @@
+// Wires the parts of one chat element: model, conversation, views. All its state is here, and `dispose` frees all of it.
+
+import { missingSupport, storedModels } from "../engine.js";
+import { Answering, dropOldest, measure } from "./answering.js";
+import { Composer } from "./composer.js";
+import { Conversations, newConversation, titleOf } from "./conversations.js";
+import { h } from "./dom.js";
+import { Frame } from "./frame.js";
+import { LoadingCard } from "./loading.js";
+import { ModelSession } from "./model-session.js";
+import { errorNotice, notice } from "./notice.js";
+import { picker } from "./picker.js";
+import { openSettings } from "./settings.js";
+import { Sidebar } from "./sidebar.js";
+import { defaultModel, fromFiles, sourceOf } from "./sources.js";
+import { Transcript } from "./transcript.js";
+
+/** @import { EngineError, Model, OpenOptions } from "../engine.js" */
+/** @import { Conversation, Message, Preferences, Settings } from "./conversations.js" */
+/** @import { Choice } from "./model-session.js" */
+
+/**
+ * `offer`: the model to begin with, else the one that the build comes with. `autoload`: load the last visit's model
+ * without asking. `system`, `context`: what new chats and loads begin with. `name`: chats of that name are shared.
+ * @typedef {{offer?: Choice, autoload: boolean, system?: string, context?: number, open: OpenOptions, name: string}} AppOptions
+ */
+
+export class App {
+  #root;
+  #options;
+  #disposed = false;
+  #session;
+  #answering;
+  #transcript;
+  #composer;
+  #sidebar;
+  #frame;
+  /** @type {LoadingCard | undefined} */
+  #loadingCard;
+  /** @type {Conversations | undefined} */
+  #chats;
+  /** @type {Conversation[]} */
+  #list = [];
+  #conversation = newConversation({});
+  /** @type {Choice | undefined} */
+  #offer;
+  /** @type {Preferences["model"]} */
+  #last;
+  /** @type {number | undefined} */
+  #context;
+  /** @type {EngineError | undefined} */
+  #missing;
+  /** Until the visitor has chosen a model, not even the engine is downloaded. */
+  #agreed;
+  /**
+   * @param {ShadowRoot} root
+   * @param {AppOptions} options
+   */
+  constructor(root, options) {
+    this.#root = root;
+    this.#options = options;
+    this.#agreed = options.autoload;
+    this.#session = new ModelSession({
+      onChange: () => this.#modelChanged(),
+      onProgress: (progress) => this.#loadingCard?.update(progress),
+    });
+    this.#answering = new Answering({
+      begin: (message) => this.#began(message),
+      grow: () => this.#transcript.grow(),
+      end: (message) => this.#ended(message),
+      fail: (error) => this.#failed(error),
+      save: (conversation) => this.#save(conversation),
+    });
+    this.#transcript = new Transcript({
+      resend: (index, text) => this.#resend(index, text),
+      regenerate: () => this.#regenerate(),
+    });
+    this.#composer = new Composer({
+      send: (text) => this.#send(text),
+      stop: () => this.#answering.stop(),
+      openSettings: () => this.#openSettings(),
+    });
+    this.#sidebar = new Sidebar(root, {
+      create: () => this.#newChat(),
+      open: (conversation) => this.#open(conversation),
+      rename: (conversation, title) => this.#rename(conversation, title),
+      remove: (conversation) => this.#remove(conversation),
+      close: () => this.#frame.toggleSidebar(false),
+    });
+    this.#frame = new Frame(root, this.#sidebar.element, this.#transcript.element, {
+      pick: () => this.#show("picker"),
+      create: () => this.#newChat(),
+      escape: () => this.#answering.stop(),
+      drop: (files) => this.#dropped(files),
+    });
+  }
+
+  /** Reads what the last visit left, then shows the chat or the choice of a model. */
+  async start() {
+    const { autoload, offer, name, context } = this.#options;
+    const chats = await Conversations.open(name);
+    if (this.#disposed) return chats.close();
+    this.#chats = chats;
+    const [missing, list, last, current, chosen, settings] = await Promise.all([
+      missingSupport(),
+      chats.list(),
+      chats.preference("model"),
+      chats.preference("current"),
+      chats.preference("context"),
+      chats.preference("settings"),
+    ]);
+    this.#missing = missing;
+    this.#list = list;
+    this.#last = last;
+    this.#context = chosen ?? context;
+    this.#offer = offer ?? (await defaultModel().catch(() => undefined));
+    const fresh = newConversation(settings ?? (this.#options.system ? { system: this.#options.system } : {}));
+    if (this.#disposed) return;
+    this.#use(list.find(({ id }) => id === current) ?? fresh);
+    if (autoload && last && !missing && (await this.#isStored(last.id))) this.#load({ request: { stored: last.id }, name: last.name });
+    else if (!this.#disposed) this.#show("picker");
+  }
+
+  /** Frees everything: worker, database, timers of a running answer. */
+  dispose() {
+    this.#disposed = true;
+    this.#answering.stop();
+    this.#session.unload();
+    this.#chats?.close();
+    this.#frame.element.remove();
+  }
+
+  // views
+
+  /** @param {"picker" | "chat"} view */
+  #show(view) {
+    this.#frame.show(view, view === "picker" ? this.#buildPicker(this.#session.model) : undefined);
+  }
+
+  /** @param {Model | undefined} model */
+  #buildPicker(model) {
+    const nothing = this.#session.phase.kind === "none" && this.#conversation.messages.length === 0;
+    return picker({
+      root: this.#root,
+      offer: this.#offer,
+      last: this.#last,
+      loaded: model?.info.id,
+      agreed: this.#agreed,
+      missing: this.#missing,
+      choose: (choice) => this.#load(choice),
+      unload: () => this.#session.unload(),
+      deleted: (id) => this.#modelDeleted(id),
+      back: nothing ? undefined : () => this.#show("chat"),
+    });
+  }
+
+  /** Whether the visitor is in this element, or nowhere else on a page that it fills. */
+  #hasFocus() {
+    return this.#root.activeElement !== null || (this.#options.autoload && document.activeElement === document.body);
+  }
+
+  // the model
+
+  /** @param {Choice} choice */
+  #load(choice) {
+    this.#agreed = true;
+    this.#answering.stop();
+    // Set again once the model is ready: one that takes the tab down is not loaded again by itself.
+    this.#chats?.prefer("model", undefined);
+    // Asks that the browser does not clear the model away when disk space is short; a worker cannot ask.
+    if (choice.store !== false) navigator.storage?.persist?.();
+    const context = this.#context === undefined ? {} : { context: this.#context };
+    this.#session.load(choice, { ...this.#options.open, ...context });
+    this.#show("chat");
+  }
+
+  #modelChanged() {
+    if (this.#disposed) return;
+    const { phase } = this.#session;
+    const focused = this.#hasFocus();
+    this.#loadingCard = undefined;
+    this.#transcript.notice(undefined);
+    this.#frame.modelName(phase.kind === "none" ? "Choose a model" : phase.kind === "ready" ? phase.model.info.name : phase.choice.name);
+    if (phase.kind === "none") {
+      this.#frame.dock(this.#chooseBar());
+      this.#show("picker");
+    } else if (phase.kind === "loading") {
+      const announce = (/** @type {string} */ text) => this.#frame.announce(text);
+      this.#loadingCard = new LoadingCard(phase.choice.name, { cancel: () => this.#session.unload(), announce });
+      this.#frame.dock(this.#loadingCard.element, focused);
+    } else if (phase.kind === "failed") {
+      const retry = () => this.#load(phase.choice);
+      const steps = { retry, pick: () => this.#show("picker"), settings: () => this.#openSettings() };
+      this.#frame.dock(errorNotice(phase.error, steps), focused);
+    } else {
+      this.#modelReady(phase.model, phase.choice, focused);
+    }
+    this.#showGreeting();
+  }
+
+  /**
+   * @param {Model} model
+   * @param {Choice} choice
+   * @param {boolean} focused
+   */
+  #modelReady(model, choice, focused) {
+    const { id, name } = model.info;
+    const source = sourceOf(choice) ?? (this.#last?.id === id ? this.#last.source : undefined);
+    this.#last = { id, name, source };
+    this.#chats?.prefer("model", this.#last);
+    this.#frame.dock(this.#composer.element);
+    this.#frame.announce(`${name} is ready`);
+    this.#use(this.#conversation);
+    if (focused && this.#frame.view === "chat") this.#composer.focus();
+  }
+
+  #chooseBar() {
+    const choose = () => this.#show("picker");
+    return h("div", { class: "card row spread" }, h("p", {}, "No model is loaded."), h("button", { type: "button", class: "button primary", onclick: choose }, "Choose a model"));
+  }
+
+  /** @param {string} id */
+  #modelDeleted(id) {
+    if (this.#last?.id === id) {
+      this.#last = undefined;
+      this.#chats?.prefer("model", undefined);
+    }
+    this.#show("picker");
+  }
+
+  /** @param {string} id */
+  async #isStored(id) {
+    const models = await storedModels().catch(() => []);
+    return !this.#disposed && models.some((model) => model.id === id && model.complete);
+  }
+
+  // conversations
+
+  /** @param {Conversation} conversation */
+  #use(conversation) {
+    this.#conversation = conversation;
+    const model = this.#session.model;
+    this.#transcript.notice(undefined);
+    this.#transcript.show(conversation, model?.info.chat === false);
+    this.#composer.show({ busy: this.#answering.busy, plain: model?.info.chat === false });
+    this.#showGreeting();
+    this.#refreshList();
+    this.#measure();
+  }
+
+  async #refreshList() {
+    const current = this.#conversation;
+    const list = [...this.#list].sort((a, b) => b.updated - a.updated);
+    this.#sidebar.show(list, current, this.#chats?.lasting ?? true);
+    const title = current.messages.length > 0 ? titleOf(current) : "";
+    const host = this.#root.host;
+    host.dispatchEvent(new CustomEvent("llama-title", { detail: title, bubbles: true, composed: true }));
+  }
+
+  #showGreeting() {
+    const { phase } = this.#session;
+    const empty = this.#conversation.messages.length === 0;
+    if (phase.kind === "loading") this.#frame.greet(empty, { title: "Getting ready", text: "Everything stays on this machine." });
+    else if (phase.kind !== "ready") this.#frame.greet(empty);
+    else if (phase.model.info.chat) this.#frame.greet(empty, { title: "What is on your mind?", text: "Everything stays on this machine." });
+    else this.#frame.greet(empty, { title: "How does it begin?", text: "This model was not trained to chat: it goes on with the text that you begin." });
+  }
+
+  async #measure() {
+    const model = this.#session.model;
+    const conversation = this.#conversation;
+    if (!model) return;
+    const used = await measure(model, conversation).catch(() => undefined);
+    if (used !== undefined && conversation === this.#conversation) this.#composer.meter(used, model.info.context);
+  }
+
+  /** @param {Conversation} conversation */
+  #save(conversation) {
+    if (!this.#list.includes(conversation)) this.#list.push(conversation);
+    this.#chats?.put(conversation).catch((error) => this.#transcript.notice(errorNotice(error, {})));
+    this.#chats?.prefer("current", conversation.id).catch(() => undefined);
+  }
+
+  async #newChat() {
+    const { settings } = this.#conversation;
+    await this.#open(newConversation(settings));
+    this.#chats?.prefer("current", undefined);
+  }
+
+  /** @param {Conversation} conversation */
+  async #open(conversation) {
+    await this.#answering.stop();
+    this.#use(conversation);
+    this.#chats?.prefer("current", conversation.id);
+    this.#frame.toggleSidebar(false);
+    if (this.#session.phase.kind !== "none" || conversation.messages.length > 0) this.#show("chat");
+    if (this.#session.model) this.#composer.focus();
+  }
+
+  /**
+   * @param {Conversation} conversation
+   * @param {string} title
+   */
+  #rename(conversation, title) {
+    conversation.title = title;
+    this.#chats?.put(conversation);
+    this.#refreshList();
+  }
+
+  /** @param {Conversation} conversation */
+  async #remove(conversation) {
+    if (conversation === this.#conversation) {
+      await this.#answering.stop();
+      this.#use(newConversation(conversation.settings));
+    }
+    this.#list = this.#list.filter((other) => other !== conversation);
+    await this.#chats?.delete(conversation.id);
+    this.#refreshList();
+  }
+
+  // answers
+
+  /** @param {string} text */
+  #send(text) {
+    const { messages } = this.#conversation;
+    if (text) {
+      /** @type {Message} */
+      const message = { role: "user", content: text };
+      messages.push(message);
+      this.#frame.greet(false);
+      this.#transcript.append(message);
+    }
+    if (messages.length > 0) this.#answer();
+  }
+
+  #answer() {
+    const model = this.#session.model;
+    if (!model) return;
+    this.#transcript.notice(undefined);
+    this.#conversation.updated = Date.now();
+    this.#save(this.#conversation);
+    this.#showGreeting();
+    this.#refreshList();
+    this.#answering.answer(model, this.#conversation);
+  }
+
+  async #regenerate() {
+    await this.#answering.stop();
+    if (!this.#session.model) return;
+    const { messages } = this.#conversation;
+    if (messages.at(-1)?.role === "assistant") messages.pop();
+    this.#transcript.truncate(messages.length);
+    this.#answer();
+    this.#composer.focus();
+  }
+
+  /**
+   * @param {number} index
+   * @param {string} text
+   */
+  async #resend(index, text) {
+    await this.#answering.stop();
+    if (!this.#session.model) return;
+    const conversation = this.#conversation;
+    conversation.messages.length = index;
+    // What was set aside comes back when the chat is taken up from there.
+    if (index <= conversation.from) conversation.from = 0;
+    this.#transcript.truncate(index);
+    this.#send(text);
+    this.#composer.focus();
+  }
+
+  /** @param {Message} message */
+  #began(message) {
+    this.#transcript.append(message);
+    this.#composer.show({ busy: true, plain: this.#session.model?.info.chat === false });
+    this.#measure();
+  }
+
+  /** @param {Message} message */
+  #ended(message) {
+    if (this.#disposed) return;
+    this.#transcript.end();
+    const model = this.#session.model;
+    this.#composer.show({ busy: false, plain: model?.info.chat === false });
+    this.#frame.announce(message.finish === "abort" ? "Stopped" : `Answer: ${message.content}`);
+    this.#refreshList();
+    const { usage } = message.origin ?? {};
+    if (!usage) return;
+    const used = usage.prompt_tokens + usage.completion_tokens;
+    this.#composer.meter(used, usage.context);
+    if (message.finish !== "length") return;
+    this.#transcript.notice(used >= usage.context ? this.#fullNotice() : this.#limitNotice());
+  }
+
+  #fullNotice() {
+    const actions = [
+      { label: "New chat", run: () => this.#newChat(), primary: true },
+      { label: "Go on without the oldest turns", run: () => this.#dropOldest() },
+    ];
+    const text = "The model cannot see more than this. The chat stays in the list either way.";
+    return notice({ title: "The context is full.", text, actions });
+  }
+
+  #limitNotice() {
+    const actions = [{ label: "Settings", run: () => this.#openSettings() }];
+    return notice({ title: "The answer has reached its longest length.", actions });
+  }
+
+  async #dropOldest() {
+    const model = this.#session.model;
+    const conversation = this.#conversation;
+    if (!model) return;
+    const dropped = await dropOldest(model, conversation);
+    this.#save(conversation);
+    this.#transcript.show(conversation, !model.info.chat);
+    this.#transcript.notice(dropped ? undefined : notice({ title: "The newest turn alone fills the context.", text: "Start a new chat, or choose a longer context in the settings." }));
+    if (dropped && conversation.messages.at(-1)?.role === "user") this.#answer();
+    else this.#measure();
+    this.#composer.focus();
+  }
+
+  /** @param {unknown} error */
+  #failed(error) {
+    if (/** @type {{code?: string}} */ (error).code === "generate/context-full") {
+      this.#transcript.notice(this.#fullNotice());
+      return;
+    }
+    const code = /** @type {{code?: string}} */ (error).code ?? "";
+    const { phase } = this.#session;
+    // After a lost device or a crash the model has to be loaded again; otherwise the answer is asked for again.
+    const reload = phase.kind === "ready" && /^(gpu|engine)\//.test(code);
+    const retry = reload ? () => this.#load(phase.choice) : () => this.#regenerate();
+    this.#transcript.notice(
+      errorNotice(error, {
+        retry,
+        pick: () => this.#show("picker"),
+        "new-chat": () => this.#newChat(),
+        settings: () => this.#openSettings(),
+      }),
+    );
+  }
+
+  // settings, keys, drops
+
+  #openSettings() {
+    const conversation = this.#conversation;
+    const current = { settings: conversation.settings, context: this.#context, info: this.#session.model?.info };
+    openSettings(this.#root, current, (settings, context) => this.#applySettings(conversation, settings, context));
+  }
+
+  /**
+   * @param {Conversation} conversation
+   * @param {Settings} settings
+   * @param {number | undefined} context
+   */
+  #applySettings(conversation, settings, context) {
+    conversation.settings = settings;
+    this.#chats?.prefer("settings", settings);
+    if (conversation.messages.length > 0) this.#save(conversation);
+    if (context !== this.#context) {
+      this.#context = context;
+      this.#chats?.prefer("context", context);
+      const { phase } = this.#session;
+      if (phase.kind === "ready" || phase.kind === "failed") this.#load(phase.choice);
+    }
+    this.#measure();
+  }
+
+  /** @param {Promise<File[]>} files */
+  async #dropped(files) {
+    try {
+      this.#load(fromFiles(await files, true));
+    } catch (error) {
+      this.#show("picker");
+      this.#frame.element.querySelector(".picker")?.append(errorNotice(error, {}));
+    }
+  }
+}

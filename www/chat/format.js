@@ -1,0 +1,78 @@
+// Numbers as people read them.
+
+/**
+ * Decimal units, as download pages use them: 98362432 is "98.4 MB".
+ * @param {number} bytes
+ * @returns {string}
+ */
+export function bytes(bytes) {
+  const units = ["bytes", "kB", "MB", "GB", "TB"];
+  let unit = 0;
+  while (bytes >= 999.5 && unit < units.length - 1) {
+    bytes /= 1000;
+    unit += 1;
+  }
+  const digits = unit === 0 ? 0 : unit >= 3 ? 2 : bytes < 100 ? 1 : 0;
+  return `${bytes.toFixed(digits)} ${units[unit]}`;
+}
+
+/**
+ * @param {number} seconds
+ * @returns {string}
+ */
+export function duration(seconds) {
+  if (seconds < 1) return "less than a second";
+  if (seconds < 60) return `${Math.ceil(seconds)} s`;
+  const minutes = Math.ceil(seconds / 60);
+  return minutes < 60 ? `${minutes} min` : `${Math.floor(minutes / 60)} h ${minutes % 60} min`;
+}
+
+/**
+ * @param {number} value
+ * @returns {string}
+ */
+export function count(value) {
+  return Math.round(value).toLocaleString("en");
+}
+
+/**
+ * Three significant digits at most.
+ * @param {number} value
+ * @returns {string}
+ */
+export function rate(value) {
+  return value >= 100 ? value.toFixed(0) : value >= 10 ? value.toFixed(1) : value.toFixed(2);
+}
+
+/**
+ * A message from the engine as a sentence: "out of memory" becomes "Out of memory." What begins with a name or an
+ * address keeps its spelling.
+ *
+ * @param {string} message
+ * @returns {string}
+ */
+export function sentence(message) {
+  const start = /^[a-z']+[\s:]/.test(message) ? message.charAt(0).toUpperCase() + message.slice(1) : message;
+  return /[.!?]$/.test(start) ? start : `${start}.`;
+}
+
+/** The speed of something that moves by jumps, smoothed over the last seconds. */
+export class Speed {
+  /** @type {{at: number, done: number}[]} */
+  #samples = [];
+
+  /**
+   * @param {number} done total so far
+   * @param {number} at milliseconds
+   * @returns {number | undefined} per second, once there is enough to tell
+   */
+  add(done, at) {
+    const last = this.#samples.at(-1);
+    if (last && done < last.done) this.#samples = [];
+    this.#samples.push({ at, done });
+    while (this.#samples.length > 2 && at - (this.#samples[0]?.at ?? at) > 6000) this.#samples.shift();
+    const first = this.#samples[0];
+    if (!first || at - first.at < 500) return undefined;
+    return ((done - first.done) * 1000) / (at - first.at);
+  }
+}

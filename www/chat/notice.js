@@ -1,0 +1,82 @@
+// Errors and other news as a card: a sentence, what to do, and a button that does it.
+
+import { sentence } from "./format.js";
+import { h, icon } from "./dom.js";
+
+/** @typedef {{label: string, run: () => void, primary?: boolean}} Action */
+/** @typedef {"retry" | "pick" | "new-chat" | "settings" | "reload"} Step */
+
+/** The next steps that help with an error, by its code or its code's room; without an entry, trying again. @type {Record<string, Step[]>} */
+const NEXT_STEPS = {
+  "net/status": ["retry", "pick"],
+  "store/quota": ["pick", "retry"],
+  "store/corrupt": ["pick"],
+  weights: ["pick"],
+  "gpu/no-webgpu": [],
+  "gpu/no-adapter": ["reload"],
+  "gpu/limit": ["pick", "settings"],
+  "gpu/out-of-memory": ["pick", "settings", "retry"],
+  "gpu/error": ["reload"],
+  "gpu/not-finite": ["pick"],
+  "text/tokenizer": ["pick"],
+  "text/template": ["new-chat", "pick"],
+  "text/no-chat-format": ["pick"],
+  "generate/bad-request": ["settings", "retry"],
+  "engine/start": ["reload"],
+};
+
+/** @type {Record<Step, string>} */
+const LABELS = {
+  retry: "Try again",
+  pick: "Choose another model",
+  "new-chat": "New chat",
+  settings: "Settings",
+  reload: "Reload the page",
+};
+
+/**
+ * @param {unknown} error
+ * @param {Partial<Record<Step, () => void>>} steps what is possible here
+ * @returns {HTMLElement}
+ */
+export function errorNotice(error, steps) {
+  const { code, message, advice } = describe(error);
+  const wanted = NEXT_STEPS[code] ?? NEXT_STEPS[code.split("/")[0] ?? ""] ?? /** @type {Step[]} */ (["retry"]);
+  /** @type {Action[]} */
+  const actions = [];
+  for (const step of wanted) {
+    const run = step === "reload" ? () => location.reload() : steps[step];
+    if (run) actions.push({ label: LABELS[step], run, primary: actions.length === 0 });
+  }
+  return notice({ title: sentence(message), text: advice, actions, tone: "error", code });
+}
+
+/**
+ * @param {unknown} error
+ * @returns {{code: string, message: string, advice: string}}
+ */
+export function describe(error) {
+  const { code, message, advice } = /** @type {Record<string, unknown>} */ (Object(error));
+  return {
+    code: typeof code === "string" ? code : "page/defect",
+    message: typeof message === "string" && message ? message : String(error),
+    advice: typeof advice === "string" ? advice : "Reload the page; if it happens again, please report it.",
+  };
+}
+
+/**
+ * @param {{title: string, text?: string, actions?: Action[], tone?: "error" | "info", code?: string}} news
+ * @returns {HTMLElement}
+ */
+export function notice({ title, text, actions = [], tone = "info", code }) {
+  const buttons = actions.map(({ label, run, primary }) =>
+    h("button", { type: "button", class: primary ? "button primary" : "button", onclick: run }, label),
+  );
+  return h(
+    "div",
+    { class: `notice ${tone}`, role: tone === "error" ? "alert" : "note", "data-code": code },
+    h("p", { class: "notice-title" }, tone === "error" && icon("warning"), title),
+    text && h("p", {}, text),
+    buttons.length > 0 && h("div", { class: "row" }, ...buttons),
+  );
+}

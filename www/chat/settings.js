@@ -1,0 +1,91 @@
+// The dialog for the system prompt, sampling and context length. An empty field means the model's default.
+
+import { h, iconButton } from "./dom.js";
+
+/** @import { Info } from "../pkg/pagellama.js" */
+/** @import { Settings } from "./conversations.js" */
+
+/** @typedef {Exclude<keyof Settings, "system">} NumberSetting */
+
+/** @type {{name: NumberSetting, label: string, hint: string, min: number, max: number, step: number}[]} */
+const NUMBERS = [
+  { name: "temperature", label: "Temperature", hint: "0 always takes the likeliest token; higher is more varied.", min: 0, max: 5, step: 0.01 },
+  { name: "top_k", label: "Top-k", hint: "Only the k likeliest tokens; 0 is all.", min: 0, max: 1000, step: 1 },
+  { name: "top_p", label: "Top-p", hint: "Only the likeliest tokens that add up to p.", min: 0.01, max: 1, step: 0.01 },
+  { name: "min_p", label: "Min-p", hint: "Only tokens at least this likely, relative to the likeliest.", min: 0, max: 1, step: 0.01 },
+  { name: "repetition_penalty", label: "Repetition penalty", hint: "Above 1 discourages what was already said.", min: 0.5, max: 3, step: 0.01 },
+  { name: "seed", label: "Seed", hint: "The same seed gives the same answer. Empty: a new one each time.", min: 0, max: 4294967295, step: 1 },
+  { name: "max_tokens", label: "Longest answer", hint: "In tokens. Empty: as far as the context reaches.", min: 1, max: 131072, step: 1 },
+];
+
+/**
+ * @param {ShadowRoot} root where the dialog lives while it is open
+ * @param {{settings: Settings, context: number | undefined, info: Info | undefined}} current
+ * @param {(settings: Settings, context: number | undefined) => void} apply
+ */
+export function openSettings(root, { settings, context, info }, apply) {
+  const system = h("textarea", { id: "system", rows: "4", placeholder: "None. For example: Answer in one short paragraph." });
+  system.value = settings.system ?? "";
+  const fields = NUMBERS.map((setting) => numberField(setting, settings[setting.name], defaultOf(setting.name, info)));
+  const length = numberField(
+    { name: "context", label: "Context length", hint: "In tokens. A change loads the model again.", min: 64, max: 131072, step: 1 },
+    context,
+    info ? String(info.context) : "chosen by the engine",
+  );
+  const reset = () => {
+    for (const { input } of [...fields, length]) input.value = "";
+  };
+  const submit = () => {
+    /** @type {Settings} */
+    const chosen = {};
+    if (system.value.trim()) chosen.system = system.value.trim();
+    fields.forEach(({ input }, index) => {
+      const name = NUMBERS[index]?.name;
+      if (name && input.value !== "") chosen[name] = input.valueAsNumber;
+    });
+    apply(chosen, length.input.value === "" ? undefined : length.input.valueAsNumber);
+  };
+  const form = h(
+    "form",
+    { method: "dialog", class: "settings", onsubmit: submit },
+    h("div", { class: "row spread" }, h("h2", { id: "settings-title" }, "Settings"), iconButton("close", "Close without a change", () => dialog.close())),
+    h("p", { class: "hint" }, "They belong to this chat, and the next new chat begins with them."),
+    h("label", { for: "system", class: "strong" }, "System prompt"),
+    system,
+    h("fieldset", {}, h("legend", {}, "Sampling"), h("div", { class: "grid" }, ...fields.map(({ element }) => element))),
+    h("fieldset", {}, h("legend", {}, "Memory"), h("div", { class: "grid" }, length.element)),
+    h(
+      "div",
+      { class: "row spread settings-actions" },
+      h("button", { type: "button", class: "button", onclick: reset, title: "The model's own settings" }, "Reset to defaults"),
+      h("button", { type: "submit", class: "button primary" }, "Save"),
+    ),
+  );
+  const dialog = h("dialog", { class: "dialog", "aria-labelledby": "settings-title", onclose: () => dialog.remove() }, form);
+  root.append(dialog);
+  dialog.showModal();
+}
+
+/**
+ * @param {NumberSetting} name
+ * @param {Info | undefined} info
+ */
+function defaultOf(name, info) {
+  if (name === "seed") return "random";
+  if (name === "max_tokens") return "no limit";
+  const value = info?.sampling[name];
+  return value === undefined || value === null ? (info ? "off" : "model's") : String(Number(value.toPrecision(6)));
+}
+
+/**
+ * @param {{name: string, label: string, hint: string, min: number, max: number, step: number}} setting
+ * @param {number | undefined} value
+ * @param {string} placeholder
+ */
+function numberField({ name, label, hint, min, max, step }, value, placeholder) {
+  const id = `setting-${name}`;
+  const input = h("input", { type: "number", id, name, min, max, step, placeholder, "aria-describedby": `${id}-hint`, inputmode: "decimal" });
+  if (value !== undefined) input.value = String(value);
+  const element = h("div", { class: "field" }, h("label", { for: id }, label), input, h("p", { class: "hint", id: `${id}-hint` }, hint));
+  return { element, input };
+}

@@ -1,0 +1,128 @@
+// Where models come from: the list beside the module, an address or repository that someone types, files from disk.
+
+import { EngineError } from "../engine.js";
+
+/** @import { Choice } from "./model-session.js" */
+
+/** Beside the modules, wherever they are hosted. */
+const LIST = new URL("../models.json", import.meta.url);
+
+/** The files of a checkpoint that the engine reads. */
+const WANTED = /\.(gguf|safetensors|json|jinja)$/i;
+
+/**
+ * The model that this build offers, if it comes with one.
+ * @returns {Promise<Choice | undefined>}
+ */
+export async function defaultModel() {
+  const answer = await fetch(LIST);
+  if (!answer.ok) return undefined;
+  const { default: entry } = await answer.json();
+  if (!entry) return undefined;
+  const url = new URL(entry.url, LIST).href;
+  return { request: { url }, name: entry.name, bytes: entry.bytes, licence: entry.licence };
+}
+
+/**
+ * What someone typed: the address of a GGUF file or of a folder (ends in "/"), a Hugging Face repository as
+ * "owner/name" or "owner/name@revision", or the address of its page.
+ *
+ * @param {string} text
+ * @returns {Choice}
+ */
+export function parseSource(text) {
+  const source = text.trim();
+  const page = /^https?:\/\/huggingface\.co\/([\w.-]+\/[\w.-]+)(?:\/tree\/([^/]+))?\/?$/.exec(source);
+  const repository = page ?? /^([\w.-]+\/[\w.-]+?)(?:@([\w./-]+))?$/.exec(source);
+  if (repository?.[1] && !/\.gguf$/i.test(source)) {
+    const revision = repository[2] ? { revision: repository[2] } : {};
+    return { request: { hub: repository[1], ...revision }, name: repository[1].split("/")[1] ?? source };
+  }
+  if (!/^https?:\/\//.test(source)) {
+    const advice = 'Give the address of a .gguf file (https://…), or a Hugging Face repository such as "owner/name".';
+    throw new EngineError("page/address", "this is neither an address nor a repository", advice);
+  }
+  // The page that shows a file, instead of the file.
+  const url = source.replace(/^(https:\/\/huggingface\.co\/[^/]+\/[^/]+)\/blob\//, "$1/resolve/");
+  return { request: { url }, name: nameOf(url) };
+}
+
+/**
+ * @param {File[]} files one GGUF file, or the files of a Hugging Face folder
+ * @param {boolean} store whether to keep a copy in the browser
+ * @returns {Choice}
+ */
+export function fromFiles(files, store) {
+  const wanted = files.filter((file) => WANTED.test(file.name));
+  const gguf = wanted.find((file) => /\.gguf$/i.test(file.name));
+  const chosen = gguf ? [gguf] : wanted;
+  if (chosen.length === 0) {
+    const advice = "Choose a .gguf file, or a folder with config.json and .safetensors files.";
+    throw new EngineError("page/files", "there is no model among these files", advice);
+  }
+  const folder = files[0]?.webkitRelativePath.split("/")[0];
+  const name = gguf ? nameOf(gguf.name) : folder || "Checkpoint from disk";
+  return { request: { files: chosen }, name, bytes: chosen.reduce((sum, file) => sum + file.size, 0), store };
+}
+
+/**
+ * One string for where a model comes from, to know it again; files and stored models have none.
+ * @param {Choice} choice
+ * @returns {string | undefined}
+ */
+export function sourceOf({ request }) {
+  if ("url" in request) return request.url;
+  if ("hub" in request) return `${request.hub}@${request.revision ?? ""}`;
+  return undefined;
+}
+
+/**
+ * The files of a drop; a folder gives the files directly in it.
+ * @param {DataTransfer} transfer
+ * @returns {Promise<File[]>}
+ */
+export async function droppedFiles(transfer) {
+  // The items are gone after the first await, so what they hold is taken at once.
+  const held = [...transfer.items].map((item) => item.webkitGetAsEntry() ?? item.getAsFile());
+  const lists = await Promise.all(held.map((one) => (one === null ? [] : one instanceof File ? [one] : filesOf(one))));
+  return lists.flat();
+}
+
+/**
+ * @param {FileSystemEntry} entry
+ * @returns {Promise<File[]>}
+ */
+async function filesOf(entry) {
+  const entries = entry.isDirectory ? await children(entry) : [entry];
+  return Promise.all(entries.filter((one) => one.isFile).map(toFile));
+}
+
+/**
+ * @param {FileSystemEntry} directory
+ * @returns {Promise<FileSystemEntry[]>}
+ */
+async function children(directory) {
+  const reader = /** @type {FileSystemDirectoryEntry} */ (directory).createReader();
+  /** @type {FileSystemEntry[]} */
+  const all = [];
+  for (;;) {
+    // A reader gives a folder in portions and ends with an empty one.
+    const portion = await new Promise((resolve, reject) => reader.readEntries(resolve, reject));
+    if (portion.length === 0) return all;
+    all.push(...portion);
+  }
+}
+
+/**
+ * @param {FileSystemEntry} entry
+ * @returns {Promise<File>}
+ */
+function toFile(entry) {
+  return new Promise((resolve, reject) => /** @type {FileSystemFileEntry} */ (entry).file(resolve, reject));
+}
+
+/** "https://host/a/model.Q4.gguf?x" is "model.Q4". @param {string} path */
+function nameOf(path) {
+  const last = path.replace(/[?#].*$/, "").split("/").filter(Boolean).at(-1) ?? path;
+  return decodeURIComponent(last).replace(/\.gguf$/i, "");
+}

@@ -1,0 +1,31 @@
+// How an answer came about: its speed, quietly, and the rest on demand.
+
+import * as format from "./format.js";
+import { h } from "./dom.js";
+
+/** @import { Origin } from "./conversations.js" */
+
+/** @param {Origin} origin */
+export function statsDetails(origin) {
+  const { stats, usage } = origin;
+  const speed = stats.decode_tokens_per_second;
+  /** @type {[string, string][]} */
+  const rows = [
+    ["Model", origin.model],
+    ["Graphics adapter", origin.adapter],
+    ["Writing", `${format.rate(speed)} tokens/s, ${format.count(usage.completion_tokens)} tokens`],
+    ["Reading", `${format.rate(stats.prefill_tokens_per_second)} tokens/s, ${format.count(usage.prompt_tokens)} tokens (${format.count(usage.cached_tokens)} reused)`],
+    ["To the first token", `${format.count(stats.time_to_first_token_ms)} ms`],
+    ["Graphics memory", format.bytes(stats.gpu_bytes)],
+    ["Engine's own memory", format.bytes(stats.host_bytes)],
+    ["Per token", `${format.count(stats.dispatches_per_token)} dispatches, ${format.rate(stats.submits_per_token)} submits, ${format.rate(stats.readbacks_per_token)} read-backs`],
+    ["Seed", String(origin.seed)],
+  ];
+  const reveal = (/** @type {Event} */ event) => /** @type {Element} */ (event.target).scrollIntoView({ block: "nearest" });
+  return h(
+    "details",
+    { class: "stats", ontoggle: reveal },
+    h("summary", {}, `${format.rate(speed)} tokens/s`),
+    h("dl", {}, ...rows.flatMap(([name, value]) => [h("dt", {}, name), h("dd", {}, value)])),
+  );
+}

@@ -1,0 +1,314 @@
+// The JavaScript API: load a model, generate text, stop. It hides the worker in which the engine runs.
+//
+//   import { load } from "https://host/path/engine.js";
+//   const model = await load({ model: { hub: "owner/name" }, onProgress: console.log });
+//   for await (const text of model.generate({ messages: [{ role: "user", content: "Hello!" }] })) show(text);
+//   model.unload();
+//
+// It works from another origin than its own, if the server allows that (CORS). What is stored belongs to the page's origin.
+
+/** @import { Info, Progress, Prompt, Result, SamplingOptions, Stats, StoredModel } from "./pkg/pagellama.js" */
+
+/**
+ * Where a model comes from: an address (a GGUF file, or a Hugging Face folder when it ends in "/"), a Hugging Face
+ * repository, files from disk, or one that is already stored.
+ * @typedef {{url: string} | {hub: string, revision?: string, host?: string} | {files: File[]} | {stored: string}} ModelRequest
+ */
+/**
+ * `context`: tokens to make room for; without it the engine chooses. `kv`: number format of the key/value cache.
+ * `store: false` keeps no copy in the browser.
+ * @typedef {{context?: number, kv?: "f16" | "f32", device?: "auto" | "webgpu", store?: boolean}} OpenOptions
+ */
+/** @typedef {SamplingOptions & {max_tokens?: number, ignore_eos?: boolean}} GenerateOptions */
+/**
+ * A message to the worker; worker.js opens with their table.
+ * @typedef {{type: "open", id: number, request: ModelRequest, options: OpenOptions}
+ *   | {type: "generate", id: number, prompt: Prompt, options: GenerateOptions}
+ *   | {type: "count", id: number, prompt: Prompt}
+ *   | {type: "stats", id: number}
+ *   | {type: "stored", id: number}
+ *   | {type: "delete", id: number, model: string}
+ *   | {type: "abort", id: number}} Call
+ */
+/**
+ * A message from the worker.
+ * @typedef {{type: "progress", id: number, progress: Progress}
+ *   | {type: "text", id: number, text: string}
+ *   | {type: "result", id: number, value: unknown}
+ *   | {type: "error", id: number, error: {code: string, message: string, advice: string}}} Reply
+ */
+/**
+ * A `Call` before it has its number, whichever kind it is.
+ * @typedef {{type: Call["type"], request?: ModelRequest, options?: OpenOptions | GenerateOptions, prompt?: Prompt, model?: string}} Order
+ */
+
+/** How long a cancelled load may take to end by itself before its worker is ended for it. Milliseconds. */
+const CANCEL_GRACE = 1500;
+
+/** An error with a stable `code` for programs, a `message` for people, and `advice` on what to do. */
+export class EngineError extends Error {
+  /**
+   * @param {string} code
+   * @param {string} message
+   * @param {string} [advice]
+   */
+  constructor(code, message, advice = "") {
+    super(message);
+    this.name = "EngineError";
+    this.code = code;
+    this.advice = advice;
+  }
+}
+
+/**
+ * Loads a model into a worker of its own.
+ *
+ * @param {{model: ModelRequest, onProgress?: (progress: Progress) => void, signal?: AbortSignal} & OpenOptions} options
+ * @returns {Promise<Model>}
+ */
+export async function load({ model, onProgress, signal, ...options }) {
+  // A relative address means relative to the page, not to the worker's script.
+  const request = "url" in model ? { ...model, url: new URL(model.url, document.baseURI).href } : model;
+  const worker = new Connection();
+  try {
+    const onReply = (/** @type {Reply} */ reply) => reply.type === "progress" && onProgress?.(reply.progress);
+    const opened = worker.call({ type: "open", request, options }, { signal, onReply });
+    const info = /** @type {Info} */ (await Promise.race([opened, lateCancel(signal)]));
+    return new Model(worker, info);
+  } catch (error) {
+    worker.close();
+    throw error;
+  }
+}
+
+/**
+ * Models that this origin has stored, complete or not.
+ * @returns {Promise<StoredModel[]>}
+ */
+export async function storedModels() {
+  return /** @type {StoredModel[]} */ (await callOnce({ type: "stored" }));
+}
+
+/**
+ * Deletes a stored model.
+ * @param {string} id
+ * @returns {Promise<void>}
+ */
+export async function deleteModel(id) {
+  await callOnce({ type: "delete", model: id });
+}
+
+/**
+ * Asks the browser, before anything is downloaded, whether it can run a model at all.
+ * @returns {Promise<EngineError | undefined>} what is missing
+ */
+export async function missingSupport() {
+  const gpu = /** @type {{gpu?: {requestAdapter(): Promise<unknown>}}} */ (/** @type {unknown} */ (navigator)).gpu;
+  if (!gpu) {
+    return globalThis.isSecureContext
+      ? new EngineError("gpu/no-webgpu", "this browser has no WebGPU", "Use a current Chrome, Edge, Safari or Firefox.")
+      : new EngineError("gpu/no-webgpu", "WebGPU is not available on this address", "Open the page over https, or on localhost.");
+  }
+  if (await gpu.requestAdapter().catch(() => null)) return undefined;
+  const advice = "Turn on hardware acceleration in the browser's settings and update the graphics driver.";
+  return new EngineError("gpu/no-adapter", "the browser found no usable graphics adapter", advice);
+}
+
+/** A loaded model. */
+export class Model {
+  #worker;
+
+  /**
+   * @param {Connection} worker
+   * @param {Info} info
+   */
+  constructor(worker, info) {
+    this.#worker = worker;
+    /** What was loaded, and on which device. @type {Info} */
+    this.info = info;
+    /** How the last `generate` ended. @type {Result | undefined} */
+    this.lastResult = undefined;
+  }
+
+  /**
+   * Yields the answer's text in pieces. Aborting `signal`, or leaving the loop, stops the engine; an abort ends the loop
+   * without an error and `lastResult.finish_reason` is "abort". Calls at the same time run one after another.
+   *
+   * @param {Prompt} prompt
+   * @param {GenerateOptions & {signal?: AbortSignal}} [options]
+   * @returns {AsyncGenerator<string, void, void>}
+   */
+  async *generate(prompt, { signal, ...options } = {}) {
+    const left = new AbortController();
+    const stop = signal ? AbortSignal.any([signal, left.signal]) : left.signal;
+    let text = "";
+    let finished = false;
+    /** @type {unknown} */
+    let failure;
+    let wake = () => {};
+    const onReply = (/** @type {Reply} */ reply) => {
+      if (reply.type === "text") text += reply.text;
+      wake();
+    };
+    const ended = this.#worker
+      .call({ type: "generate", prompt, options }, { signal: stop, onReply })
+      .then((result) => void (this.lastResult = /** @type {Result} */ (result)), (error) => void (failure = error))
+      .finally(() => {
+        finished = true;
+        wake();
+      });
+    try {
+      for (;;) {
+        if (text) {
+          const ready = text;
+          text = "";
+          yield ready;
+        } else if (finished) {
+          break;
+        } else {
+          await new Promise((resolve) => (wake = () => resolve(undefined)));
+        }
+      }
+      if (failure) throw failure;
+    } finally {
+      left.abort();
+      await ended;
+    }
+  }
+
+  /**
+   * Tokens that a prompt takes, template included.
+   * @param {Prompt} prompt
+   * @returns {Promise<number>}
+   */
+  async countTokens(prompt) {
+    return /** @type {number} */ (await this.#worker.call({ type: "count", prompt }));
+  }
+
+  /**
+   * Figures about the last answer and about memory.
+   * @returns {Promise<Stats>}
+   */
+  async stats() {
+    return /** @type {Stats} */ (await this.#worker.call({ type: "stats" }));
+  }
+
+  /** Ends the worker, and with it frees all memory of the model: the heap of a wasm module cannot shrink. */
+  unload() {
+    this.#worker.close();
+  }
+}
+
+/** A worker and the calls that wait for its answers. */
+class Connection {
+  #worker;
+  #next = 1;
+  /** @type {Map<number, {resolve(value: unknown): void, reject(error: Error): void, onReply?: (reply: Reply) => void}>} */
+  #waiting = new Map();
+  #closed = false;
+
+  constructor() {
+    this.#worker = startWorker();
+    this.#worker.addEventListener("message", ({ data }) => this.#receive(/** @type {Reply} */ (data)));
+    this.#worker.addEventListener("error", (event) => {
+      event.preventDefault();
+      const detail = event.message ? `: ${event.message}` : "";
+      const advice = "Check the connection and reload the page.";
+      this.#fail(new EngineError("engine/start", `the engine could not be started or stopped working${detail}`, advice));
+    });
+  }
+
+  /**
+   * @param {Order} order
+   * @param {{signal?: AbortSignal, onReply?: (reply: Reply) => void}} [options]
+   * @returns {Promise<unknown>}
+   */
+  call(order, { signal, onReply } = {}) {
+    if (this.#closed) return Promise.reject(unloaded());
+    const id = this.#next++;
+    return new Promise((resolve, reject) => {
+      const abort = () => this.#worker.postMessage({ type: "abort", id });
+      const settle = () => signal?.removeEventListener("abort", abort);
+      this.#waiting.set(id, {
+        resolve: (value) => (settle(), resolve(value)),
+        reject: (error) => (settle(), reject(error)),
+        onReply,
+      });
+      this.#worker.postMessage({ ...order, id });
+      if (signal?.aborted) abort();
+      else signal?.addEventListener("abort", abort, { once: true });
+    });
+  }
+
+  close() {
+    this.#fail(unloaded());
+  }
+
+  /** @param {Reply} reply */
+  #receive(reply) {
+    const call = this.#waiting.get(reply.id);
+    if (!call) return;
+    if (reply.type === "progress" || reply.type === "text") {
+      call.onReply?.(reply);
+      return;
+    }
+    this.#waiting.delete(reply.id);
+    if (reply.type === "result") call.resolve(reply.value);
+    else call.reject(new EngineError(reply.error.code, reply.error.message, reply.error.advice));
+  }
+
+  /** @param {EngineError} error */
+  #fail(error) {
+    this.#closed = true;
+    this.#worker.terminate();
+    for (const call of this.#waiting.values()) call.reject(error);
+    this.#waiting.clear();
+  }
+}
+
+/**
+ * A page may only start workers from its own origin; from another one, a script of a single line imports ours.
+ * @returns {Worker}
+ */
+function startWorker() {
+  const url = new URL("./worker.js", import.meta.url);
+  if (url.origin === location.origin) return new Worker(url, { type: "module", name: "pagellama" });
+  const script = new Blob([`import ${JSON.stringify(url.href)};`], { type: "text/javascript" });
+  const local = URL.createObjectURL(script);
+  const worker = new Worker(local, { type: "module", name: "pagellama" });
+  // The address is needed until the worker has read it, which its first message proves.
+  const forget = () => URL.revokeObjectURL(local);
+  worker.addEventListener("message", forget, { once: true });
+  worker.addEventListener("error", forget, { once: true });
+  return worker;
+}
+
+/**
+ * A call that needs no model: a worker comes and goes.
+ * @param {Order} order
+ */
+async function callOnce(order) {
+  const worker = new Connection();
+  try {
+    return await worker.call(order);
+  } finally {
+    worker.close();
+  }
+}
+
+/**
+ * Rejects a while after `signal` is aborted, for an engine that is too busy to notice.
+ * @param {AbortSignal | undefined} signal
+ * @returns {Promise<never>}
+ */
+function lateCancel(signal) {
+  return new Promise((_, reject) => {
+    const late = () => setTimeout(() => reject(new EngineError("aborted", "stopped", "Start again when you like.")), CANCEL_GRACE);
+    if (signal?.aborted) late();
+    else signal?.addEventListener("abort", late, { once: true });
+  });
+}
+
+function unloaded() {
+  return new EngineError("engine/unloaded", "the model was unloaded", "Load it again.");
+}

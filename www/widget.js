@@ -1,0 +1,95 @@
+// <llama-chat>: a chat with a Llama model that runs in the visitor's browser. One script tag embeds it anywhere:
+//
+//   <script type="module" src="https://host/path/widget.js"></script>
+//   <llama-chat></llama-chat>
+//
+// Attributes, read when the element is connected; all are optional:
+//
+//   model          address of a GGUF file, or of a Hugging Face folder when it ends in "/"; relative to the page
+//   hub            Hugging Face repository instead: "owner/name" or "owner/name@revision"
+//   model-name     what to call that model before it is downloaded
+//   model-bytes    its size, so that the visitor knows it beforehand
+//   model-licence  its licence, likewise
+//   system-prompt  what new chats begin with
+//   context        tokens to make room for; the engine chooses without it
+//   kv             number format of the key/value cache: "f16" (default) or "f32"
+//   device         "auto" (default) or "webgpu"
+//   chats          elements of one origin with the same name here share their chats (default "default")
+//   autoload       load the last visit's model without asking; meant for a page that is nothing but this chat
+//
+// Without `model` and `hub` the element offers the model that models.json beside this file names. Nothing is downloaded
+// before the visitor agrees. The element dispatches `llama-title` with the chat's title as `detail`. Its colours follow
+// the `color-scheme` of the element, and `--llama-accent` changes their accent. Removing the element frees everything.
+
+import { App } from "./chat/app.js";
+import { parseSource } from "./chat/sources.js";
+
+/** @import { AppOptions } from "./chat/app.js" */
+/** @import { Choice } from "./chat/model-session.js" */
+
+const STYLE = new URL("./widget.css", import.meta.url).href;
+
+export class LlamaChat extends HTMLElement {
+  /** @type {App | undefined} */
+  #app;
+
+  connectedCallback() {
+    // An element that is only moved keeps its chat.
+    if (this.shadowRoot?.firstChild) return;
+    const root = this.shadowRoot ?? this.attachShadow({ mode: "open" });
+    const style = document.createElement("link");
+    style.rel = "stylesheet";
+    style.crossOrigin = "anonymous";
+    style.href = STYLE;
+    // Nothing shows without its style; a style that does not come must not keep the chat away.
+    style.onload = style.onerror = () => {
+      if (!style.isConnected) return;
+      this.#app = new App(root, this.#options());
+      this.#app.start();
+    };
+    root.replaceChildren(style);
+  }
+
+  disconnectedCallback() {
+    queueMicrotask(() => {
+      if (this.isConnected) return;
+      this.#app?.dispose();
+      this.#app = undefined;
+      this.shadowRoot?.replaceChildren();
+    });
+  }
+
+  /** @returns {AppOptions} */
+  #options() {
+    const context = Number(this.getAttribute("context"));
+    const kv = this.getAttribute("kv");
+    const device = this.getAttribute("device");
+    return {
+      offer: this.#offer(),
+      autoload: this.hasAttribute("autoload"),
+      system: this.getAttribute("system-prompt") ?? undefined,
+      context: context > 0 ? context : undefined,
+      open: { ...(kv === "f16" || kv === "f32" ? { kv } : {}), ...(device === "auto" || device === "webgpu" ? { device } : {}) },
+      name: this.getAttribute("chats") ?? "default",
+    };
+  }
+
+  /** @returns {Choice | undefined} */
+  #offer() {
+    const model = this.getAttribute("model");
+    const hub = this.getAttribute("hub");
+    const source = model ? new URL(model, document.baseURI).href : hub;
+    if (!source) return undefined;
+    const choice = parseSource(source);
+    const bytes = Number(this.getAttribute("model-bytes"));
+    return {
+      ...choice,
+      name: this.getAttribute("model-name") ?? choice.name,
+      ...(bytes > 0 ? { bytes } : {}),
+      licence: this.getAttribute("model-licence") ?? undefined,
+    };
+  }
+}
+
+// A page may carry the script twice.
+if (!customElements.get("llama-chat")) customElements.define("llama-chat", LlamaChat);

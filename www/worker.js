@@ -1,0 +1,144 @@
+// Runs the engine's wasm off the main thread. One worker serves one model; ending the worker frees all of it.
+//
+// page -> worker                                    answered by
+//   open      {id, request, options}                progress*, then result (info) or error
+//   generate  {id, prompt, options}                 text*, then result or error
+//   count     {id, prompt}                          result (number) or error
+//   stats     {id}                                  result or error
+//   stored    {id}                                  result (list) or error
+//   delete    {id, model}                           result or error
+//   abort     {id}                                  nothing: the call it names ends early
+//
+// worker -> page
+//   progress  {id, progress}    text {id, text}    result {id, value}    error {id, error: {code, message, advice}}
+
+import init, { delete_model, open, stored_models } from "./pkg/pagellama.js";
+
+/** @import { Call, Reply } from "./engine.js" */
+/** @import { Engine } from "./pkg/pagellama.js" */
+
+/** Text is sent on at most this often, so that a fast model does not flood the page. Milliseconds. */
+const TEXT_INTERVAL = 32;
+
+/** The page's types know no worker; this is what we use of one. */
+const scope = /** @type {{addEventListener(type: "message", listener: (event: MessageEvent) => void): void, postMessage(reply: Reply): void}} */ (
+  /** @type {unknown} */ (self)
+);
+
+/** @type {Engine | undefined} */
+let engine;
+
+/** @type {Promise<unknown> | undefined} */
+let started;
+
+/** Calls run one after another: the engine is not re-entrant. @type {Promise<void>} */
+let tail = Promise.resolve();
+
+/** What `abort` may stop, by call. @type {Map<number, AbortController>} */
+const running = new Map();
+
+scope.addEventListener("message", ({ data }) => {
+  const call = /** @type {Call} */ (data);
+  if (call.type === "abort") {
+    running.get(call.id)?.abort();
+    return;
+  }
+  const controller = new AbortController();
+  running.set(call.id, controller);
+  tail = tail.then(() => answer(call, controller.signal));
+});
+
+/** @param {Reply} reply */
+function post(reply) {
+  scope.postMessage(reply);
+}
+
+/**
+ * @param {Call} call
+ * @param {AbortSignal} signal
+ */
+async function answer(call, signal) {
+  try {
+    started ??= init();
+    await started;
+    post({ type: "result", id: call.id, value: await perform(call, signal) });
+  } catch (error) {
+    post({ type: "error", id: call.id, error: describe(error) });
+  } finally {
+    running.delete(call.id);
+  }
+}
+
+/**
+ * @param {Call} call
+ * @param {AbortSignal} signal
+ * @returns {Promise<unknown>}
+ */
+async function perform(call, signal) {
+  switch (call.type) {
+    case "open":
+      engine = await open(
+        { model: call.request, options: call.options },
+        (progress) => post({ type: "progress", id: call.id, progress }),
+        signal,
+      );
+      return engine.info();
+    case "generate":
+      return generate(call, signal);
+    case "count":
+      return loaded().count_tokens(call.prompt);
+    case "stats":
+      return loaded().stats();
+    case "stored":
+      return stored_models();
+    case "delete":
+      return delete_model(call.model);
+    default:
+      throw new Error(`no such call: ${call.type}`);
+  }
+}
+
+/**
+ * @param {Extract<Call, {type: "generate"}>} call
+ * @param {AbortSignal} signal
+ */
+async function generate(call, signal) {
+  let text = "";
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  let timer;
+  const flush = () => {
+    clearTimeout(timer);
+    timer = undefined;
+    if (text) post({ type: "text", id: call.id, text });
+    text = "";
+  };
+  const onText = (/** @type {string} */ delta) => {
+    text += delta;
+    timer ??= setTimeout(flush, TEXT_INTERVAL);
+  };
+  try {
+    return await loaded().generate(call.prompt, call.options, onText, signal);
+  } finally {
+    flush();
+  }
+}
+
+function loaded() {
+  if (!engine) throw new Error("no model is loaded");
+  return engine;
+}
+
+/**
+ * What the page gets to see of an error. One without a code is a defect: a trap in the wasm, or in this file.
+ *
+ * @param {unknown} thrown
+ * @returns {{code: string, message: string, advice: string}}
+ */
+function describe(thrown) {
+  const error = /** @type {{code?: unknown, message?: unknown, advice?: unknown}} */ (Object(thrown));
+  const message = typeof error.message === "string" ? error.message : String(thrown);
+  if (typeof error.code !== "string") {
+    return { code: "engine/crash", message: `the engine stopped unexpectedly: ${message}`, advice: "Load the model again." };
+  }
+  return { code: error.code, message, advice: typeof error.advice === "string" ? error.advice : "" };
+}
