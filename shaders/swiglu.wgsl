@@ -15,6 +15,7 @@
 fn swiglu(@builtin(global_invocation_id) id: vec3u) {
     if (id.x < step.tokens * QUADS) {
         let z = gate[id.x];
-        gate[id.x] = z / (1.0 + exp(-z)) * up[id.x];
+        // Capped, for beyond f32 a result is indeterminate in WGSL.
+        gate[id.x] = z / (1.0 + exp(min(-z, vec4f(80.0)))) * up[id.x];
     }
 }

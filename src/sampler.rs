@@ -106,6 +106,11 @@ impl Sampler {
         Ok(Self { sampling })
     }
 
+    /// Whether the choice is the largest logit as it is, which a device can find by itself.
+    pub fn is_argmax(&self) -> bool {
+        self.sampling.temperature == 0.0 && self.sampling.repetition_penalty == 1.0
+    }
+
     /// Chooses the token at `position` of the sequence, given `logits` (one for each token, changed by the penalty) and the
     /// ids before it. The choice depends on these and the seed alone.
     pub fn sample(&self, logits: &mut [f32], history: &[u32], position: usize) -> Result<u32> {

@@ -44,6 +44,7 @@ struct Norm {
 /// All weights of a model on one device.
 pub struct Weights<'a> {
     gpu: &'a Gpu,
+    max_binding_bytes: u64,
     store: WeightStore,
     scratch: Vec<u32>,
     unsubmitted: u64,
@@ -72,7 +73,12 @@ impl WeightStore {
 impl<'a> Weights<'a> {
     /// An empty sink for `gpu`.
     pub fn new(gpu: &'a Gpu) -> Self {
-        Self { gpu, store: WeightStore::default(), scratch: Vec::new(), unsubmitted: 0 }
+        Self::within(gpu, gpu.max_binding_bytes())
+    }
+
+    /// An empty sink that cuts matrices into slabs of at most `max_binding_bytes`.
+    pub fn within(gpu: &'a Gpu, max_binding_bytes: u64) -> Self {
+        Self { gpu, max_binding_bytes, store: WeightStore::default(), scratch: Vec::new(), unsubmitted: 0 }
     }
 
     /// What was written.
@@ -84,7 +90,7 @@ impl<'a> Weights<'a> {
 
 impl Weight {
     /// Room for a matrix, cut so that each slab fits a binding of `max_bytes`.
-    pub fn allocate(gpu: &Gpu, spec: &TensorSpec, max_bytes: u64) -> Result<Self> {
+    fn allocate(gpu: &Gpu, spec: &TensorSpec, max_bytes: u64) -> Result<Self> {
         let tile_bytes = 4 * tile_words(spec.format, spec.columns) as u64;
         let tiles = (max_bytes / tile_bytes.max(1)) as usize;
         if tiles == 0 {
@@ -104,14 +110,14 @@ impl Weight {
 
 impl Sink for Weights<'_> {
     async fn allocate(&mut self, tensors: &[TensorSpec]) -> Result<()> {
-        let Self { gpu, store, .. } = self;
+        let Self { gpu, store, max_binding_bytes, .. } = self;
         gpu.checked("weights", || {
             for spec in tensors {
-                if spec.rows == 1 {
+                if spec.role.is_norm() {
                     let buffer = gpu.storage("norm", 4 * spec.columns as u64)?;
                     store.norms.insert(spec.role, Norm { format: spec.format, buffer });
                 } else {
-                    store.matrices.insert(spec.role, Weight::allocate(gpu, spec, gpu.max_binding_bytes())?);
+                    store.matrices.insert(spec.role, Weight::allocate(gpu, spec, *max_binding_bytes)?);
                 }
             }
             Ok(())

@@ -142,6 +142,11 @@ impl Role {
         roles
     }
 
+    /// Whether it is a norm's vector rather than a matrix.
+    pub fn is_norm(self) -> bool {
+        matches!(self, Role::FinalNorm | Role::Layer(_, LayerRole::AttentionNorm | LayerRole::MlpNorm))
+    }
+
     /// Rows and columns that the configuration asks for; a norm is one row.
     pub fn shape(self, config: &ModelConfig) -> [usize; 2] {
         let hidden = config.hidden_size;

@@ -1,0 +1,238 @@
+//! Llama in the terminal, on the same shaders as the page.
+//!
+//! `cargo run --release --example llama -- COMMAND MODEL [--context N] [--kv f16|f32]`
+//!
+//! MODEL is a GGUF file or a Hugging Face folder. `chat` talks; the other commands read one JSON object a line on standard
+//! input and write one a line on standard output, errors as `{"error": {"code", "message"}}` with a non-zero exit code at the
+//! end:
+//!
+//! - `tokenize` `{"text", "add_special": false, "parse_special": false}` -> `{"ids"}`
+//! - `render` `{"messages", "add_generation_prompt": true}` -> `{"prompt", "ids"}`
+//! - `logits` `{"ids"}` -> `{"logits"}` of the last position
+//! - `generate` `{"ids" | "prompt" | "messages", "max_tokens", "ignore_eos": false, sampling options}` ->
+//!   `{"ids", "text", "finish_reason", "stats", "usage"}`
+
+use std::error::Error as StdError;
+use std::io::{BufRead, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use pagellama::chat::{ChatFormat, Message, Segment};
+use pagellama::generate::{Engine, OpenOptions, Options, Progress, Prompt, Stop};
+use pagellama::model::kv_cache::KvFormat;
+use pagellama::tokenizer::Tokenizer;
+use pagellama::weights::loader;
+use pagellama::weights::native::NativeSource;
+use pagellama::{Error, Result};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+const USAGE: &str = "usage: llama chat|tokenize|render|logits|generate MODEL [--context N] [--kv f16|f32]";
+
+fn main() -> ExitCode {
+    let arguments = match Arguments::parse(std::env::args().skip(1)) {
+        Ok(arguments) => arguments,
+        Err(problem) => {
+            eprintln!("{problem}\n{USAGE}");
+            return ExitCode::FAILURE;
+        }
+    };
+    match pollster::block_on(run(&arguments)) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            match error.downcast_ref::<Error>() {
+                Some(error) if arguments.command != "chat" => println!("{}", error_object(error)),
+                Some(error) => eprintln!("{error}. {}", error.advice()),
+                None => eprintln!("{error}"),
+            }
+            ExitCode::FAILURE
+        }
+    }
+}
+
+struct Arguments {
+    command: String,
+    model: PathBuf,
+    options: OpenOptions,
+}
+
+impl Arguments {
+    fn parse(mut words: impl Iterator<Item = String>) -> std::result::Result<Self, String> {
+        let (mut positional, mut options) = (Vec::new(), OpenOptions::default());
+        while let Some(word) = words.next() {
+            match word.as_str() {
+                "--context" => {
+                    let value = words.next().and_then(|value| value.parse().ok());
+                    options.context = Some(value.ok_or("--context needs a number")?);
+                }
+                "--kv" => match words.next().as_deref() {
+                    Some("f16") => options.kv = KvFormat::F16,
+                    Some("f32") => options.kv = KvFormat::F32,
+                    _ => return Err("--kv is f16 or f32".to_owned()),
+                },
+                option if option.starts_with("--") => return Err(format!("unknown option {option}")),
+                _ => positional.push(word),
+            }
+        }
+        let [command, model] = <[String; 2]>::try_from(positional).map_err(|_| "a command and a model are needed")?;
+        if !["chat", "tokenize", "render", "logits", "generate"].contains(&command.as_str()) {
+            return Err(format!("unknown command {command}"));
+        }
+        Ok(Self { command, model: PathBuf::from(model), options })
+    }
+}
+
+/// Runs the command; false when a line failed.
+async fn run(arguments: &Arguments) -> std::result::Result<bool, Box<dyn StdError>> {
+    let mut source = NativeSource::open(&arguments.model)?;
+    if let "tokenize" | "render" = arguments.command.as_str() {
+        let files = loader::open_text(&mut source).await?;
+        let tokenizer = Tokenizer::from_text_files(&files)?;
+        if arguments.command == "tokenize" {
+            return each_line(|line| tokenize(&tokenizer, line));
+        }
+        let chat = ChatFormat::from_text_files(&files, &tokenizer)?;
+        return each_line(|line| render(&tokenizer, chat.as_ref(), line));
+    }
+    let mut engine = Engine::open(&mut source, arguments.options, &mut show_progress).await?;
+    match arguments.command.as_str() {
+        "logits" => each_line(|line| {
+            let Ids { ids } = parse(line)?;
+            Ok(json!({ "logits": pollster::block_on(engine.logits(&ids))? }))
+        }),
+        "generate" => each_line(|line| generate(&mut engine, line)),
+        _ => chat(&mut engine),
+    }
+}
+
+/// Answers each line of standard input with a line; false when one was an error.
+fn each_line(mut answer: impl FnMut(&str) -> Result<Value>) -> std::result::Result<bool, Box<dyn StdError>> {
+    let mut all_good = true;
+    for line in std::io::stdin().lock().lines() {
+        let line = line?;
+        if line.trim().is_empty() {
+            continue;
+        }
+        let value = answer(&line).unwrap_or_else(|error| {
+            all_good = false;
+            error_object(&error)
+        });
+        let mut output = std::io::stdout().lock();
+        writeln!(output, "{value}")?;
+        output.flush()?;
+    }
+    Ok(all_good)
+}
+
+fn error_object(error: &Error) -> Value {
+    json!({ "error": { "code": error.code(), "message": error.to_string() } })
+}
+
+fn parse<'a, T: Deserialize<'a>>(line: &'a str) -> Result<T> {
+    serde_json::from_str(line).map_err(|error| Error::BadRequest { detail: error.to_string() })
+}
+
+#[derive(Deserialize)]
+struct Ids {
+    ids: Vec<u32>,
+}
+
+#[derive(Deserialize)]
+struct Tokenize {
+    text: String,
+    #[serde(default)]
+    add_special: bool,
+    #[serde(default)]
+    parse_special: bool,
+}
+
+fn tokenize(tokenizer: &Tokenizer, line: &str) -> Result<Value> {
+    let Tokenize { text, add_special, parse_special } = parse(line)?;
+    Ok(json!({ "ids": tokenizer.encode(&text, add_special, parse_special)? }))
+}
+
+#[derive(Deserialize)]
+struct Render {
+    messages: Vec<Message>,
+    #[serde(default = "yes")]
+    add_generation_prompt: bool,
+}
+
+fn yes() -> bool {
+    true
+}
+
+fn render(tokenizer: &Tokenizer, chat: Option<&ChatFormat>, line: &str) -> Result<Value> {
+    let Render { messages, add_generation_prompt } = parse(line)?;
+    let segments: Vec<Segment> = chat.ok_or(Error::NoChatFormat)?.render(&messages, add_generation_prompt)?;
+    let prompt: String = segments.iter().map(|segment| segment.text.as_str()).collect();
+    Ok(json!({ "prompt": prompt, "ids": tokenizer.encode_segments(&segments)? }))
+}
+
+#[derive(Deserialize)]
+struct Generate {
+    ids: Option<Vec<u32>>,
+    prompt: Option<String>,
+    messages: Option<Vec<Message>>,
+    #[serde(flatten)]
+    options: Options,
+}
+
+fn generate(engine: &mut Engine, line: &str) -> Result<Value> {
+    let Generate { ids, prompt, messages, options } = parse(line)?;
+    let prompt = match (ids, prompt, messages) {
+        (Some(ids), None, None) => Prompt::Ids(ids),
+        (None, Some(text), None) => Prompt::Text(text),
+        (None, None, Some(messages)) => Prompt::Messages(messages),
+        _ => return Err(Error::BadRequest { detail: "exactly one of ids, prompt and messages is needed".to_owned() }),
+    };
+    let request = options.request(prompt, &engine.info().sampling.clone());
+    let generation = pollster::block_on(engine.generate(&request, &mut |_| {}, &Stop::default()))?;
+    serde_json::to_value(&generation).map_err(|error| Error::BadRequest { detail: error.to_string() })
+}
+
+fn show_progress(progress: Progress) -> bool {
+    match progress {
+        Progress::Weights { done, total } => eprint!("\rreading weights: {} of {} MB", done >> 20, total >> 20),
+        Progress::Kernels => eprintln!("\npreparing kernels"),
+    }
+    true
+}
+
+/// Talks in the terminal until the end of input.
+fn chat(engine: &mut Engine) -> std::result::Result<bool, Box<dyn StdError>> {
+    let info = engine.info().clone();
+    eprintln!("{} on {}", info.name.as_deref().unwrap_or("model"), info.device.adapter);
+    let mut messages = Vec::new();
+    let mut input = std::io::stdin().lock();
+    loop {
+        eprint!("> ");
+        let mut line = String::new();
+        if input.read_line(&mut line)? == 0 {
+            eprintln!();
+            return Ok(true);
+        }
+        let text = line.trim().to_owned();
+        if text.is_empty() {
+            continue;
+        }
+        let prompt = if info.chat {
+            messages.push(Message { role: "user".to_owned(), content: text });
+            Prompt::Messages(messages.clone())
+        } else {
+            Prompt::Text(text)
+        };
+        let request = Options::default().request(prompt, &info.sampling);
+        let mut print = |piece: &str| {
+            print!("{piece}");
+            // A closed terminal ends the program at the next line that is read.
+            let _ = std::io::stdout().flush();
+        };
+        let generation = pollster::block_on(engine.generate(&request, &mut print, &Stop::default()))?;
+        println!();
+        let stats = generation.stats;
+        eprintln!("[{:.1} tokens/s, {:?}]", stats.decode_tokens_per_second, generation.finish_reason);
+        messages.push(Message { role: "assistant".to_owned(), content: generation.text });
+    }
+}

@@ -1,0 +1,482 @@
+//! The loop: a prompt becomes tokens, tokens become logits, logits the next token, tokens text, until something ends it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use serde::{Deserialize, Serialize};
+use web_time::Instant;
+
+use crate::chat::{ChatFormat, Message};
+use crate::config::ModelConfig;
+use crate::error::{Error, Result};
+use crate::gpu::weights::Weights;
+use crate::gpu::{Executor, ExecutorOptions, Gpu, Output, Want, Work};
+use crate::model::kv_cache::{KvCache, KvFormat};
+use crate::ops::Variant;
+use crate::sampler::{Sampler, Sampling};
+use crate::tokenizer::Tokenizer;
+use crate::weights::source::Source;
+use crate::weights::{Role, loader};
+
+/// The context when the caller names none, unless the model's own or the adapter's memory is smaller.
+const DEFAULT_CONTEXT: usize = 4096;
+/// Tokens of a prompt in one run: software adapters stay answerable with less.
+const CHUNK: usize = 128;
+const SOFTWARE_CHUNK: usize = 32;
+
+/// Choices made when a model is opened.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct OpenOptions {
+    /// Positions of the KV cache; by default the least of the model's own, 4096 and what fits a binding.
+    pub context: Option<usize>,
+    /// Format of the KV cache.
+    pub kv: KvFormat,
+}
+
+/// How far the opening of a model is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Progress {
+    /// Bytes of the checkpoint that reached the device, of how many.
+    Weights {
+        /// Bytes so far.
+        done: u64,
+        /// Bytes in all.
+        total: u64,
+    },
+    /// All weights are there; pipelines and caches are being made.
+    Kernels,
+}
+
+/// What to go on from.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Prompt {
+    /// Token ids, fed as they are.
+    Ids(Vec<u32>),
+    /// Plain text; special tokens are added in front as the tokenizer says.
+    Text(String),
+    /// A chat, through the checkpoint's own format.
+    Messages(Vec<Message>),
+}
+
+/// One request to generate.
+#[derive(Debug, Clone)]
+pub struct Request {
+    /// What to go on from.
+    pub prompt: Prompt,
+    /// Most tokens to generate; by default as many as the context has room for.
+    pub max_tokens: Option<usize>,
+    /// Go on past the tokens that end a turn.
+    pub ignore_eos: bool,
+    /// How a token is chosen from the logits.
+    pub sampling: Sampling,
+}
+
+/// The options of a request as callers write them; what is absent is the checkpoint's own default.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub struct Options {
+    /// See [`Request::max_tokens`].
+    pub max_tokens: Option<usize>,
+    /// See [`Request::ignore_eos`].
+    pub ignore_eos: bool,
+    /// See [`Sampling::temperature`].
+    pub temperature: Option<f32>,
+    /// See [`Sampling::top_k`].
+    pub top_k: Option<u32>,
+    /// See [`Sampling::top_p`].
+    pub top_p: Option<f32>,
+    /// See [`Sampling::min_p`].
+    pub min_p: Option<f32>,
+    /// See [`Sampling::repetition_penalty`].
+    pub repetition_penalty: Option<f32>,
+    /// See [`Sampling::seed`].
+    pub seed: Option<u64>,
+}
+
+impl Options {
+    /// A request with these options over `defaults`.
+    pub fn request(&self, prompt: Prompt, defaults: &Sampling) -> Request {
+        let sampling = Sampling {
+            temperature: self.temperature.unwrap_or(defaults.temperature),
+            top_k: self.top_k.or(defaults.top_k),
+            top_p: self.top_p.unwrap_or(defaults.top_p),
+            min_p: self.min_p.unwrap_or(defaults.min_p),
+            repetition_penalty: self.repetition_penalty.unwrap_or(defaults.repetition_penalty),
+            seed: self.seed.unwrap_or(defaults.seed),
+        };
+        Request { prompt, max_tokens: self.max_tokens, ignore_eos: self.ignore_eos, sampling }
+    }
+}
+
+/// Ends a generation from outside, at the next token or chunk of the prompt.
+#[derive(Debug, Clone, Default)]
+pub struct Stop(Arc<AtomicBool>);
+
+impl Stop {
+    /// Asks the generation to end.
+    pub fn stop(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    fn asked(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// Why a generation ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FinishReason {
+    /// The model ended its turn.
+    Stop,
+    /// `max_tokens` were generated, or the context is full.
+    Length,
+    /// The caller stopped it.
+    Abort,
+}
+
+/// A finished generation.
+#[derive(Debug, Clone, Serialize)]
+pub struct Generation {
+    /// Generated tokens, without the one that ended them.
+    pub ids: Vec<u32>,
+    /// Their text.
+    pub text: String,
+    /// Why it ended.
+    pub finish_reason: FinishReason,
+    /// Token counts.
+    pub usage: Usage,
+    /// Speed and cost.
+    pub stats: Stats,
+}
+
+/// Token counts of a generation.
+#[derive(Debug, Clone, Copy, Default, Serialize)]
+pub struct Usage {
+    /// Tokens of the prompt.
+    pub prompt_tokens: usize,
+    /// How many of them were still in the KV cache.
+    pub cached_tokens: usize,
+    /// Tokens generated.
+    pub completion_tokens: usize,
+    /// Tokens that the context holds.
+    pub context: usize,
+}
+
+/// Speed and cost of the last generation.
+#[derive(Debug, Clone, Copy, Default, Serialize)]
+pub struct Stats {
+    /// Tokens of the prompt that were computed (not cached), each second.
+    pub prefill_tokens_per_second: f64,
+    /// Generated tokens each second, from the second one on.
+    pub decode_tokens_per_second: f64,
+    /// From the request to the first token, in milliseconds.
+    pub time_to_first_token_ms: f64,
+    /// Bytes of all GPU buffers that are alive.
+    pub gpu_bytes: u64,
+    /// Bytes of wasm memory; none natively.
+    pub host_bytes: Option<u64>,
+    /// Kernels started for one generated token.
+    pub dispatches_per_token: f64,
+    /// Command buffers submitted for one generated token.
+    pub submits_per_token: f64,
+    /// Buffers read back for one generated token.
+    pub readbacks_per_token: f64,
+}
+
+/// What is known about an open model.
+#[derive(Debug, Clone, Serialize)]
+pub struct Info {
+    /// Name as the checkpoint gives it.
+    pub name: Option<String>,
+    /// Always `llama`: other architectures are refused.
+    pub architecture: &'static str,
+    /// Number of weights.
+    pub parameters: u64,
+    /// Bytes of the weights in GPU memory.
+    pub weight_bytes: u64,
+    /// Positions of the KV cache.
+    pub context: usize,
+    /// Whether it has a chat format; otherwise it goes on from plain text.
+    pub chat: bool,
+    /// Rows of the embedding table.
+    pub vocab_size: usize,
+    /// Where it runs.
+    pub device: DeviceInfo,
+    /// The checkpoint's own sampling defaults.
+    pub sampling: Sampling,
+}
+
+/// Where a model runs.
+#[derive(Debug, Clone, Serialize)]
+pub struct DeviceInfo {
+    /// Always `webgpu`.
+    pub kind: &'static str,
+    /// The adapter's name.
+    pub adapter: String,
+    /// Whether the adapter runs on the processor.
+    pub software: bool,
+    /// Kernels that were chosen for it among several.
+    pub variants: Vec<&'static str>,
+}
+
+/// An open model with its tokenizer and chat format, and the conversation that its KV cache holds.
+pub struct Engine {
+    executor: Executor,
+    cache: KvCache,
+    tokenizer: Tokenizer,
+    chat: Option<ChatFormat>,
+    info: Info,
+    stats: Stats,
+}
+
+impl Engine {
+    /// Opens a checkpoint: reads its header, streams its weights onto the device, and prepares the kernels.
+    ///
+    /// `progress` is called for each chunk; when it returns false the opening ends with `Aborted`.
+    pub async fn open<S: Source>(
+        source: &mut S,
+        options: OpenOptions,
+        progress: &mut dyn FnMut(Progress) -> bool,
+    ) -> Result<Self> {
+        let opened = loader::open(source).await?;
+        let checkpoint = opened.checkpoint();
+        let tokenizer = Tokenizer::from_text_files(&checkpoint.text)?;
+        let chat = ChatFormat::from_text_files(&checkpoint.text, &tokenizer)?;
+        let sampling = Sampling::defaults(&checkpoint.text)?;
+        let name = checkpoint.name.clone();
+        let gpu = Gpu::open().await?;
+        let mut weights = Weights::new(&gpu);
+        let config =
+            opened.load(source, &mut weights, &mut |done, total| progress(Progress::Weights { done, total })).await?;
+        let weights = weights.finish();
+        if !progress(Progress::Kernels) {
+            return Err(Error::Aborted);
+        }
+        let adapter = gpu.adapter().clone();
+        let weight_bytes = gpu.allocated_bytes();
+        let options = executor_options(&gpu, &config, options)?;
+        let executor = Executor::new(gpu, &config, weights, options).await?;
+        let info = Info {
+            name,
+            architecture: "llama",
+            parameters: parameters(&config),
+            weight_bytes,
+            context: options.context,
+            chat: chat.is_some(),
+            vocab_size: config.vocab_size,
+            device: DeviceInfo {
+                kind: "webgpu",
+                adapter: adapter.name,
+                software: adapter.software,
+                variants: vec![options.variant.name()],
+            },
+            sampling,
+        };
+        let cache = KvCache::new(options.context);
+        let stats = Stats { gpu_bytes: executor.gpu().allocated_bytes(), host_bytes: host_bytes(), ..Stats::default() };
+        Ok(Self { executor, cache, tokenizer, chat, info, stats })
+    }
+
+    /// What is known about the model.
+    pub fn info(&self) -> &Info {
+        &self.info
+    }
+
+    /// Speed and cost of the last generation.
+    pub fn stats(&self) -> Stats {
+        self.stats
+    }
+
+    /// The model's tokenizer.
+    pub fn tokenizer(&self) -> &Tokenizer {
+        &self.tokenizer
+    }
+
+    /// The ids that a prompt is fed as.
+    pub fn prompt_ids(&self, prompt: &Prompt) -> Result<Vec<u32>> {
+        match prompt {
+            Prompt::Ids(ids) => Ok(ids.clone()),
+            Prompt::Text(text) => self.tokenizer.encode(text, true, false),
+            Prompt::Messages(messages) => {
+                let chat = self.chat.as_ref().ok_or(Error::NoChatFormat)?;
+                self.tokenizer.encode_segments(&chat.render(messages, true)?)
+            }
+        }
+    }
+
+    /// Logits after the last of `ids`, in full precision.
+    pub async fn logits(&mut self, ids: &[u32]) -> Result<Vec<f32>> {
+        match self.prefill(ids, Want::Logits, &Stop::default()).await? {
+            Some(Output::Logits(logits)) => Ok(logits),
+            _ => Err(Error::Aborted),
+        }
+    }
+
+    /// Generates from a prompt; `on_text` gets the text piece by piece, never half a character.
+    ///
+    /// Errors: `ContextFull` when the prompt does not fit, `BadRequest`, `OutputNotFinite`, what the device reports.
+    pub async fn generate(
+        &mut self,
+        request: &Request,
+        on_text: &mut dyn FnMut(&str),
+        stop: &Stop,
+    ) -> Result<Generation> {
+        let started = Instant::now();
+        let sampler = Sampler::new(request.sampling)?;
+        let want = if sampler.is_argmax() { Want::Argmax } else { Want::Logits };
+        let mut history = self.prompt_ids(&request.prompt)?;
+        let prompt_tokens = history.len();
+        let cached_tokens = self.reusable(&history);
+        let mut run = Run { started, prefilled: None, first: None, work: Work::default() };
+        let mut text = String::new();
+        let mut stream = self.tokenizer.stream();
+        let max_tokens = request.max_tokens.unwrap_or(usize::MAX);
+        let mut output = self.prefill(&history, want, stop).await?;
+        run.prefilled = Some(Instant::now());
+        let finish_reason = loop {
+            let Some(output) = output.as_mut().filter(|_| !stop.asked()) else { break FinishReason::Abort };
+            if history.len() - prompt_tokens >= max_tokens {
+                break FinishReason::Length;
+            }
+            let id = choose(&sampler, output, &history)?;
+            run.token(self.executor.work());
+            if !request.ignore_eos && self.tokenizer.stop_ids().contains(&id) {
+                break FinishReason::Stop;
+            }
+            history.push(id);
+            let piece = stream.push(id)?;
+            if !piece.is_empty() {
+                text.push_str(&piece);
+                on_text(&piece);
+            }
+            if history.len() - prompt_tokens >= max_tokens || self.cache.room() == 0 {
+                break FinishReason::Length;
+            }
+            *output = self.executor.run(&[id], self.cache.len(), want).await?;
+            self.cache.append(&[id])?;
+        };
+        let rest = stream.finish()?;
+        if !rest.is_empty() {
+            text.push_str(&rest);
+            on_text(&rest);
+        }
+        let ids = history.split_off(prompt_tokens);
+        let usage =
+            Usage { prompt_tokens, cached_tokens, completion_tokens: ids.len(), context: self.cache.capacity() };
+        self.stats = run.stats(&usage, &self.executor);
+        Ok(Generation { ids, text, finish_reason, usage, stats: self.stats })
+    }
+
+    /// Tokens of a prompt that need not be computed again; the last one always is, for its logits.
+    fn reusable(&self, ids: &[u32]) -> usize {
+        self.cache.common_prefix(ids).min(ids.len().saturating_sub(1))
+    }
+
+    /// Brings the cache to hold exactly `ids`; `None` when it was stopped before the end.
+    async fn prefill(&mut self, ids: &[u32], want: Want, stop: &Stop) -> Result<Option<Output>> {
+        if ids.is_empty() {
+            return Err(Error::BadRequest { detail: "the prompt has no tokens".to_owned() });
+        }
+        if ids.len() > self.cache.capacity() {
+            return Err(Error::ContextFull { prompt: ids.len(), context: self.cache.capacity() });
+        }
+        let cached = self.reusable(ids);
+        self.cache.truncate(cached);
+        let mut chunks = ids[cached..].chunks(self.executor.options().chunk).peekable();
+        while let Some(chunk) = chunks.next() {
+            if stop.asked() {
+                return Ok(None);
+            }
+            let last = chunks.peek().is_none();
+            let want = if last { want } else { Want::Nothing };
+            let output = self.executor.run(chunk, self.cache.len(), want).await?;
+            self.cache.append(chunk)?;
+            if last {
+                return Ok(Some(output));
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// The next token after `history`.
+fn choose(sampler: &Sampler, output: &mut Output, history: &[u32]) -> Result<u32> {
+    match output {
+        Output::Argmax(id) => Ok(*id),
+        Output::Logits(logits) => sampler.sample(logits, history, history.len()),
+        Output::Nothing => Err(Error::Gpu { detail: "a run gave no output".to_owned() }),
+    }
+}
+
+/// Clock and counters of one generation.
+struct Run {
+    started: Instant,
+    prefilled: Option<Instant>,
+    /// When the first token was chosen, and the work done until then.
+    first: Option<(Instant, Work)>,
+    work: Work,
+}
+
+impl Run {
+    fn token(&mut self, work: Work) {
+        self.first.get_or_insert_with(|| (Instant::now(), work));
+        self.work = work;
+    }
+
+    fn stats(&self, usage: &Usage, executor: &Executor) -> Stats {
+        let rate = |tokens: usize, seconds: f64| if seconds > 0.0 { tokens as f64 / seconds } else { 0.0 };
+        let prefill = self.prefilled.map_or(0.0, |at| (at - self.started).as_secs_f64());
+        let mut stats = Stats {
+            prefill_tokens_per_second: rate(usage.prompt_tokens - usage.cached_tokens, prefill),
+            gpu_bytes: executor.gpu().allocated_bytes(),
+            host_bytes: host_bytes(),
+            ..Stats::default()
+        };
+        let Some((first, before)) = self.first else { return stats };
+        stats.time_to_first_token_ms = (first - self.started).as_secs_f64() * 1e3;
+        // Submitted once for each token after the first.
+        let steps = self.work.submits - before.submits;
+        if steps > 0 {
+            let each = |count: u64| count as f64 / steps as f64;
+            stats.decode_tokens_per_second = rate(steps as usize, first.elapsed().as_secs_f64());
+            stats.dispatches_per_token = each(self.work.dispatches - before.dispatches);
+            stats.submits_per_token = each(self.work.submits - before.submits);
+            stats.readbacks_per_token = each(self.work.readbacks - before.readbacks);
+        }
+        stats
+    }
+}
+
+fn executor_options(gpu: &Gpu, config: &ModelConfig, options: OpenOptions) -> Result<ExecutorOptions> {
+    let position_bytes = (config.kv_size() as u64 / 2) * options.kv.pair_bytes();
+    let fitting = (gpu.max_binding_bytes() / position_bytes.max(1)) as usize;
+    let context = match options.context {
+        Some(0) => return Err(Error::BadRequest { detail: "a context of 0 tokens".to_owned() }),
+        Some(context) if context > config.max_positions => {
+            let detail = format!("a context of {context} tokens where the model was made for {}", config.max_positions);
+            return Err(Error::BadRequest { detail });
+        }
+        Some(context) if context > fitting => {
+            return Err(Error::AdapterLimit { detail: format!("a context of {context} tokens where {fitting} fit") });
+        }
+        Some(context) => context,
+        None => DEFAULT_CONTEXT.min(config.max_positions).min(fitting),
+    };
+    let chunk = if gpu.adapter().software { SOFTWARE_CHUNK } else { CHUNK };
+    Ok(ExecutorOptions { context, kv: options.kv, chunk, variant: Variant::for_adapter(gpu) })
+}
+
+fn parameters(config: &ModelConfig) -> u64 {
+    let sizes = Role::all(config).into_iter().map(|role| role.shape(config));
+    sizes.map(|[rows, columns]| rows as u64 * columns as u64).sum()
+}
+
+/// Bytes of memory that the module holds; natively there is no such number.
+fn host_bytes() -> Option<u64> {
+    #[cfg(target_arch = "wasm32")]
+    return Some(core::arch::wasm32::memory_size(0) as u64 * 65536);
+    #[cfg(not(target_arch = "wasm32"))]
+    None
+}
