@@ -1,5 +1,7 @@
 //! Other programs: are they there, did they succeed, what did they print.
 
+use std::ffi::OsStr;
+use std::io::IsTerminal;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -7,13 +9,13 @@ use anyhow::{Context, Result, bail};
 use sha2::{Digest, Sha256};
 
 /// Whether `program --version` runs.
-pub fn is_there(program: &str) -> bool {
-    let quiet = Command::new(program)
-        .arg("--version")
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .status();
+pub fn is_there(program: impl AsRef<OsStr>) -> bool {
+    succeeds(Command::new(program).arg("--version"))
+}
+
+/// Whether a command runs and succeeds, quietly.
+pub fn succeeds(command: &mut Command) -> bool {
+    let quiet = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status();
     quiet.is_ok_and(|status| status.success())
 }
 
@@ -52,4 +54,30 @@ pub fn check_sha256(path: &Path, expected: &str) -> Result<()> {
         bail!("{} is damaged or another version: its SHA-256 is\n  {found}, expected\n  {expected}", path.display());
     }
     Ok(())
+}
+
+/// The target of the page's engine.
+pub const WASM: &str = "wasm32-unknown-unknown";
+
+/// The cargo that runs us.
+pub fn cargo() -> Command {
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.current_dir(crate::root());
+    command
+}
+
+/// Cargo for the wasm target. `RUSTFLAGS` would replace the flags in `.cargo/config.toml`, without which it cannot build.
+pub fn wasm_cargo() -> Command {
+    let mut command = cargo();
+    command.env_remove("RUSTFLAGS").env_remove("CARGO_ENCODED_RUSTFLAGS");
+    command
+}
+
+/// Announces what happens next.
+pub fn step(what: &str) {
+    if std::io::stdout().is_terminal() {
+        println!("\x1b[1m==> {what}\x1b[0m");
+    } else {
+        println!("==> {what}");
+    }
 }
