@@ -159,9 +159,16 @@ async fn weaken_etag(mut response: Response) -> Response {
 /// Whether compressing is worth it.
 fn is_text_or_wasm(_: StatusCode, _: axum::http::Version, headers: &HeaderMap, _: &axum::http::Extensions) -> bool {
     let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
-    ["text/", "application/json", "application/wasm", "application/manifest+json", "image/svg+xml"]
-        .iter()
-        .any(|start| kind.starts_with(start))
+    [
+        "text/",
+        "application/javascript",
+        "application/json",
+        "application/wasm",
+        "application/manifest+json",
+        "image/svg+xml",
+    ]
+    .iter()
+    .any(|start| kind.starts_with(start))
 }
 
 #[cfg(test)]
