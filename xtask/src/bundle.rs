@@ -55,8 +55,17 @@ pub fn build(model: &Model, far: Far) -> Result<PathBuf> {
 /// The optimised module, as cargo leaves it.
 fn wasm() -> Result<PathBuf> {
     run::step("Engine to WebAssembly (the first time takes minutes)");
-    run::run(run::wasm_cargo().args(["build", "--release", "--package", "pagellama", "--lib", "--target", run::WASM]))?;
-    Ok(target().join(run::WASM).join("release/pagellama.wasm"))
+    run::run(run::wasm_cargo().args([
+        "build",
+        "--profile",
+        "web",
+        "--package",
+        "pagellama",
+        "--lib",
+        "--target",
+        run::WASM,
+    ]))?;
+    Ok(target().join(run::WASM).join("web/pagellama.wasm"))
 }
 
 /// JavaScript bindings, made again when the module or this program is newer than they are.

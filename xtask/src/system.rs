@@ -100,7 +100,9 @@ fn install(agreed: bool) -> Result<()> {
     let packages = ["mesa-vulkan-drivers"].into_iter().chain(chromium).collect::<Vec<_>>().join(" ");
     let by_hand = format!("The tests need {missing}. To install them: sudo apt-get install {packages}");
     let person = std::io::stdin().is_terminal();
-    if !agreed && !(person && yes(&format!("The tests need {missing}.\nInstall {packages} with apt-get? [y/N] "))?) {
+    let question = format!("The tests need {missing}.\nInstall {packages} with apt-get? [y/N] ");
+    let allowed = agreed || (person && yes(&question)?);
+    if !allowed {
         bail!("{by_hand}\n(or run `cargo xtask test --yes`)");
     }
     run::step(&format!("System packages: {packages}"));
