@@ -1,5 +1,7 @@
 //! The sizes and constants that make one Llama model differ from another.
 
+use crate::error::{Error, Result};
+
 /// Hyper-parameters of a Llama-2-style model, named as in the field.
 ///
 /// Source: Touvron et al. 2023, "Llama 2"; the fields of Hugging Face's `LlamaConfig` and of GGUF's `llama.*` keys.
@@ -39,6 +41,37 @@ impl ModelConfig {
     pub fn kv_size(&self) -> usize {
         self.kv_heads * self.head_dim
     }
+
+    /// Checks what a file gave: every later size computation relies on these bounds.
+    ///
+    /// The bounds are far above any published model and keep products of two sizes within 32 bits where a buffer
+    /// needs them to be.
+    pub fn validate(&self) -> Result<()> {
+        let sizes = [
+            ("vocabulary size", self.vocab_size, 1 << 22),
+            ("hidden size", self.hidden_size, 1 << 17),
+            ("intermediate size", self.intermediate_size, 1 << 19),
+            ("number of layers", self.layers, 1 << 10),
+            ("number of heads", self.heads, 1 << 12),
+            ("number of key/value heads", self.kv_heads, 1 << 12),
+            ("head dimension", self.head_dim, 1 << 10),
+            ("context length", self.max_positions, 1 << 26),
+        ];
+        for (name, size, most) in sizes {
+            check(size >= 1 && size <= most, || format!("the {name} is {size}, not between 1 and {most}"))?;
+        }
+        let (heads, kv_heads, head_dim) = (self.heads, self.kv_heads, self.head_dim);
+        check(heads.is_multiple_of(kv_heads), || format!("{kv_heads} key/value heads do not divide {heads} heads"))?;
+        check(head_dim.is_multiple_of(2), || format!("the head dimension {head_dim} is odd"))?;
+        let eps = self.rms_norm_eps;
+        check((0.0..1.0).contains(&eps), || format!("RMSNorm's epsilon is {eps}"))?;
+        self.rope.validate()
+    }
+}
+
+/// An error unless `holds`.
+fn check(holds: bool, detail: impl FnOnce() -> String) -> Result<()> {
+    if holds { Ok(()) } else { Err(Error::BadConfig { detail: detail() }) }
 }
 
 /// Rotary position embedding: dimension pair `i` of a head turns by `position * theta^(-2i / head_dim)`, scaled.
@@ -78,6 +111,25 @@ pub enum RopeScaling {
 }
 
 impl Rope {
+    /// Checks that every frequency is a positive, finite number.
+    fn validate(&self) -> Result<()> {
+        let positive =
+            |name: &str, value: f32| check(value.is_finite() && value > 0.0, || format!("RoPE's {name} is {value}"));
+        positive("theta", self.theta)?;
+        match &self.scaling {
+            RopeScaling::None => Ok(()),
+            RopeScaling::Linear { factor } => positive("factor", *factor),
+            RopeScaling::Divisors(divisors) => divisors.iter().try_for_each(|divisor| positive("divisor", *divisor)),
+            RopeScaling::Llama3 { factor, low_freq_factor, high_freq_factor, original_max_positions } => {
+                positive("factor", *factor)?;
+                positive("low frequency factor", *low_freq_factor)?;
+                positive("original context", *original_max_positions)?;
+                // The ramp between the two has this width, and is divided by it.
+                positive("high frequency factor less the low one", high_freq_factor - low_freq_factor)
+            }
+        }
+    }
+
     /// Radians per position of each of the `head_dim / 2` dimension pairs.
     pub fn inverse_frequencies(&self, head_dim: usize) -> Vec<f32> {
         let half = head_dim / 2;

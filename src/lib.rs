@@ -2,6 +2,9 @@
 
 pub mod config;
 pub mod error;
+pub mod gpu;
+pub mod model;
+pub mod ops;
 pub mod weights;
 
 pub use error::{Error, Result};

@@ -1,5 +1,14 @@
 //! Published checkpoints become rows of named weights; after this room nothing knows where bytes came from.
 
+mod cursor;
+pub mod gguf;
+mod gguf_config;
+mod hugging_face;
+pub mod loader;
+mod manifest;
+#[cfg(not(target_arch = "wasm32"))]
+pub mod native;
+pub mod quant;
 pub mod source;
 
 use crate::config::ModelConfig;

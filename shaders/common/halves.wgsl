@@ -1,0 +1,9 @@
+// One 16-bit value for each of a tile's 32 rows, in 16 words: rows r and r + 8 (r + 16 and r + 24) share a word, so that
+// 8 neighbouring lanes read 8 neighbouring words.
+const HALVES_WORDS: u32 = 16u;
+
+// The value of `row`, in the lower 16 bits.
+fn half_bits(at: u32, row: u32) -> u32 {
+    let word = weights[at + (row & 7u) + 8u * (row >> 4u)];
+    return (word >> (2u * (row & 8u))) & 0xffffu;
+}

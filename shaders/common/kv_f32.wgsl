@@ -1,0 +1,10 @@
+// Keys and values in single precision: a pair of neighbouring dimensions.
+alias Pair = vec2f;
+
+fn pack_pair(pair: vec2f) -> Pair {
+    return pair;
+}
+
+fn unpack_pair(pair: Pair) -> vec2f {
+    return pair;
+}

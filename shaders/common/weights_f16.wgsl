@@ -1,0 +1,17 @@
+// Weights stored as f16, two in a word: 16 words for a row's block of 32 weights.
+//
+// Tile: for each block, 16 words x 32 rows, the rows neighbouring.
+const BLOCK_WORDS: u32 = 16u * 32u;
+const TILE_WORDS: u32 = BLOCKS * BLOCK_WORDS;
+
+fn block_scale(base: u32, block: u32, row: u32) -> vec2f {
+    return vec2f(1.0, 0.0);
+}
+
+fn weights8(base: u32, block: u32, row: u32, octet: u32, scale: vec2f) -> mat2x4f {
+    let at = base + block * BLOCK_WORDS + octet * 128u + row;
+    return mat2x4f(
+        vec4f(unpack2x16float(weights[at]), unpack2x16float(weights[at + 32u])),
+        vec4f(unpack2x16float(weights[at + 64u]), unpack2x16float(weights[at + 96u])),
+    );
+}

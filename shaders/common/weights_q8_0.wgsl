@@ -1,0 +1,18 @@
+// Q8_0: weight = scale * q, q a signed byte, one f16 scale for a row's block of 32. Joined after halves.wgsl.
+//
+// Tile: for each block, 8 words x 32 rows (byte n of word w is weight 4 w + n), then the rows' scales as halves.
+const BLOCK_WORDS: u32 = 8u * 32u + HALVES_WORDS;
+const TILE_WORDS: u32 = BLOCKS * BLOCK_WORDS;
+
+fn block_scale(base: u32, block: u32, row: u32) -> vec2f {
+    return unpack2x16float(half_bits(base + block * BLOCK_WORDS + 256u, row));
+}
+
+fn signed_bytes(word: u32) -> vec4f {
+    return vec4f(vec4i(vec4u(word) << vec4u(24u, 16u, 8u, 0u)) >> vec4u(24u));
+}
+
+fn weights8(base: u32, block: u32, row: u32, octet: u32, scale: vec2f) -> mat2x4f {
+    let at = base + block * BLOCK_WORDS + octet * 64u + row;
+    return mat2x4f(scale.x * signed_bytes(weights[at]), scale.x * signed_bytes(weights[at + 32u]));
+}

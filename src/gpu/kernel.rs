@@ -1,0 +1,142 @@
+//! Shader text becomes pipelines, pipelines and buffers become dispatches, dispatches become a program that is run again
+//! and again.
+
+use std::fmt::Write;
+
+use super::Gpu;
+use super::tensor::Buffer;
+
+/// A kernel: the shader files that are joined into it, in order; the last one holds the entry point `name`.
+pub struct Kernel<'a> {
+    /// Name of the shader file, the entry point and the pipeline's label.
+    pub name: &'static str,
+    /// Texts of the helpers and of the kernel itself.
+    pub parts: &'a [&'static str],
+    /// Constants that go in front.
+    pub sizes: &'a [(&'static str, Size)],
+}
+
+/// A constant of a kernel.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Size {
+    /// `u32`
+    Count(usize),
+    /// `f32`
+    Number(f32),
+    /// `bool`
+    Flag(bool),
+}
+
+impl Kernel<'_> {
+    /// The whole WGSL text.
+    pub fn source(&self) -> String {
+        let mut text = String::new();
+        for (name, size) in self.sizes {
+            // Writing to a String cannot fail.
+            let _ = match size {
+                Size::Count(count) => writeln!(text, "const {name}: u32 = {count}u;"),
+                Size::Number(number) => writeln!(text, "const {name}: f32 = {number:e}f;"),
+                Size::Flag(flag) => writeln!(text, "const {name}: bool = {flag};"),
+            };
+        }
+        for part in self.parts {
+            text.push_str(part);
+        }
+        text
+    }
+}
+
+/// How many workgroups a dispatch has along one axis: `ceil(items / group)`, with `items` for each token or in all.
+#[derive(Debug, Clone, Copy)]
+pub struct Extent {
+    items: usize,
+    per_token: bool,
+    group: usize,
+}
+
+impl Extent {
+    /// The same for any number of tokens.
+    pub fn fixed(items: usize, group: usize) -> Self {
+        Self { items, per_token: false, group }
+    }
+
+    /// `items` for each token.
+    pub fn per_token(items: usize, group: usize) -> Self {
+        Self { items, per_token: true, group }
+    }
+
+    fn groups(self, tokens: usize) -> u32 {
+        let items = if self.per_token { self.items * tokens } else { self.items };
+        items.div_ceil(self.group) as u32
+    }
+}
+
+/// One dispatch, ready to be encoded: a pipeline with its buffers bound.
+pub struct Dispatch {
+    pipeline: wgpu::ComputePipeline,
+    bindings: wgpu::BindGroup,
+    x: Extent,
+    y: Extent,
+}
+
+impl Dispatch {
+    pub(super) fn encode(&self, pass: &mut wgpu::ComputePass<'_>, tokens: usize) {
+        pass.set_pipeline(&self.pipeline);
+        pass.set_bind_group(0, &self.bindings, &[]);
+        pass.dispatch_workgroups(self.x.groups(tokens), self.y.groups(tokens), 1);
+    }
+}
+
+impl Gpu {
+    /// Binds `buffers` to bindings 0, 1, ... of a kernel's group 0.
+    ///
+    /// The layout is the shader's own; what does not fit it is reported by the error scope around this call.
+    pub fn dispatch(&self, kernel: &Kernel<'_>, buffers: &[&Buffer], x: Extent, y: Extent) -> Dispatch {
+        let pipeline = self.pipeline(kernel);
+        let entries: Vec<_> = (0..)
+            .zip(buffers)
+            .map(|(binding, buffer)| wgpu::BindGroupEntry { binding, resource: buffer.raw.as_entire_binding() })
+            .collect();
+        let bindings = self.device.create_bind_group(&wgpu::BindGroupDescriptor {
+            label: Some(kernel.name),
+            layout: &pipeline.get_bind_group_layout(0),
+            entries: &entries,
+        });
+        Dispatch { pipeline, bindings, x, y }
+    }
+
+    fn pipeline(&self, kernel: &Kernel<'_>) -> wgpu::ComputePipeline {
+        let text = kernel.source();
+        if let Some(pipeline) = self.pipelines.borrow().get(&text) {
+            return pipeline.clone();
+        }
+        let module = self.device.create_shader_module(wgpu::ShaderModuleDescriptor {
+            label: Some(kernel.name),
+            source: wgpu::ShaderSource::Wgsl(text.as_str().into()),
+        });
+        let pipeline = self.device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
+            label: Some(kernel.name),
+            layout: None,
+            module: &module,
+            entry_point: Some(kernel.name),
+            compilation_options: Default::default(),
+            cache: None,
+        });
+        self.pipelines.borrow_mut().insert(text, pipeline.clone());
+        pipeline
+    }
+
+    /// Submits dispatches for `tokens` tokens in one compute pass, then a copy of a result to its staging buffer.
+    pub fn submit(&self, dispatches: &[&Dispatch], tokens: usize, result: Option<(&Buffer, &Buffer, u64)>) {
+        let mut encoder = self.device.create_command_encoder(&Default::default());
+        let mut pass = encoder.begin_compute_pass(&Default::default());
+        for dispatch in dispatches {
+            dispatch.encode(&mut pass, tokens);
+        }
+        drop(pass);
+        if let Some((from, to, bytes)) = result {
+            encoder.copy_buffer_to_buffer(&from.raw, 0, &to.raw, 0, bytes);
+        }
+        self.queue.submit([encoder.finish()]);
+    }
+}

@@ -1,0 +1,181 @@
+//! The WebGPU device: adapter, queue, limits, and the first error that it reports. The only folder that names `wgpu`.
+
+mod executor;
+pub mod kernel;
+pub mod pack;
+pub mod tensor;
+pub mod weights;
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+pub use executor::{Executor, ExecutorOptions, Output, Want, Work};
+
+use crate::error::{Error, Result};
+
+/// An open device with its queue.
+pub struct Gpu {
+    device: wgpu::Device,
+    queue: wgpu::Queue,
+    adapter: Adapter,
+    first_error: Arc<Mutex<Option<Error>>>,
+    allocated: Arc<AtomicU64>,
+    /// Pipelines by their whole text: layers share them.
+    pipelines: RefCell<HashMap<String, wgpu::ComputePipeline>>,
+}
+
+/// What is known about the adapter.
+#[derive(Debug, Clone)]
+pub struct Adapter {
+    /// Name for people, such as "SwiftShader Device (Subzero)".
+    pub name: String,
+    /// Whether shaders run on the processor: barriers are then dear, and a lane should keep its rows to itself.
+    pub software: bool,
+}
+
+impl Gpu {
+    /// Opens the fastest adapter with the limits that it offers.
+    ///
+    /// Errors: `NoWebGpu`, `NoAdapter`, `AdapterLimit` when it is below WebGPU's defaults.
+    pub async fn open() -> Result<Self> {
+        let instance = wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle());
+        let options = wgpu::RequestAdapterOptions {
+            power_preference: wgpu::PowerPreference::HighPerformance,
+            ..Default::default()
+        };
+        let adapter = instance.request_adapter(&options).await.map_err(no_adapter)?;
+        let info = adapter.get_info();
+        let offered = adapter.limits();
+        let wanted = wgpu::Limits {
+            max_buffer_size: offered.max_buffer_size,
+            max_storage_buffer_binding_size: offered.max_storage_buffer_binding_size,
+            ..wgpu::Limits::default()
+        };
+        let descriptor = wgpu::DeviceDescriptor {
+            label: Some("pagellama"),
+            required_limits: wanted.using_minimum_supported_acceleration_structure_values(),
+            ..Default::default()
+        };
+        let (device, queue) = adapter
+            .request_device(&descriptor)
+            .await
+            .map_err(|error| Error::AdapterLimit { detail: error.to_string() })?;
+        let first_error = Arc::new(Mutex::new(None));
+        watch(&device, &first_error);
+        Ok(Self {
+            adapter: Adapter { software: is_software(&info), name: display_name(&info) },
+            device,
+            queue,
+            first_error,
+            allocated: Arc::default(),
+            pipelines: RefCell::default(),
+        })
+    }
+
+    /// What is known about the adapter.
+    pub fn adapter(&self) -> &Adapter {
+        &self.adapter
+    }
+
+    /// Bytes of all buffers that are alive.
+    pub fn allocated_bytes(&self) -> u64 {
+        self.allocated.load(Ordering::Relaxed)
+    }
+
+    /// The most bytes that one binding of a storage buffer can have.
+    pub fn max_binding_bytes(&self) -> u64 {
+        let limits = self.device.limits();
+        limits.max_storage_buffer_binding_size.min(limits.max_buffer_size)
+    }
+
+    /// The first error that the device reported since it was opened, if any.
+    pub fn check(&self) -> Result<()> {
+        match &*self.first_error.lock().unwrap_or_else(PoisonError::into_inner) {
+            Some(error) => Err(error.clone()),
+            None => Ok(()),
+        }
+    }
+
+    /// Runs `work`, which creates buffers, pipelines or bind groups, and turns what the device objects to into an error.
+    pub async fn checked<T>(&self, what: &str, work: impl FnOnce() -> Result<T>) -> Result<T> {
+        let memory = self.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
+        let validation = self.device.push_error_scope(wgpu::ErrorFilter::Validation);
+        let made = work();
+        let invalid = validation.pop().await;
+        let full = memory.pop().await;
+        if let Some(error) = full {
+            return Err(Error::OutOfMemory { detail: format!("{what}: {error}") });
+        }
+        if let Some(error) = invalid {
+            return Err(Error::Gpu { detail: format!("{what}: {error}") });
+        }
+        made
+    }
+}
+
+impl Drop for Gpu {
+    fn drop(&mut self) {
+        // Frees the memory now, not when the last JS handle is collected.
+        self.device.destroy();
+    }
+}
+
+/// Keeps the first error; those after it are mostly its consequences.
+fn watch(device: &wgpu::Device, first_error: &Arc<Mutex<Option<Error>>>) {
+    let keep = |slot: &Mutex<Option<Error>>, error: Error| {
+        slot.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+    };
+    let slot = first_error.clone();
+    device.on_uncaptured_error(Arc::new(move |error: wgpu::Error| {
+        let detail = error.to_string();
+        keep(
+            &slot,
+            match error {
+                wgpu::Error::OutOfMemory { .. } => Error::OutOfMemory { detail },
+                _ => Error::Gpu { detail },
+            },
+        );
+    }));
+    let slot = first_error.clone();
+    device.set_device_lost_callback(move |reason, message| {
+        if reason != wgpu::DeviceLostReason::Destroyed {
+            keep(&slot, Error::DeviceLost { detail: message });
+        }
+    });
+}
+
+fn no_adapter(error: wgpu::RequestAdapterError) -> Error {
+    match error {
+        wgpu::RequestAdapterError::EnvNotSet => Error::NoWebGpu,
+        _ if cfg!(target_arch = "wasm32") && !has_webgpu() => Error::NoWebGpu,
+        _ => Error::NoAdapter { detail: error.to_string() },
+    }
+}
+
+#[cfg(target_arch = "wasm32")]
+fn has_webgpu() -> bool {
+    let navigator = js_sys::Reflect::get(&js_sys::global(), &"navigator".into()).unwrap_or_default();
+    js_sys::Reflect::get(&navigator, &"gpu".into()).is_ok_and(|gpu| gpu.is_truthy())
+}
+
+#[cfg(not(target_arch = "wasm32"))]
+fn has_webgpu() -> bool {
+    true
+}
+
+/// Chromium tells of a fallback adapter; older browsers only by its name.
+fn is_software(info: &wgpu::AdapterInfo) -> bool {
+    let name = info.name.to_lowercase();
+    info.device_type == wgpu::DeviceType::Cpu
+        || ["swiftshader", "llvmpipe", "lavapipe", "basic render"].iter().any(|known| name.contains(known))
+}
+
+fn display_name(info: &wgpu::AdapterInfo) -> String {
+    match (info.name.is_empty(), info.device_type) {
+        (false, _) => info.name.clone(),
+        (true, wgpu::DeviceType::Cpu) => "software adapter".to_owned(),
+        (true, _) => "unnamed adapter".to_owned(),
+    }
+}

@@ -1,0 +1,137 @@
+//! Buffers in the device's memory: allocate, upload, read back.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use futures_channel::oneshot;
+
+use super::Gpu;
+use crate::error::{Error, Result};
+
+/// A storage or uniform buffer, counted while it lives.
+pub struct Buffer {
+    pub(super) raw: wgpu::Buffer,
+    bytes: u64,
+    allocated: Arc<AtomicU64>,
+}
+
+impl Buffer {
+    /// Its size in bytes.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+}
+
+impl Drop for Buffer {
+    fn drop(&mut self) {
+        self.raw.destroy();
+        self.allocated.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
+
+impl Gpu {
+    /// A zeroed storage buffer of `bytes`, a multiple of 4.
+    pub fn storage(&self, label: &str, bytes: u64) -> Result<Buffer> {
+        let limit = self.max_binding_bytes();
+        if bytes > limit {
+            return Err(Error::AdapterLimit { detail: format!("{label} takes {bytes} bytes, a binding {limit}") });
+        }
+        Ok(self.buffer(label, bytes, wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC))
+    }
+
+    /// A storage buffer with the given contents.
+    pub fn storage_with<T: bytemuck::Pod>(&self, label: &str, contents: &[T]) -> Result<Buffer> {
+        let bytes: &[u8] = bytemuck::cast_slice(contents);
+        let buffer = self.storage(label, bytes.len() as u64)?;
+        self.upload(&buffer, 0, bytes)?;
+        Ok(buffer)
+    }
+
+    /// A zeroed uniform buffer of `bytes`, a multiple of 4.
+    pub fn uniform(&self, label: &str, bytes: u64) -> Buffer {
+        self.buffer(label, bytes, wgpu::BufferUsages::UNIFORM)
+    }
+
+    pub(super) fn staging(&self, label: &str, bytes: u64) -> Buffer {
+        self.buffer(label, bytes, wgpu::BufferUsages::MAP_READ)
+    }
+
+    fn buffer(&self, label: &str, bytes: u64, usage: wgpu::BufferUsages) -> Buffer {
+        let bytes = bytes.next_multiple_of(4).max(16);
+        let usage = usage | wgpu::BufferUsages::COPY_DST;
+        let descriptor = wgpu::BufferDescriptor { label: Some(label), size: bytes, usage, mapped_at_creation: false };
+        self.allocated.fetch_add(bytes, Ordering::Relaxed);
+        Buffer { raw: self.device.create_buffer(&descriptor), bytes, allocated: self.allocated.clone() }
+    }
+
+    /// Writes `bytes` (a multiple of 4) at `offset` (a multiple of 4), before anything that is submitted later.
+    pub fn upload(&self, buffer: &Buffer, offset: u64, bytes: &[u8]) -> Result<()> {
+        if offset + bytes.len() as u64 > buffer.bytes || bytes.len() % 4 != 0 || offset % 4 != 0 {
+            let detail = format!("upload of {} bytes at {offset} into {}", bytes.len(), buffer.bytes);
+            return Err(Error::Gpu { detail });
+        }
+        self.queue.write_buffer(&buffer.raw, offset, bytes);
+        Ok(())
+    }
+
+    /// Hands what was uploaded so far to the device, so that the driver's copies can be freed.
+    pub fn flush(&self) {
+        self.queue.submit([]);
+        // Whether the device is lost shows at the next read-back.
+        let _ = self.wait();
+    }
+
+    /// Waits until the device has done all that was submitted.
+    pub async fn finished(&self) -> Result<()> {
+        let (done, finished) = oneshot::channel();
+        self.queue.on_submitted_work_done(move || {
+            let _ = done.send(());
+        });
+        self.wait()?;
+        // Cancelled only when the device is gone, which `check` tells.
+        let _ = finished.await;
+        self.check()
+    }
+
+    /// Natively, callbacks come from polling; in a browser, from its event loop.
+    fn wait(&self) -> Result<()> {
+        #[cfg(not(target_arch = "wasm32"))]
+        self.device
+            .poll(wgpu::PollType::wait_indefinitely())
+            .map_err(|error| Error::DeviceLost { detail: error.to_string() })?;
+        Ok(())
+    }
+
+    /// Reads a whole storage buffer back, for tests and inspection; the token loop has a staging buffer of its own.
+    pub async fn read<T: bytemuck::Pod>(&self, buffer: &Buffer) -> Result<Vec<T>> {
+        let staging = self.staging("read", buffer.bytes);
+        let mut encoder = self.device.create_command_encoder(&Default::default());
+        encoder.copy_buffer_to_buffer(&buffer.raw, 0, &staging.raw, 0, buffer.bytes);
+        self.queue.submit([encoder.finish()]);
+        self.map(&staging, buffer.bytes, |bytes| bytemuck::pod_collect_to_vec(bytes)).await
+    }
+
+    /// Waits for the first `bytes` of a staging buffer and hands them to `take`.
+    pub(super) async fn map<T>(&self, staging: &Buffer, bytes: u64, take: impl FnOnce(&[u8]) -> T) -> Result<T> {
+        let (done, mapped) = oneshot::channel();
+        staging.raw.map_async(wgpu::MapMode::Read, 0..bytes, move |result| {
+            // The receiver is gone only when nobody waits any more.
+            let _ = done.send(result);
+        });
+        self.wait()?;
+        let result = mapped.await;
+        self.check()?;
+        match result {
+            Ok(Ok(())) => {}
+            _ => return Err(Error::DeviceLost { detail: "a read-back was cancelled".to_owned() }),
+        }
+        let view = staging
+            .raw
+            .get_mapped_range(0..bytes)
+            .map_err(|error| Error::Gpu { detail: format!("read-back: {error}") })?;
+        let taken = take(&view);
+        drop(view);
+        staging.raw.unmap();
+        Ok(taken)
+    }
+}

@@ -1,0 +1,422 @@
+//! From a source's chunks to a sink's rows: one chunk and a few rows are held at a time.
+
+use std::collections::HashSet;
+
+use super::cursor::Cursor;
+use super::gguf::{Header, Metadata};
+use super::manifest::{Content, Manifest, Naming, Part};
+use super::source::{Kind, Source};
+use super::{ROW_GROUP, Role, Sink, TensorSpec, gguf_config, hugging_face, quant};
+use crate::config::{ModelConfig, RopeScaling};
+use crate::error::{Error, Result};
+
+/// All that is known of a model before its weights are read.
+#[derive(Debug)]
+pub struct Checkpoint {
+    /// Sizes and constants. With GGUF, RoPE's scaling may stand among the weights: `Opened::load` gives the final one.
+    pub config: ModelConfig,
+    /// What tokenizer, chat format and sampling defaults are made of.
+    pub text: TextFiles,
+    /// The model's own name, where it has one.
+    pub name: Option<String>,
+    /// Bytes of all weight files, as far as they are known now.
+    pub total_bytes: u64,
+}
+
+/// A checkpoint's text side, as published.
+#[derive(Debug, Clone, PartialEq)]
+pub enum TextFiles {
+    /// A GGUF file's key/value part.
+    Gguf(Box<Metadata>),
+    /// A Hugging Face folder's small files.
+    HuggingFace {
+        /// `tokenizer.json`.
+        tokenizer: Vec<u8>,
+        /// `tokenizer_config.json`.
+        tokenizer_config: Option<Vec<u8>>,
+        /// `generation_config.json`.
+        generation_config: Option<Vec<u8>>,
+        /// `config.json`; an empty object where the folder has only a tokenizer.
+        config: Vec<u8>,
+        /// `chat_template.jinja`, which newer folders keep apart from `tokenizer_config.json`.
+        chat_template: Option<Vec<u8>>,
+    },
+}
+
+/// A checkpoint whose headers are read and whose weights are still to come.
+#[derive(Debug)]
+pub struct Opened {
+    checkpoint: Checkpoint,
+    first: WeightFile,
+    /// Names of the files after the first.
+    rest: Vec<String>,
+}
+
+/// A weight file that is read up to the end of its header.
+#[derive(Debug)]
+struct WeightFile {
+    cursor: Cursor,
+    manifest: Manifest,
+}
+
+/// Reads what is needed for text alone: works for a folder that has no weights, and for models of any architecture.
+pub async fn open_text<S: Source>(source: &mut S) -> Result<TextFiles> {
+    match source.kind() {
+        Kind::Gguf(name) => {
+            let mut cursor = Cursor::open(source, &name).await?;
+            let header = Header::read(&mut cursor, source).await?;
+            Ok(TextFiles::Gguf(Box::new(header.metadata)))
+        }
+        Kind::HuggingFace => {
+            let config = source.small_file("config.json").await?;
+            folder_text(source, config.unwrap_or_else(|| b"{}".to_vec())).await
+        }
+    }
+}
+
+/// Reads a checkpoint's small files and the header of its first weight file, and checks them.
+pub async fn open<S: Source>(source: &mut S) -> Result<Opened> {
+    match source.kind() {
+        Kind::Gguf(name) => open_gguf(source, &name).await,
+        Kind::HuggingFace => open_folder(source).await,
+    }
+}
+
+async fn open_gguf<S: Source>(source: &mut S, name: &str) -> Result<Opened> {
+    let mut cursor = Cursor::open(source, name).await?;
+    let header = Header::read(&mut cursor, source).await?;
+    let config = gguf_config::config(&header.metadata, &header.tensors)?;
+    let place = (name, cursor.position(), cursor.length());
+    let manifest = Manifest::new(Naming::Gguf, &config, &header.tensors, place)?;
+    let mut missing = Missing::new(&config, Naming::Gguf);
+    missing.found(&manifest)?;
+    missing.check()?;
+    let checkpoint = Checkpoint {
+        config,
+        name: header.metadata.string("general.name").map(str::to_owned),
+        text: TextFiles::Gguf(Box::new(header.metadata)),
+        total_bytes: cursor.length(),
+    };
+    Ok(Opened { checkpoint, first: WeightFile { cursor, manifest }, rest: Vec::new() })
+}
+
+async fn open_folder<S: Source>(source: &mut S) -> Result<Opened> {
+    let json = required(source, "config.json").await?;
+    let config = hugging_face::config(&json)?;
+    let text = folder_text(source, json).await?;
+    let shards = match source.small_file("model.safetensors.index.json").await? {
+        Some(index) => hugging_face::Shards::from_index(&index)?,
+        None => hugging_face::Shards::single(),
+    };
+    if let Some(names) = &shards.tensors {
+        check_index(&config, names)?;
+    }
+    let mut files = shards.files.into_iter();
+    let name = files.next().unwrap_or_default();
+    let first = WeightFile::open(source, &name, &config).await?;
+    if files.len() == 0 {
+        let mut missing = Missing::new(&config, Naming::HuggingFace);
+        missing.found(&first.manifest)?;
+        missing.check()?;
+    }
+    let total_bytes = shards.total_bytes.max(first.cursor.length());
+    let checkpoint = Checkpoint { config, text, name: None, total_bytes };
+    Ok(Opened { checkpoint, first, rest: files.collect() })
+}
+
+/// A folder's text side around its `config.json`.
+async fn folder_text<S: Source>(source: &mut S, config: Vec<u8>) -> Result<TextFiles> {
+    Ok(TextFiles::HuggingFace {
+        tokenizer: required(source, "tokenizer.json").await?,
+        tokenizer_config: source.small_file("tokenizer_config.json").await?,
+        generation_config: source.small_file("generation_config.json").await?,
+        config,
+        chat_template: source.small_file("chat_template.jinja").await?,
+    })
+}
+
+async fn required<S: Source>(source: &mut S, name: &str) -> Result<Vec<u8>> {
+    source.small_file(name).await?.ok_or_else(|| Error::MissingFile { name: name.to_owned() })
+}
+
+/// Finds a tensor that no shard has before gigabytes of shards are read.
+fn check_index(config: &ModelConfig, names: &HashSet<String>) -> Result<()> {
+    let mut wanted = Role::all(config).into_iter().map(|role| Naming::HuggingFace.name(role));
+    match wanted.find(|name| !names.contains(name)) {
+        Some(tensor) => Err(Error::MissingTensor { tensor }),
+        None => Ok(()),
+    }
+}
+
+/// Roles that no file has brought yet.
+struct Missing {
+    roles: HashSet<Role>,
+    order: Vec<Role>,
+    naming: Naming,
+}
+
+impl Missing {
+    fn new(config: &ModelConfig, naming: Naming) -> Self {
+        let order = Role::all(config);
+        Self { roles: order.iter().copied().collect(), order, naming }
+    }
+
+    /// Counts a file's weights as there; each may be there once.
+    fn found(&mut self, manifest: &Manifest) -> Result<()> {
+        for spec in manifest.specs() {
+            if !self.roles.remove(&spec.role) {
+                let detail = format!("tensor {} is in two files", self.naming.name(spec.role));
+                return Err(Error::BadHeader { detail });
+            }
+        }
+        Ok(())
+    }
+
+    fn check(&self) -> Result<()> {
+        match self.order.iter().find(|role| self.roles.contains(role)) {
+            Some(role) => Err(Error::MissingTensor { tensor: self.naming.name(*role) }),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Opened {
+    /// What is known before the weights are read.
+    pub fn checkpoint(&self) -> &Checkpoint {
+        &self.checkpoint
+    }
+
+    /// Streams all weights into `sink` and returns the final configuration.
+    ///
+    /// `progress` is told bytes done and in total after each chunk, and stops the work by returning false. The total
+    /// of a folder grows a little as its shards are opened, because its index does not count their headers.
+    pub async fn load<S: Source, K: Sink>(
+        self,
+        source: &mut S,
+        sink: &mut K,
+        progress: &mut dyn FnMut(u64, u64) -> bool,
+    ) -> Result<ModelConfig> {
+        let Opened { checkpoint: Checkpoint { mut config, total_bytes, .. }, first, rest } = self;
+        let mut missing = Missing::new(&config, first.manifest.naming);
+        let done = first.cursor.received();
+        let mut source = Watched { source, progress, done, total: total_bytes };
+        source.report()?;
+        let mut file = first;
+        let mut rest = rest.into_iter();
+        loop {
+            missing.found(&file.manifest)?;
+            file.load(&mut source, sink, &mut config).await?;
+            let Some(name) = rest.next() else { break };
+            file = WeightFile::open(&mut source, &name, &config).await?;
+        }
+        missing.check()?;
+        config.validate()?;
+        source.total = source.done;
+        source.report()?;
+        Ok(config)
+    }
+}
+
+/// A source that tells of each chunk that passes.
+struct Watched<'a, S> {
+    source: &'a mut S,
+    progress: &'a mut dyn FnMut(u64, u64) -> bool,
+    /// Bytes of all files so far, and in total.
+    done: u64,
+    total: u64,
+}
+
+impl<S> Watched<'_, S> {
+    fn report(&mut self) -> Result<()> {
+        self.total = self.total.max(self.done);
+        if (self.progress)(self.done, self.total) { Ok(()) } else { Err(Error::Aborted) }
+    }
+}
+
+impl<S: Source> Source for Watched<'_, S> {
+    fn kind(&self) -> Kind {
+        self.source.kind()
+    }
+
+    async fn small_file(&mut self, name: &str) -> Result<Option<Vec<u8>>> {
+        self.source.small_file(name).await
+    }
+
+    async fn open(&mut self, name: &str) -> Result<u64> {
+        let length = self.source.open(name).await?;
+        self.total = self.total.max(self.done.saturating_add(length));
+        Ok(length)
+    }
+
+    async fn next_chunk(&mut self, chunk: &mut Vec<u8>) -> Result<bool> {
+        let more = self.source.next_chunk(chunk).await?;
+        self.done += chunk.len() as u64;
+        if more {
+            self.report()?;
+        }
+        Ok(more)
+    }
+}
+
+impl WeightFile {
+    /// Opens a safetensors file.
+    async fn open<S: Source>(source: &mut S, name: &str, config: &ModelConfig) -> Result<Self> {
+        let mut cursor = Cursor::open(source, name).await?;
+        let tensors = hugging_face::read_header(&mut cursor, source).await?;
+        let place = (name, cursor.position(), cursor.length());
+        let manifest = Manifest::new(Naming::HuggingFace, config, &tensors, place)?;
+        Ok(Self { cursor, manifest })
+    }
+
+    /// Streams the file's weights; RoPE divisors go to the configuration.
+    async fn load<S: Source, K: Sink>(&mut self, source: &mut S, sink: &mut K, config: &mut ModelConfig) -> Result<()> {
+        let Self { cursor, manifest } = self;
+        sink.allocate(&manifest.specs()).await?;
+        for part in &manifest.parts {
+            cursor.skip_to(source, part.start).await?;
+            match part.content {
+                Content::Weight(spec) => {
+                    let head = half_split_head(manifest.naming, spec.role, config.head_dim);
+                    let mut rows = Rows::new(sink, &part.name, spec, head);
+                    let mut left = part.bytes;
+                    while left > 0 {
+                        let bytes = cursor.some(source, left).await?;
+                        rows.push(bytes)?;
+                        let read = bytes.len();
+                        left -= read as u64;
+                        cursor.consume(read);
+                    }
+                    rows.finish()?;
+                }
+                Content::RopeDivisors(pairs) => read_divisors(cursor, source, part, pairs, config).await?,
+            }
+        }
+        cursor.drain(source).await
+    }
+}
+
+/// Reads the divisors of RoPE's frequencies; a linear factor named beside them applies on top.
+async fn read_divisors<S: Source>(
+    cursor: &mut Cursor,
+    source: &mut S,
+    part: &Part,
+    pairs: usize,
+    config: &mut ModelConfig,
+) -> Result<()> {
+    let mut bytes = Vec::new();
+    cursor.take(source, part.bytes, &mut bytes).await?;
+    let mut divisors = vec![0.0; pairs];
+    quant::dequantise(super::Format::F32, &bytes, &mut divisors)?;
+    if let RopeScaling::Linear { factor } = config.rope.scaling {
+        divisors.iter_mut().for_each(|divisor| *divisor *= factor);
+    }
+    config.rope.scaling = RopeScaling::Divisors(divisors);
+    config.validate()
+}
+
+/// The head dimension of a tensor whose rows must be reordered, `None` for all others.
+fn half_split_head(naming: Naming, role: Role, head_dim: usize) -> Option<usize> {
+    use super::LayerRole::{Key, Query};
+    let is_rotated = matches!(role, Role::Layer(_, Query | Key));
+    (is_rotated && naming == Naming::HuggingFace).then_some(head_dim)
+}
+
+/// Cuts a tensor's bytes into groups of rows, whatever pieces they arrive in.
+struct Rows<'a, K> {
+    sink: &'a mut K,
+    /// For messages.
+    name: &'a str,
+    spec: TensorSpec,
+    /// Head dimension, when rows come in half-split RoPE order.
+    half_split: Option<usize>,
+    row_bytes: usize,
+    /// Bytes of the smallest group that can be handed on.
+    unit: usize,
+    next_row: usize,
+    /// Less than a unit, left over from pieces before.
+    pending: Vec<u8>,
+    reordered: Vec<u8>,
+}
+
+impl<'a, K: Sink> Rows<'a, K> {
+    fn new(sink: &'a mut K, name: &'a str, spec: TensorSpec, half_split: Option<usize>) -> Self {
+        let row_bytes = spec.format.row_bytes(spec.columns);
+        // Reordering needs whole heads, the sink whole groups.
+        let unit = row_bytes * half_split.map_or(ROW_GROUP, |head| least_common_multiple(ROW_GROUP, head));
+        let (pending, reordered) = (Vec::new(), Vec::new());
+        Self { sink, name, spec, half_split, row_bytes, unit, next_row: 0, pending, reordered }
+    }
+
+    fn push(&mut self, mut bytes: &[u8]) -> Result<()> {
+        if !self.pending.is_empty() {
+            let (head, tail) = bytes.split_at(bytes.len().min(self.unit - self.pending.len()));
+            self.pending.extend_from_slice(head);
+            bytes = tail;
+            if self.pending.len() < self.unit {
+                return Ok(());
+            }
+            self.flush()?;
+        }
+        let (whole, left) = bytes.split_at(bytes.len() / self.unit * self.unit);
+        if !whole.is_empty() {
+            self.deliver(whole)?;
+        }
+        self.pending.extend_from_slice(left);
+        Ok(())
+    }
+
+    /// Hands on the tensor's last rows.
+    fn finish(&mut self) -> Result<()> {
+        if self.pending.is_empty() { Ok(()) } else { self.flush() }
+    }
+
+    fn flush(&mut self) -> Result<()> {
+        let mut pending = std::mem::take(&mut self.pending);
+        self.deliver(&pending)?;
+        pending.clear();
+        self.pending = pending;
+        Ok(())
+    }
+
+    /// Checks whole rows, reorders them when necessary, and hands them on.
+    fn deliver(&mut self, rows: &[u8]) -> Result<()> {
+        let TensorSpec { role, format, .. } = self.spec;
+        if !quant::all_finite(format, rows) {
+            return Err(Error::NotFinite { tensor: self.name.to_owned() });
+        }
+        let first_row = self.next_row;
+        self.next_row += rows.len() / self.row_bytes;
+        match self.half_split {
+            None => self.sink.write_rows(role, first_row, rows),
+            Some(head_dim) => {
+                // One unit at a time, so that reordering never holds more than the row buffer does.
+                for (i, unit) in rows.chunks(self.unit).enumerate() {
+                    to_neighbour_pairs(unit, self.row_bytes, head_dim, &mut self.reordered);
+                    let row = first_row + i * (self.unit / self.row_bytes);
+                    self.sink.write_rows(role, row, &self.reordered)?;
+                }
+                Ok(())
+            }
+        }
+    }
+}
+
+/// Copies whole heads so that rows which rotate together, `i` and `i + head_dim / 2`, stand next to each other.
+fn to_neighbour_pairs(heads: &[u8], row_bytes: usize, head_dim: usize, out: &mut Vec<u8>) {
+    out.clear();
+    for head in heads.chunks_exact(row_bytes * head_dim) {
+        let (first, second) = head.split_at(row_bytes * head_dim / 2);
+        for (one, other) in first.chunks_exact(row_bytes).zip(second.chunks_exact(row_bytes)) {
+            out.extend_from_slice(one);
+            out.extend_from_slice(other);
+        }
+    }
+}
+
+fn least_common_multiple(a: usize, b: usize) -> usize {
+    let (mut divisor, mut rest) = (a, b);
+    while rest > 0 {
+        (divisor, rest) = (rest, divisor % rest);
+    }
+    a / divisor * b
+}
