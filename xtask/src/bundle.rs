@@ -1,0 +1,195 @@
+//! `dist/`: the wasm module, its bindings, the page and the model, as any static web server can host them.
+
+use std::collections::HashSet;
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use flate2::{Compression, write::GzEncoder};
+use wasm_bindgen_cli_support::Bindgen;
+
+use crate::models::Model;
+use crate::{root, run, target};
+
+/// What a first visit may download of the app itself: JavaScript, wasm and CSS, compressed, in bytes.
+const APP_BUDGET: usize = 1_200_000;
+
+/// How `dist/` holds a model that lies on another file system, where a hard link cannot reach.
+#[derive(Clone, Copy)]
+pub enum Far {
+    /// For a folder that will be uploaded.
+    Copy,
+    /// For a folder that is only served from here.
+    Symlink,
+}
+
+/// Builds everything and returns `dist/`, which then holds exactly what was asked for. What has not changed stays as
+/// it is, time stamps included, so that a browser's cached copy stays valid.
+pub fn build(model: &Model, far: Far) -> Result<PathBuf> {
+    let dist = root().join("dist");
+    let wasm = wasm()?;
+    let package = bindings(&wasm)?;
+    run::step("Page and model into dist/");
+    let mut wanted = HashSet::new();
+    for (name, source) in files_below(&root().join("www"))? {
+        copy(&source, &dist.join(&name))?;
+        wanted.insert(dist.join(name));
+    }
+    for (name, source) in files_below(&package)? {
+        let path = dist.join("pkg").join(name);
+        copy(&source, &path)?;
+        wanted.insert(path);
+    }
+    for (name, source) in model.links()? {
+        link(&source, &dist.join(&name), far)?;
+        wanted.insert(dist.join(name));
+    }
+    let manifest = dist.join("models.json");
+    write(&manifest, model.manifest()?.as_bytes())?;
+    wanted.insert(manifest);
+    remove_others(&dist, &wanted)?;
+    Ok(dist)
+}
+
+/// The optimised module, as cargo leaves it.
+fn wasm() -> Result<PathBuf> {
+    run::step("Engine to WebAssembly (the first time takes minutes)");
+    run::run(run::wasm_cargo().args([
+        "build",
+        "--profile",
+        "web",
+        "--package",
+        "pagellama",
+        "--lib",
+        "--target",
+        run::WASM,
+    ]))?;
+    Ok(target().join(run::WASM).join("web/pagellama.wasm"))
+}
+
+/// JavaScript bindings, made again when the module or this program is newer than they are.
+fn bindings(wasm: &Path) -> Result<PathBuf> {
+    let folder = target().join("pkg");
+    let made = modified(&folder.join("pagellama_bg.wasm"));
+    let fresh = made.is_ok_and(|made| {
+        [wasm.to_path_buf()].into_iter().chain(std::env::current_exe()).all(|p| modified(&p).is_ok_and(|t| t < made))
+    });
+    if !fresh {
+        run::step("JavaScript bindings");
+        let made = Bindgen::new()
+            .input_path(wasm)
+            .remove_name_section(true)
+            .remove_producers_section(true)
+            .web(true)
+            .and_then(|bindgen| bindgen.generate(&folder));
+        made.map_err(|error| anyhow::anyhow!("wasm-bindgen: {error:#}"))?;
+    }
+    Ok(folder)
+}
+
+fn modified(path: &Path) -> std::io::Result<std::time::SystemTime> {
+    fs::metadata(path)?.modified()
+}
+
+/// Prints the app's size, raw and compressed, and fails above the budget.
+pub fn check_size(dist: &Path) -> Result<()> {
+    run::step("Size of the app");
+    let (mut raw_total, mut small_total) = (0, 0);
+    for (name, path) in files_below(dist)? {
+        let app = path.extension().is_some_and(|kind| ["js", "mjs", "css", "wasm"].iter().any(|known| kind == *known));
+        if !app || name.starts_with("models") {
+            continue;
+        }
+        let bytes = fs::read(&path)?;
+        let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
+        encoder.write_all(&bytes)?;
+        let small = encoder.finish()?.len();
+        println!("{:>9} {small:>9}  {}", bytes.len(), name.display());
+        raw_total += bytes.len();
+        small_total += small;
+    }
+    println!("{raw_total:>9} {small_total:>9}  bytes in all: plain, gzip (at most {APP_BUDGET})");
+    if small_total > APP_BUDGET {
+        bail!("the app is {} bytes too big", small_total - APP_BUDGET);
+    }
+    Ok(())
+}
+
+/// Every file below a folder: (path relative to it, path). Hidden ones are left out.
+fn files_below(folder: &Path) -> Result<Vec<(PathBuf, PathBuf)>> {
+    let mut files = Vec::new();
+    let mut folders = vec![folder.to_path_buf()];
+    while let Some(next) = folders.pop() {
+        for entry in fs::read_dir(&next).with_context(|| format!("cannot read {}", next.display()))? {
+            let path = entry?.path();
+            if path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b".")) {
+                continue;
+            }
+            if path.is_dir() {
+                folders.push(path);
+            } else {
+                files.push((path.strip_prefix(folder)?.to_path_buf(), path));
+            }
+        }
+    }
+    files.sort();
+    Ok(files)
+}
+
+fn copy(source: &Path, path: &Path) -> Result<()> {
+    write(path, &fs::read(source).with_context(|| format!("cannot read {}", source.display()))?)
+}
+
+/// Writes unless that is what the file holds already.
+fn write(path: &Path, bytes: &[u8]) -> Result<()> {
+    if fs::read(path).is_ok_and(|held| held == bytes) {
+        return Ok(());
+    }
+    make_room(path)?;
+    fs::write(path, bytes).with_context(|| format!("cannot write {}", path.display()))
+}
+
+/// Puts a model in place without a second copy of its bytes, where the file system allows.
+fn link(source: &Path, path: &Path, far: Far) -> Result<()> {
+    make_room(path)?;
+    if fs::hard_link(source, path).is_ok() {
+        return Ok(());
+    }
+    let done = match far {
+        #[cfg(unix)]
+        Far::Symlink => std::os::unix::fs::symlink(source, path),
+        _ => fs::copy(source, path).map(|_| ()),
+    };
+    done.with_context(|| format!("cannot put {} into dist/", source.display()))
+}
+
+/// Makes the folder and takes away what is there: writing through an old link would change the model itself.
+fn make_room(path: &Path) -> Result<()> {
+    if let Some(parent) = path.parent() {
+        fs::create_dir_all(parent).with_context(|| format!("cannot make {}", parent.display()))?;
+    }
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("cannot replace {}", path.display()))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Removes what earlier builds left; links are removed, never followed.
+fn remove_others(folder: &Path, wanted: &HashSet<PathBuf>) -> Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        let path = entry.path();
+        if entry.file_type()?.is_dir() {
+            remove_others(&path, wanted)?;
+            if fs::read_dir(&path)?.next().is_none() {
+                fs::remove_dir(&path)?;
+            }
+        } else if !wanted.contains(&path) {
+            fs::remove_file(&path)?;
+        }
+    }
+    Ok(())
+}

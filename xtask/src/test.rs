@@ -1,0 +1,156 @@
+//! `cargo xtask test`: everything that must hold, in order, each step under its own heading.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Instant;
+
+use anyhow::{Context, Result};
+use serde_json::Value;
+
+use crate::bundle::{self, Far};
+use crate::models::Model;
+use crate::serve::Server;
+use crate::system::{self, System};
+use crate::{root, run, setup, target};
+
+/// How to test.
+#[derive(Clone, Copy)]
+pub struct Options {
+    /// Install system packages without asking.
+    pub yes: bool,
+    /// The long tests too: those marked `#[ignore]`, and what `PAGELLAMA_FULL` adds to the page's.
+    pub full: bool,
+}
+
+/// The tests that run on the browser's software Vulkan driver too: another vendor's limits and subgroup sizes.
+const KERNEL_TESTS: [&str; 1] = ["ops"];
+
+/// Runs every step; stops at the first that fails.
+pub fn run(options: Options) -> Result<()> {
+    let mut steps = Steps { passed: 0, started: Instant::now() };
+    let done = run_steps(options, &mut steps);
+    let failed = u32::from(done.is_err());
+    let result = done.inspect_err(|error| eprintln!("\n{error:#}"));
+    println!("\ncargo xtask test: {} passed, {failed} failed, {}", steps.passed, seconds(steps.started));
+    result.map_err(|_| anyhow::anyhow!("a step failed; the ones after it did not run"))
+}
+
+fn run_steps(options: Options, steps: &mut Steps) -> Result<()> {
+    let system = steps.run("Tools and system packages", || {
+        setup::rust_components()?;
+        setup::wasm_target()?;
+        system::find(options.yes || std::env::var_os("CI").is_some())
+    })?;
+    let model = steps.run("Default model", setup::default_model)?;
+
+    steps.run("Format", || run::run(run::cargo().args(["fmt", "--all", "--check"])))?;
+    let clippy = |command: &mut Command, arguments: &[&str]| {
+        run::run(command.arg("clippy").args(arguments).args(["--", "-D", "warnings"]))
+    };
+    steps.run("Lints, native", || clippy(&mut run::cargo(), &["--workspace", "--all-targets"]))?;
+    let wasm_tests = ["--package", "pagellama", "--lib", "--tests", "--target", run::WASM];
+    steps.run("Lints, WebAssembly", || clippy(&mut run::wasm_cargo(), &wasm_tests))?;
+    steps.run("Documentation", || {
+        run::run(run::cargo().args(["doc", "--workspace", "--no-deps"]).env("RUSTDOCFLAGS", "-D warnings"))
+    })?;
+
+    let ignored: &[&str] = if options.full { &["--", "--include-ignored"] } else { &[] };
+    steps.run("Native tests on Mesa's software Vulkan", || {
+        let mut tests = run::cargo();
+        run::run(tests.args(["test", "--workspace"]).args(ignored).env("VK_DRIVER_FILES", &system.lavapipe))
+    })?;
+    if let Some(swiftshader) = &system.swiftshader {
+        steps.run("Kernels on Chromium's software Vulkan", || {
+            let kernels = KERNEL_TESTS.iter().flat_map(|test| ["--test", test]);
+            run::run(run::cargo().arg("test").args(kernels).args(ignored).env("VK_DRIVER_FILES", swiftshader))
+        })?;
+    }
+    steps.run("Tests in the browser", || browser_tests(&system, ignored))?;
+
+    let dist = steps.run("The page's folder and its size", || {
+        let dist = bundle::build(&Model::File(model), Far::Symlink)?;
+        bundle::check_size(&dist)?;
+        Ok(dist)
+    })?;
+    page_tests(options, steps, &system, &dist)
+}
+
+/// The crate's tests marked `#[wasm_bindgen_test]`.
+fn browser_tests(system: &System, ignored: &[&str]) -> Result<()> {
+    let runner = ["build", "--package", "xtask", "--bin", "wasm-test-runner", "--features", "browser-tests"];
+    run::run(run::cargo().args(runner))?;
+    run::run(
+        run::wasm_cargo()
+            .args(["test", "--package", "pagellama", "--lib", "--tests", "--target", run::WASM])
+            .args(ignored)
+            .env("CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUNNER", target().join("debug/wasm-test-runner"))
+            .env("CHROMEDRIVER", &system.driver)
+            .env("WASM_BINDGEN_TEST_WEBDRIVER_JSON", webdriver_json(&system.browser)?)
+            // A software adapter takes its time.
+            .env("WASM_BINDGEN_TEST_TIMEOUT", "600"),
+    )
+}
+
+/// The repository's `webdriver.json`, with the browser that was found on this machine.
+fn webdriver_json(browser: &Path) -> Result<PathBuf> {
+    let text = std::fs::read_to_string(root().join("webdriver.json")).context("cannot read webdriver.json")?;
+    let mut options: Value = serde_json::from_str(&text).context("webdriver.json")?;
+    options["goog:chromeOptions"]["binary"] = Value::from(browser.to_str().context("the browser's path")?);
+    let path = target().join("webdriver.json");
+    std::fs::write(&path, options.to_string())?;
+    Ok(path)
+}
+
+/// The page's types, and the page, the element and a whole chat as a user sees them.
+fn page_tests(options: Options, steps: &mut Steps, system: &System, dist: &Path) -> Result<()> {
+    let npm = steps.run("Packages of the page's tests", || {
+        let npm = setup::npm()?;
+        run::run(npm.command()?.args(["ci", "--no-audit", "--no-fund"]))?;
+        Ok(npm)
+    })?;
+    steps.run("Types of the page", || run::run(npm.command()?.args(["run", "types"])))?;
+    steps.run("Page and chat in the browser", || {
+        let server = Server::bind(Some(0))?;
+        let address = server.address()?;
+        let _running = server.run_in_background(dist);
+        let mut tests = npm.command()?;
+        tests.arg("test").env("CHROME", &system.browser).env("PAGELLAMA_URL", address);
+        if options.full {
+            tests.env("PAGELLAMA_FULL", "1");
+        }
+        run::run(&mut tests)
+    })
+}
+
+struct Steps {
+    passed: u32,
+    started: Instant,
+}
+
+impl Steps {
+    fn run<T>(&mut self, name: &str, step: impl FnOnce() -> Result<T>) -> Result<T> {
+        let number = self.passed + 1;
+        println!("\n──── {number}. {name} ────");
+        let started = Instant::now();
+        match step() {
+            Ok(value) => {
+                println!("──── {name}: passed, {} ────", seconds(started));
+                self.passed = number;
+                Ok(value)
+            }
+            Err(error) => {
+                println!("──── {name}: FAILED, {} ────", seconds(started));
+                Err(error.context(format!("step {number}, {name}")))
+            }
+        }
+    }
+}
+
+fn seconds(since: Instant) -> String {
+    let seconds = since.elapsed().as_secs_f32();
+    if seconds < 100.0 {
+        format!("{seconds:.1} s")
+    } else {
+        format!("{:.0} min {:.0} s", seconds.div_euclid(60.0), seconds % 60.0)
+    }
+}
