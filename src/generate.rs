@@ -223,8 +223,7 @@ pub struct DeviceInfo {
 
 /// An open model with its tokenizer and chat format, and the conversation that its KV cache holds.
 pub struct Engine {
-    executor: Executor,
-    cache: KvCache,
+    model: Model,
     tokenizer: Tokenizer,
     chat: Option<ChatFormat>,
     info: Info,
@@ -276,7 +275,7 @@ impl Engine {
         };
         let cache = KvCache::new(options.context);
         let stats = Stats { gpu_bytes: executor.gpu().allocated_bytes(), host_bytes: host_bytes(), ..Stats::default() };
-        Ok(Self { executor, cache, tokenizer, chat, info, stats })
+        Ok(Self { model: Model { executor, cache }, tokenizer, chat, info, stats })
     }
 
     /// What is known about the model.
@@ -308,7 +307,7 @@ impl Engine {
 
     /// Logits after the last of `ids`, in full precision.
     pub async fn logits(&mut self, ids: &[u32]) -> Result<Vec<f32>> {
-        match self.prefill(ids, Want::Logits, &Stop::default()).await? {
+        match self.model.prefill(ids, Want::Logits, &Stop::default()).await? {
             Some(Output::Logits(logits)) => Ok(logits),
             _ => Err(Error::Aborted),
         }
@@ -324,16 +323,16 @@ impl Engine {
         stop: &Stop,
     ) -> Result<Generation> {
         let started = Instant::now();
-        let sampler = Sampler::new(request.sampling)?;
+        let sampler = Sampler::new(request.sampling.clone())?;
         let want = if sampler.is_argmax() { Want::Argmax } else { Want::Logits };
         let mut history = self.prompt_ids(&request.prompt)?;
         let prompt_tokens = history.len();
-        let cached_tokens = self.reusable(&history);
+        let cached_tokens = self.model.reusable(&history);
         let mut run = Run { started, prefilled: None, first: None, work: Work::default() };
         let mut text = String::new();
         let mut stream = self.tokenizer.stream();
         let max_tokens = request.max_tokens.unwrap_or(usize::MAX);
-        let mut output = self.prefill(&history, want, stop).await?;
+        let mut output = self.model.prefill(&history, want, stop).await?;
         run.prefilled = Some(Instant::now());
         let finish_reason = loop {
             let Some(output) = output.as_mut().filter(|_| !stop.asked()) else { break FinishReason::Abort };
@@ -341,7 +340,7 @@ impl Engine {
                 break FinishReason::Length;
             }
             let id = choose(&sampler, output, &history)?;
-            run.token(self.executor.work());
+            run.token(self.model.executor.work());
             if !request.ignore_eos && self.tokenizer.stop_ids().contains(&id) {
                 break FinishReason::Stop;
             }
@@ -351,11 +350,10 @@ impl Engine {
                 text.push_str(&piece);
                 on_text(&piece);
             }
-            if history.len() - prompt_tokens >= max_tokens || self.cache.room() == 0 {
+            if history.len() - prompt_tokens >= max_tokens || self.model.cache.room() == 0 {
                 break FinishReason::Length;
             }
-            *output = self.executor.run(&[id], self.cache.len(), want).await?;
-            self.cache.append(&[id])?;
+            *output = self.model.run(&[id], want).await?;
         };
         let rest = stream.finish()?;
         if !rest.is_empty() {
@@ -364,11 +362,19 @@ impl Engine {
         }
         let ids = history.split_off(prompt_tokens);
         let usage =
-            Usage { prompt_tokens, cached_tokens, completion_tokens: ids.len(), context: self.cache.capacity() };
-        self.stats = run.stats(&usage, &self.executor);
+            Usage { prompt_tokens, cached_tokens, completion_tokens: ids.len(), context: self.model.cache.capacity() };
+        self.stats = run.stats(&usage, &self.model.executor);
         Ok(Generation { ids, text, finish_reason, usage, stats: self.stats })
     }
+}
 
+/// The executor with the cache that says what it has seen.
+struct Model {
+    executor: Executor,
+    cache: KvCache,
+}
+
+impl Model {
     /// Tokens of a prompt that need not be computed again; the last one always is, for its logits.
     fn reusable(&self, ids: &[u32]) -> usize {
         self.cache.common_prefix(ids).min(ids.len().saturating_sub(1))
@@ -391,13 +397,19 @@ impl Engine {
             }
             let last = chunks.peek().is_none();
             let want = if last { want } else { Want::Nothing };
-            let output = self.executor.run(chunk, self.cache.len(), want).await?;
-            self.cache.append(chunk)?;
+            let output = self.run(chunk, want).await?;
             if last {
                 return Ok(Some(output));
             }
         }
         Ok(None)
+    }
+
+    /// Computes tokens at the end of the cache.
+    async fn run(&mut self, ids: &[u32], want: Want) -> Result<Output> {
+        let output = self.executor.run(ids, self.cache.len(), want).await?;
+        self.cache.append(ids)?;
+        Ok(output)
     }
 }
 

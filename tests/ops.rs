@@ -119,7 +119,9 @@ fn matvec_reads_every_format() {
     let gpu = open();
     for format in FORMATS {
         for [rows, columns] in shapes(format) {
-            for (variant, max_binding) in [(Variant::Rows, 1 << 20), (Variant::Slices, 1 << 20), (Variant::Rows, 20_000)] {
+            for (variant, max_binding) in
+                [(Variant::Rows, 1 << 20), (Variant::Slices, 1 << 20), (Variant::Rows, 20_000)]
+            {
                 let name = format!("{} {} {rows}x{columns}", variant.name(), format.name());
                 let tile = 4 * pagellama::gpu::pack::tile_words(format, columns) as u64;
                 let (store, plain) = matrix(&gpu, format, [rows, columns], max_binding.max(tile));
@@ -140,7 +142,10 @@ fn a_large_matrix_is_cut_into_slabs() {
     let gpu = open();
     let (store, _) = matrix(&gpu, Format::Q4_1, [70, 576], 20_000);
     let weight = store.matrix(Role::Head).unwrap();
-    assert_eq!(weight.slabs.iter().map(|slab| (slab.first_row, slab.rows)).collect::<Vec<_>>(), [(0, 32), (32, 32), (64, 6)]);
+    assert_eq!(
+        weight.slabs.iter().map(|slab| (slab.first_row, slab.rows)).collect::<Vec<_>>(),
+        [(0, 32), (32, 32), (64, 6)]
+    );
     let mut weights = Weights::within(&gpu, 1000);
     let spec = TensorSpec { role: Role::Head, format: Format::F32, rows: 32, columns: 64 };
     let error = block_on(weights.allocate(&[spec])).unwrap_err();
@@ -213,8 +218,14 @@ fn rmsnorm() {
 }
 
 /// Heads, key/value heads, head dimension, positions already cached, tokens, splits.
-const ATTENTIONS: [[usize; 6]; 6] =
-    [[4, 2, 16, 0, 1, 1], [9, 3, 64, 33, 1, 16], [4, 4, 10, 5, 7, 1], [8, 1, 8, 0, 40, 1], [2, 2, 128, 90, 3, 4], [6, 2, 16, 2, 1, 16]];
+const ATTENTIONS: [[usize; 6]; 6] = [
+    [4, 2, 16, 0, 1, 1],
+    [9, 3, 64, 33, 1, 16],
+    [4, 4, 10, 5, 7, 1],
+    [8, 1, 8, 0, 40, 1],
+    [2, 2, 128, 90, 3, 4],
+    [6, 2, 16, 2, 1, 16],
+];
 
 /// RoPE and attention through the cache: the two share its layout.
 fn check_attention(kv: KvFormat, tolerance: f32) {
@@ -255,10 +266,7 @@ fn check_attention(kv: KvFormat, tolerance: f32) {
         assert_close(&format!("rope in {name}"), &got_q, &expected_q, 1e-5);
         let args = ops::Attention { q: &turned, keys: &keys, values: &values, mixed: &mixed, stats: &stats, splits };
         let got = run(&gpu, tokens, &output, || {
-            Ok(vec![
-                ops::attention(&gpu, &shape, &step, &args)?,
-                ops::attention_merge(&gpu, &shape, &args, &output)?,
-            ])
+            Ok(vec![ops::attention(&gpu, &shape, &step, &args)?, ops::attention_merge(&gpu, &shape, &args, &output)?])
         });
         let round = |values: Vec<f32>| match kv {
             KvFormat::F16 => values.into_iter().map(|value| half::f16::from_f32(value).to_f32()).collect(),

@@ -55,7 +55,7 @@ impl Gpu {
         };
         let descriptor = wgpu::DeviceDescriptor {
             label: Some("pagellama"),
-            required_limits: wanted.using_minimum_supported_acceleration_structure_values(),
+            required_limits: wanted,
             ..Default::default()
         };
         let (device, queue) = adapter
