@@ -64,11 +64,11 @@ async fn opened(request: &JsValue, progress: Function, signal: &AbortSignal) -> 
         last: 0.0,
         to: progress,
     };
-    let opened = Engine::open(&mut source, options, &mut |progress| {
+    let mut go_on = |progress| {
         report.take(progress);
         !signal.aborted()
-    });
-    let engine = match opened.await {
+    };
+    let engine = match Engine::open(&mut source, options, &mut go_on).await {
         Ok(engine) => engine,
         Err(error) => {
             source.discard().await;
