@@ -1,0 +1,159 @@
+//! The whole forward pass on the device against golden values of an independent implementation.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+
+mod common;
+
+use std::path::Path;
+
+use common::{Golden, GoldenFiles, GoldenPrompt, GoldenStory, argmax, assert_close, data, rms};
+use pagellama::generate::{Engine, FinishReason, OpenOptions, Prompt, Request, Stop};
+use pagellama::model::kv_cache::KvFormat;
+use pagellama::sampler::Sampling;
+use pagellama::weights::native::NativeSource;
+use pollster::block_on;
+use serde::Deserialize;
+
+/// Fractions of the logits' RMS that the engine may be off, as the fixtures state them.
+const TINY: [(KvFormat, f32); 2] = [(KvFormat::F32, 1e-3), (KvFormat::F16, 5e-3)];
+
+fn open(path: &Path, kv: KvFormat, context: Option<usize>) -> Engine {
+    let mut source = NativeSource::open(path).unwrap_or_else(|error| panic!("{error}: {}", error.advice()));
+    let options = OpenOptions { context, kv };
+    block_on(Engine::open(&mut source, options, &mut |_| true)).unwrap_or_else(|error| panic!("{path:?}: {error}"))
+}
+
+fn greedy(engine: &mut Engine, ids: &[u32], max_tokens: usize) -> Vec<u32> {
+    let request = Request {
+        prompt: Prompt::Ids(ids.to_vec()),
+        max_tokens: Some(max_tokens),
+        ignore_eos: true,
+        sampling: Sampling::default(),
+    };
+    let generation = block_on(engine.generate(&request, &mut |_| {}, &Stop::default())).unwrap();
+    assert_eq!(generation.finish_reason, FinishReason::Length);
+    assert_eq!(generation.stats.submits_per_token, 1.0);
+    generation.ids
+}
+
+fn check_prompt(file: &str, engine: &mut Engine, tolerance: f32, prompt: &GoldenPrompt) {
+    let name = format!("{file} {}", prompt.name);
+    let logits = block_on(engine.logits(&prompt.ids)).unwrap();
+    assert_close(&name, &logits, &prompt.last_logits, tolerance * prompt.logits_rms);
+    assert_eq!(greedy(engine, &prompt.ids, prompt.greedy.len()), prompt.greedy, "{name}");
+}
+
+fn check_folder(name: &str) {
+    let golden: Golden = common::json(&format!("{name}/golden.json"));
+    for (kv, tolerance) in TINY {
+        let mut engine = open(&data(name), kv, None);
+        for prompt in &golden.prompts {
+            check_prompt(&format!("{name} {kv:?}"), &mut engine, tolerance, prompt);
+        }
+    }
+}
+
+#[test]
+fn sharded_f16_with_grouped_query_attention() {
+    check_folder("tiny-llama2");
+}
+
+#[test]
+fn bf16_with_tied_embeddings_and_linear_rope() {
+    check_folder("tiny-llama2-mha");
+}
+
+#[test]
+fn f32_with_llama3_rope() {
+    check_folder("tiny-llama2-mha-llama3rope");
+}
+
+#[test]
+fn gguf_files_of_every_format() {
+    let golden: GoldenFiles = common::json("gguf/golden.json");
+    assert_eq!(golden.files.len(), 14);
+    for file in &golden.files {
+        for (kv, tolerance) in TINY {
+            let mut engine = open(&data(&format!("gguf/{}", file.file)), kv, None);
+            for prompt in &file.prompts {
+                check_prompt(&format!("{} {kv:?}", file.file), &mut engine, tolerance, prompt);
+            }
+        }
+    }
+}
+
+#[test]
+fn stories260k_writes_its_documented_text() {
+    let golden: GoldenStory = common::json("stories260k/golden.json");
+    for (kv, tolerance) in TINY {
+        let mut engine = open(&data("stories260k"), kv, None);
+        for step in &golden.first_steps {
+            let logits = block_on(engine.logits(&step.ids)).unwrap();
+            assert_close("stories260k", &logits, &step.last_logits, tolerance * rms(&step.last_logits));
+        }
+        assert_eq!(greedy(&mut engine, &golden.ids, golden.greedy.len()), golden.greedy);
+    }
+}
+
+#[derive(Deserialize)]
+struct SmolLm2 {
+    full_positions: [usize; 2],
+    prompts: Vec<SmolLm2Prompt>,
+}
+
+/// `forced` follows `ids`; step `i` stands after `ids` and `forced[..i]`.
+#[derive(Deserialize)]
+struct SmolLm2Prompt {
+    name: String,
+    ids: Vec<u32>,
+    forced: Vec<u32>,
+    argmax: Vec<u32>,
+    margins: Vec<f32>,
+    logits_rms: Vec<f32>,
+    greedy: Vec<u32>,
+    greedy_margins: Vec<f32>,
+}
+
+/// Below this distance between its two best tokens, the reference itself is not sure.
+const CLOSE_CALL: f32 = 1e-1;
+/// One vocabulary entry in this many is compared at every position.
+const SAMPLE_STEP: usize = 257;
+
+fn check_smollm2(kv: KvFormat, tolerance: f32) {
+    let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/SmolLM2-135M-Instruct.Q4_1.gguf");
+    assert!(model.exists(), "the default model is missing: run `cargo xtask test`, which fetches it");
+    let golden: SmolLm2 = common::json("smollm2/golden.json");
+    let stored = common::safetensors(&data("smollm2/logits.safetensors"));
+    let mut engine = open(&model, kv, Some(512));
+    for prompt in &golden.prompts {
+        let full = &stored[&format!("{}.full", prompt.name)].1;
+        let sample = &stored[&format!("{}.sample", prompt.name)].1;
+        let mut ids = prompt.ids.clone();
+        for (step, forced) in prompt.forced.iter().enumerate() {
+            let name = format!("{} {kv:?} at {step}", prompt.name);
+            let logits = block_on(engine.logits(&ids)).unwrap();
+            let allowed = tolerance * prompt.logits_rms[step];
+            if let Some(at) = golden.full_positions.iter().position(|&at| at == step) {
+                assert_close(&name, &logits, &full[at * logits.len()..][..logits.len()], allowed);
+            }
+            let got: Vec<f32> = logits.iter().step_by(SAMPLE_STEP).copied().collect();
+            assert_close(&name, &got, &sample[step * got.len()..][..got.len()], allowed);
+            if prompt.margins[step] > CLOSE_CALL {
+                assert_eq!(argmax(&logits), prompt.argmax[step], "{name}: best token");
+            }
+            ids.push(*forced);
+        }
+        let sure = prompt.greedy_margins.iter().position(|&margin| margin <= CLOSE_CALL);
+        let sure = sure.unwrap_or(prompt.greedy.len());
+        assert_eq!(greedy(&mut engine, &prompt.ids, sure), prompt.greedy[..sure], "{} {kv:?}", prompt.name);
+    }
+}
+
+#[test]
+fn smollm2_with_an_f32_cache() {
+    check_smollm2(KvFormat::F32, 5e-3);
+}
+
+#[test]
+fn smollm2_with_an_f16_cache() {
+    check_smollm2(KvFormat::F16, 2e-2);
+}
