@@ -1,7 +1,7 @@
 // Embedding: out[t] = table[ids[t]], dequantised.
 //
 // Joined in front: ROWS (rows of this slab), FIRST_ROW (its first token id), BLOCKS (columns / 32, rounded up), a weights_*.wgsl
-// file.
+// file, weights8.wgsl.
 //
 // ids      [tokens], each below the vocabulary's size
 // weights  the table's slab: ceil(ROWS / 32) tiles of 32 rows, as in weights_*.wgsl

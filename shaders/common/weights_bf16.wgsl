@@ -4,15 +4,17 @@
 const BLOCK_WORDS: u32 = 16u * 32u;
 const TILE_WORDS: u32 = BLOCKS * BLOCK_WORDS;
 
-fn block_scale(base: u32, block: u32, row: u32) -> vec2f {
-    return vec2f(1.0, 0.0);
+const PLACES: vec4f = vec4f(1.0);
+
+fn block_scale(base: u32, block: u32, row: u32) -> vec3f {
+    return vec3f(1.0, 1.0, 0.0);
 }
 
 fn bf16_pair(word: u32) -> vec2f {
     return vec2f(bitcast<f32>(word << 16u), bitcast<f32>(word & 0xffff0000u));
 }
 
-fn weights8(base: u32, block: u32, row: u32, octet: u32, scale: vec2f) -> mat2x4f {
+fn quants8(base: u32, block: u32, row: u32, octet: u32) -> mat2x4f {
     let at = base + block * BLOCK_WORDS + octet * 128u + row;
     return mat2x4f(
         vec4f(bf16_pair(weights[at]), bf16_pair(weights[at + 32u])),

@@ -4,7 +4,7 @@
 const BLOCK_WORDS: u32 = NIBBLES_WORDS + HALVES_WORDS;
 const TILE_WORDS: u32 = BLOCKS * BLOCK_WORDS;
 
-fn block_scale(base: u32, block: u32, row: u32) -> vec2f {
+fn block_scale(base: u32, block: u32, row: u32) -> vec3f {
     let scale = unpack2x16float(half_bits(base + block * BLOCK_WORDS + NIBBLES_WORDS, row)).x;
-    return vec2f(scale, -8.0 * scale);
+    return vec3f(scale, scale, -8.0 * scale);
 }

@@ -4,6 +4,6 @@
 const BLOCK_WORDS: u32 = NIBBLES_WORDS + 32u;
 const TILE_WORDS: u32 = BLOCKS * BLOCK_WORDS;
 
-fn block_scale(base: u32, block: u32, row: u32) -> vec2f {
-    return unpack2x16float(weights[base + block * BLOCK_WORDS + NIBBLES_WORDS + row]);
+fn block_scale(base: u32, block: u32, row: u32) -> vec3f {
+    return unpack2x16float(weights[base + block * BLOCK_WORDS + NIBBLES_WORDS + row]).xxy;
 }

@@ -11,21 +11,23 @@ fn block_at(base: u32, block: u32) -> u32 {
     return base + (block >> 3u) * RUN_WORDS + (block & 7u) * BLOCK_WORDS;
 }
 
-fn block_scale(base: u32, block: u32, row: u32) -> vec2f {
+const PLACES: vec4f = vec4f(1.0);
+
+fn block_scale(base: u32, block: u32, row: u32) -> vec3f {
     let d = unpack2x16float(half_bits(base + (block >> 3u) * RUN_WORDS + 8u * BLOCK_WORDS, row)).x;
     let pair = half_bits(block_at(base, block) + 192u, row);
-    return d * vec2f(vec2i(vec2u(pair) << vec2u(24u, 16u)) >> vec2u(24u));
+    return vec3f(d * vec2f(vec2i(vec2u(pair) << vec2u(24u, 16u)) >> vec2u(24u)), 0.0);
 }
 
 fn six_bits(low: u32, high: u32) -> vec4f {
-    let q = ((vec4u(low) >> vec4u(0u, 4u, 8u, 12u)) & vec4u(15u)) | (((vec4u(high) >> vec4u(0u, 2u, 4u, 6u)) & vec4u(3u)) << vec4u(4u));
-    return vec4f(q) - 32.0;
+    let lows = (vec4u(low) >> vec4u(0u, 4u, 8u, 12u)) & vec4u(15u);
+    let highs = (vec4u(high) >> vec4u(0u, 2u, 4u, 6u)) & vec4u(3u);
+    return vec4f(vec4i(lows | (highs << vec4u(4u))) - 32);
 }
 
-fn weights8(base: u32, block: u32, row: u32, octet: u32, scale: vec2f) -> mat2x4f {
+fn quants8(base: u32, block: u32, row: u32, octet: u32) -> mat2x4f {
     let at = block_at(base, block) + row;
     let low = weights[at + octet * 32u];
     let high = weights[at + 128u + (octet >> 1u) * 32u] >> (16u * (octet & 1u));
-    let s = select(scale.x, scale.y, octet >= 2u);
-    return mat2x4f(s * six_bits(low, high), s * six_bits(low >> 16u, high >> 8u));
+    return mat2x4f(six_bits(low, high), six_bits(low >> 16u, high >> 8u));
 }

@@ -4,15 +4,18 @@
 const BLOCK_WORDS: u32 = 8u * 32u + HALVES_WORDS;
 const TILE_WORDS: u32 = BLOCKS * BLOCK_WORDS;
 
-fn block_scale(base: u32, block: u32, row: u32) -> vec2f {
-    return unpack2x16float(half_bits(base + block * BLOCK_WORDS + 256u, row));
+const PLACES: vec4f = vec4f(1.0);
+
+fn block_scale(base: u32, block: u32, row: u32) -> vec3f {
+    let scale = unpack2x16float(half_bits(base + block * BLOCK_WORDS + 256u, row)).x;
+    return vec3f(scale, scale, 0.0);
 }
 
 fn signed_bytes(word: u32) -> vec4f {
     return vec4f(vec4i(vec4u(word) << vec4u(24u, 16u, 8u, 0u)) >> vec4u(24u));
 }
 
-fn weights8(base: u32, block: u32, row: u32, octet: u32, scale: vec2f) -> mat2x4f {
+fn quants8(base: u32, block: u32, row: u32, octet: u32) -> mat2x4f {
     let at = base + block * BLOCK_WORDS + octet * 64u + row;
-    return mat2x4f(scale.x * signed_bytes(weights[at]), scale.x * signed_bytes(weights[at + 32u]));
+    return mat2x4f(signed_bytes(weights[at]), signed_bytes(weights[at + 32u]));
 }

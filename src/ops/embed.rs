@@ -1,4 +1,4 @@
-use super::{expect_room, slab_sizes, stride, weight_parts};
+use super::{WEIGHTS8, expect_room, slab_sizes, stride, weight_parts};
 use crate::error::Result;
 use crate::gpu::Gpu;
 use crate::gpu::kernel::{Dispatch, Extent, Kernel};
@@ -10,7 +10,7 @@ use crate::gpu::weights::Weight;
 pub fn embed(gpu: &Gpu, table: &Weight, ids: &Buffer, out: &Buffer) -> Result<Vec<Dispatch>> {
     expect_room("embed", "out", out, stride(table.columns))?;
     let mut parts = weight_parts(table.format);
-    parts.push(include_str!("../../shaders/embed.wgsl"));
+    parts.extend([WEIGHTS8, include_str!("../../shaders/embed.wgsl")]);
     let dispatches = table.slabs.iter().map(|slab| {
         let kernel = Kernel { name: "embed", parts: &parts, sizes: &slab_sizes(table, slab) };
         let (x, y) = (Extent::fixed(blocks(table.columns), 32), Extent::per_token(1, 1));

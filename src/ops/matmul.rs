@@ -1,4 +1,4 @@
-use super::{STEP, expect_room, slab_sizes, stride, weight_parts};
+use super::{STEP, WEIGHTS8, expect_room, slab_sizes, stride, weight_parts};
 use crate::error::Result;
 use crate::gpu::Gpu;
 use crate::gpu::kernel::{Dispatch, Extent, Kernel, Size};
@@ -7,8 +7,8 @@ use crate::gpu::weights::Weight;
 use crate::weights::ROW_GROUP;
 
 /// Tokens that an invocation takes together: the buffer of x has room for a multiple of them.
-pub const TOKEN_TILE: usize = 8;
-const TOKENS_PER_GROUP: usize = 4 * TOKEN_TILE;
+pub const TOKEN_TILE: usize = 4;
+const TOKENS_PER_GROUP: usize = 8 * TOKEN_TILE;
 
 /// `y[t] = W x[t]` for a chunk of tokens, one dispatch for each slab.
 pub fn matmul(gpu: &Gpu, weight: &Weight, step: &Buffer, x: &Buffer, y: &Buffer) -> Result<Vec<Dispatch>> {
@@ -16,7 +16,7 @@ pub fn matmul(gpu: &Gpu, weight: &Weight, step: &Buffer, x: &Buffer, y: &Buffer)
     expect_room("matmul", "y", y, stride(weight.rows))?;
     let mut parts = vec![STEP];
     parts.extend(weight_parts(weight.format));
-    parts.push(include_str!("../../shaders/matmul.wgsl"));
+    parts.extend([WEIGHTS8, include_str!("../../shaders/matmul.wgsl")]);
     let dispatches = weight.slabs.iter().map(|slab| {
         let mut sizes = slab_sizes(weight, slab).to_vec();
         sizes.push(("ROW_STRIDE", Size::Count(stride(weight.rows))));

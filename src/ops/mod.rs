@@ -31,6 +31,7 @@ use crate::gpu::weights::{Slab, Weight};
 use crate::model::kv_cache::KvFormat;
 use crate::weights::Format;
 
+const WEIGHTS8: &str = include_str!("../../shaders/common/weights8.wgsl");
 const STEP: &str = include_str!("../../shaders/common/step.wgsl");
 
 /// Length of a row of `columns` values as the kernels keep it: whole blocks of 32.
