@@ -66,7 +66,7 @@ impl Gpu {
 
     /// Writes `bytes` (a multiple of 4) at `offset` (a multiple of 4), before anything that is submitted later.
     pub fn upload(&self, buffer: &Buffer, offset: u64, bytes: &[u8]) -> Result<()> {
-        if offset + bytes.len() as u64 > buffer.bytes || bytes.len() % 4 != 0 || offset % 4 != 0 {
+        if offset + bytes.len() as u64 > buffer.bytes || !bytes.len().is_multiple_of(4) || !offset.is_multiple_of(4) {
             let detail = format!("upload of {} bytes at {offset} into {}", bytes.len(), buffer.bytes);
             return Err(Error::Gpu { detail });
         }
