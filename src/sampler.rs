@@ -138,7 +138,8 @@ impl Sampler {
         seen.dedup();
         for id in seen {
             if let Some(logit) = logits.get_mut(id as usize) {
-                *logit = if *logit > 0.0 { *logit / penalty } else { *logit * penalty };
+                let scaled = if *logit > 0.0 { *logit / penalty } else { *logit * penalty };
+                *logit = scaled.clamp(f32::MIN, f32::MAX); // finite logits stay finite
             }
         }
     }

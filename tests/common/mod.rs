@@ -159,3 +159,10 @@ impl Random {
         (0..count).map(|_| value(self)).collect()
     }
 }
+
+/// The default model's file: `cargo xtask test` fetches it before it runs the tests.
+pub fn default_model() -> PathBuf {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/SmolLM2-135M-Instruct.Q4_1.gguf");
+    assert!(path.is_file(), "{} is missing: run cargo xtask test, or cargo xtask serve once", path.display());
+    path
+}
