@@ -1,9 +1,15 @@
-//! The Llama-2 tokenizer against its golden cases, from `tokenizer.json` and as a GGUF file would carry it.
+//! SentencePiece vocabularies against golden cases: Llama 2's, from `tokenizer.json` and as a GGUF file would carry it, and
+//! those of the small models, from their folders and from their GGUF files.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
+mod common;
+
+use pagellama::chat::{ChatFormat, Message};
+use pagellama::sampler::Sampling;
 use pagellama::tokenizer::Tokenizer;
 use pagellama::tokenizer::gguf::{GgufVocabulary, build};
-use pagellama::weights::loader::TextFiles;
+use pagellama::weights::loader::{self, TextFiles};
+use pagellama::weights::native::NativeSource;
 use serde_json::Value;
 
 fn data(name: &str) -> Vec<u8> {
@@ -102,5 +108,86 @@ fn stream_shows_prefixes_of_the_text_only() {
         }
         shown.push_str(&stream.finish().unwrap());
         assert_eq!(shown, text);
+    }
+}
+
+/// Each small model's folder, and a GGUF file with the same vocabulary.
+const SMALL: [(&str, &str); 4] = [
+    ("tiny-llama2", "gguf/tiny-llama2.F16.gguf"),
+    ("tiny-llama2-mha", "gguf/tiny-llama2-mha.F16.gguf"),
+    ("tiny-llama2-mha-llama3rope", "gguf/tiny-llama2-mha-llama3rope.F16.gguf"),
+    ("stories260k", "gguf/stories260k.Q8_0.gguf"),
+];
+
+/// The text side of a checkpoint under `tests/data`.
+fn text_files(name: &str) -> TextFiles {
+    let mut source = NativeSource::open(&common::data(name)).unwrap();
+    pollster::block_on(loader::open_text(&mut source)).unwrap()
+}
+
+/// `texts` (with BOS) and `tokenizer_cases` (without): text and ids.
+fn golden_texts(golden: &Value) -> Vec<(String, Vec<u32>, bool)> {
+    let read = |key: &str, with_bos| {
+        let cases = golden[key].as_array().map(Vec::as_slice).unwrap_or_default().iter();
+        cases.map(move |case| (case["text"].as_str().unwrap().to_owned(), ids(&case["ids"]), with_bos))
+    };
+    read("texts", true).chain(read("more", true)).chain(read("tokenizer_cases", false)).collect()
+}
+
+#[test]
+fn small_models_have_their_ids_from_folder_and_file() {
+    for (folder, file) in SMALL {
+        let golden: Value = common::json(&format!("{folder}/golden.json"));
+        let texts = golden_texts(&golden);
+        assert!(!texts.is_empty());
+        for name in [folder, file] {
+            let tokenizer = Tokenizer::from_text_files(&text_files(name)).unwrap();
+            assert_eq!(
+                (tokenizer.bos(), tokenizer.eos(), tokenizer.stop_ids()),
+                (Some(1), Some(2), &[2][..]),
+                "{name}"
+            );
+            assert_eq!(tokenizer.vocab_size(), 512, "{name}");
+            for (text, ids, with_bos) in &texts {
+                assert_eq!(&tokenizer.encode(text, *with_bos, false).unwrap(), ids, "{name}: {text:?}");
+                assert_eq!(&tokenizer.decode(ids).unwrap(), text, "{name}");
+            }
+        }
+    }
+}
+
+#[test]
+fn small_models_write_their_answers_and_chats_from_folder_and_file() {
+    for (folder, file) in SMALL {
+        let golden: Value = common::json(&format!("{folder}/golden.json"));
+        for name in [folder, file] {
+            let files = text_files(name);
+            let tokenizer = Tokenizer::from_text_files(&files).unwrap();
+            for text in ["texts", "more"].iter().flat_map(|key| golden[key].as_array().into_iter().flatten()) {
+                let greedy = tokenizer.decode(&ids(&text["greedy"])).unwrap();
+                assert_eq!(greedy, text["greedy_text"].as_str().unwrap(), "{name}");
+            }
+            let format = ChatFormat::from_text_files(&files, &tokenizer).unwrap().unwrap();
+            for chat in golden["chats"].as_array().into_iter().flatten() {
+                let messages: Vec<Message> = serde_json::from_value(chat["messages"].clone()).unwrap();
+                let segments = format.render(&messages, true).unwrap();
+                let prompt: String = segments.iter().map(|segment| segment.text.as_str()).collect();
+                assert_eq!(prompt, chat["prompt"].as_str().unwrap(), "{name}");
+                assert_eq!(tokenizer.encode_segments(&segments).unwrap(), ids(&chat["ids"]), "{name}");
+            }
+        }
+    }
+}
+
+#[test]
+fn every_gguf_file_has_its_ids() {
+    let golden: Value = common::json("gguf/golden.json");
+    for file in golden["files"].as_array().unwrap() {
+        let name = format!("gguf/{}", file["file"].as_str().unwrap());
+        let files = text_files(&name);
+        let tokenizer = Tokenizer::from_text_files(&files).unwrap();
+        let text = file["text"]["text"].as_str().unwrap();
+        assert_eq!(tokenizer.encode(text, true, false).unwrap(), ids(&file["text"]["ids"]), "{name}");
+        Sampling::defaults(&files).unwrap();
     }
 }
