@@ -3,62 +3,13 @@
 
 mod common;
 
+use common::vocabulary::{Golden, Vocabulary};
 use common::{default_model, json};
 use pagellama::chat::{ChatFormat, Message};
 use pagellama::tokenizer::Tokenizer;
 use pagellama::tokenizer::gguf::{GgufVocabulary, build};
 use pagellama::weights::loader::{self, TextFiles};
 use pagellama::weights::native::NativeSource;
-use serde::Deserialize;
-
-#[derive(Deserialize)]
-struct Golden {
-    cases: Vec<Case>,
-    decode: Vec<Decode>,
-}
-
-#[derive(Deserialize)]
-struct Case {
-    text: String,
-    ids: Vec<u32>,
-    /// Where a special token's name in the text gives that token.
-    ids_special_parsed: Option<Vec<u32>>,
-    decoded: String,
-}
-
-#[derive(Deserialize)]
-struct Decode {
-    ids: Vec<u32>,
-    text: String,
-}
-
-/// A small vocabulary, as it would stand in a GGUF file.
-#[derive(Deserialize)]
-struct Vocabulary {
-    pre: String,
-    tokens: Vec<String>,
-    token_type: Vec<i64>,
-    merges: Vec<String>,
-    bos: u32,
-    eos: u32,
-    #[serde(flatten)]
-    golden: Golden,
-}
-
-impl Vocabulary {
-    fn gguf(&self) -> GgufVocabulary<'_> {
-        GgufVocabulary {
-            model: "gpt2",
-            pre: Some(&self.pre),
-            tokens: &self.tokens,
-            token_types: Some(&self.token_type),
-            merges: Some(&self.merges),
-            bos: Some(self.bos),
-            eos: Some(self.eos),
-            ..GgufVocabulary::default()
-        }
-    }
-}
 
 fn holds(tokenizer: &Tokenizer, golden: &Golden) {
     for case in &golden.cases {
@@ -147,11 +98,11 @@ fn smollm2_has_its_own_ids() {
 
 #[test]
 fn smollm2_writes_the_reference_s_prompts() {
-    #[derive(Deserialize)]
+    #[derive(serde::Deserialize)]
     struct Prompts {
         prompts: Vec<Prompt>,
     }
-    #[derive(Deserialize)]
+    #[derive(serde::Deserialize)]
     struct Prompt {
         messages: Option<Vec<Message>>,
         prompt: Option<String>,
