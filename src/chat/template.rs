@@ -1,4 +1,8 @@
 //! Jinja templates as Hugging Face's `apply_chat_template` runs them, within bounds on work and output.
+//!
+//! The engine's fuel counts instructions, output and the items that filters read. It counts neither lists that grow by
+//! being added to themselves nor how deep lists lie in lists: a template made to do so can still hang or end the worker
+//! that it runs in, which the page survives.
 
 use std::io::{self, Write};
 
@@ -12,8 +16,8 @@ use super::{Message, refusal};
 use crate::error::Result;
 
 /// Instructions and data (64 bytes a unit) that one rendering may use: far more than long chats need, a second at most.
-const FUEL: u64 = 4_000_000;
-/// Longest prompt in bytes; no context holds as much.
+const FUEL: u64 = 1_000_000;
+/// Longest prompt in bytes, and longest JSON within one; no context holds as much.
 const MAX_OUTPUT: usize = 16 << 20;
 
 /// A chat template with the names of the tokens that it writes.
@@ -101,7 +105,7 @@ fn raise_exception(message: String) -> std::result::Result<Value, minijinja::Err
 /// Python's `json.dumps(value, ensure_ascii=False, indent=indent)`.
 fn to_json(value: Value, options: Kwargs) -> std::result::Result<Value, minijinja::Error> {
     let indent: Option<usize> = options.get("indent")?;
-    let mut bytes = Vec::new();
+    let mut bytes = Bounded(Vec::new());
     let done = match indent {
         Some(indent) => {
             let indent = " ".repeat(indent.min(16));
@@ -112,7 +116,7 @@ fn to_json(value: Value, options: Kwargs) -> std::result::Result<Value, minijinj
     };
     let failed = |e: String| minijinja::Error::new(ErrorKind::BadSerialization, e);
     done.map_err(|e| failed(e.to_string()))?;
-    String::from_utf8(bytes).map(Value::from).map_err(|e| failed(e.to_string()))
+    String::from_utf8(bytes.0).map(Value::from).map_err(|e| failed(e.to_string()))
 }
 
 /// JSON on one line with Python's spaces: `{"a": [1, 2]}`.

@@ -165,7 +165,27 @@ fn component<T: DeserializeOwned>(json: Option<Value>, known: &[&str], what: &st
     if let Some(kind) = kinds(&json).into_iter().find(|kind| !known.contains(kind)) {
         return Err(bad(format_args!("the {what} {kind:?} is not supported")));
     }
+    if growth(&json) > MAX_GROWTH {
+        return Err(bad(format_args!("the {what} makes text too long")));
+    }
     serde_json::from_value(json).map(Some).map_err(|e| bad(format_args!("{what}: {e}")))
+}
+
+/// How many times as long a text may become; Llama's own files reach 8.
+const MAX_GROWTH: usize = 4096;
+
+/// How many times as long, at most, a component makes a text: its parts act one after the other.
+fn growth(json: &Value) -> usize {
+    let length = |key: &str| json.get(key).and_then(Value::as_str).map_or(0, str::len);
+    let own = match json.get("type").and_then(Value::as_str) {
+        Some("Replace" | "Prepend") => 1 + length("content").max(length("prepend")),
+        Some("Metaspace") => 4,
+        Some("ByteLevel" | "NFC" | "NFD" | "Lowercase") => 3,
+        Some("NFKC" | "NFKD") => 18, // U+FDFA
+        _ => 1,
+    };
+    let parts = ["normalizers", "pretokenizers"].into_iter().filter_map(|key| json.get(key)?.as_array()).flatten();
+    parts.map(growth).fold(own, usize::saturating_mul)
 }
 
 /// The `type` of a component and of those inside it.
