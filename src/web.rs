@@ -62,12 +62,27 @@ impl<'a> From<&'a Manifest> for StoredModel<'a> {
 
 /// An `Error` object with `code`, `message` and `advice`.
 fn js_error(error: Error) -> JsValue {
-    let object = js_sys::Error::new(&error.to_string());
+    let object = js_sys::Error::new(&sentence(&error));
     for (name, value) in [("code", error.code()), ("advice", error.advice())] {
         // A new object takes any property.
         drop(Reflect::set(&object, &name.into(), &value.into()));
     }
     object.into()
+}
+
+/// What an error says, as a sentence for people: errors within errors read better without its capital and full stop.
+fn sentence(error: &Error) -> String {
+    let mut text = error.to_string();
+    // Not if it is an address or the name of a file.
+    if text.split(' ').next().is_some_and(|first| first.chars().all(char::is_alphabetic))
+        && let Some(first) = text.get_mut(..1)
+    {
+        first.make_ascii_uppercase();
+    }
+    if !text.ends_with(['.', '!', '?']) {
+        text.push('.');
+    }
+    text
 }
 
 fn to_js<T: Serialize>(value: &T) -> JsResult<JsValue> {
