@@ -39,8 +39,7 @@ pub async fn delete_model(id: String) -> JsResult<()> {
 /// Size of the wasm heap in bytes; it never shrinks, so this is also its peak.
 #[wasm_bindgen]
 pub fn heap_bytes() -> f64 {
-    const PAGE: f64 = 65_536.0;
-    core::arch::wasm32::memory_size::<0>() as f64 * PAGE
+    crate::generate::host_bytes().map_or(0.0, |bytes| bytes as f64)
 }
 
 /// What JS sees of a stored model.
