@@ -79,13 +79,13 @@ fn run_steps(options: Options, steps: &mut Steps) -> Result<()> {
 
 /// Kernels, engine and store in the browser, on its own software adapter.
 fn browser_tests(system: &System, ignored: &[&str]) -> Result<()> {
-    let runner = ["build", "--package", "xtask", "--bin", "wasm-test-runner", "--features", "browser-tests"];
-    run::run(run::cargo().args(runner))?;
+    let runner = ["--package", "xtask", "--bin", "wasm-test-runner", "--features", "browser-tests"];
+    run::run(run::cargo().args(["build", "--profile", "tool"]).args(runner))?;
     run::run(
         run::wasm_cargo()
             .args(["test", "--package", "pagellama", "--test", BROWSER_TESTS, "--target", run::WASM])
             .args(ignored)
-            .env("CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUNNER", target().join("debug/wasm-test-runner"))
+            .env("CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUNNER", target().join("tool/wasm-test-runner"))
             .env("CHROMEDRIVER", &system.driver)
             .env("WASM_BINDGEN_TEST_WEBDRIVER_JSON", webdriver_json(&system.browser)?)
             // A software adapter takes its time.
