@@ -302,7 +302,7 @@ async fn unloading_ends_an_answer() {
     let mut started = Some(started);
     let on_text = Closure::<dyn FnMut(JsValue)>::new(move |_| {
         if let Some(started) = started.take() {
-            drop(started.send(()));
+            started.send(()).unwrap();
         }
     });
     let running = engine.clone();
