@@ -486,7 +486,7 @@ fn parameters(config: &ModelConfig) -> u64 {
 }
 
 /// Bytes of memory that the module holds; natively there is no such number.
-fn host_bytes() -> Option<u64> {
+pub(crate) fn host_bytes() -> Option<u64> {
     #[cfg(target_arch = "wasm32")]
     return Some(core::arch::wasm32::memory_size(0) as u64 * 65536);
     #[cfg(not(target_arch = "wasm32"))]

@@ -18,7 +18,7 @@ use crate::store::CHUNK_BYTES;
 pub struct Download {
     /// What was asked for.
     pub url: String,
-    /// Length in bytes, where the server says it and does not compress the body.
+    /// Length in bytes, where the server says it and is not seen to compress the body.
     pub length: Option<u64>,
     /// ETag, else Last-Modified, as far as CORS lets them be seen.
     pub validator: Option<String>,
@@ -26,6 +26,8 @@ pub struct Download {
     pub commit: Option<String>,
     /// Media type, without its parameters.
     pub media_type: Option<String>,
+    /// Whether `length` may be that of a compressed body: browsers hide `content-encoding` of another site's answer.
+    maybe_compressed: bool,
     reader: ReadableStreamDefaultReader,
     signal: AbortSignal,
     got: u64,
@@ -49,6 +51,7 @@ pub async fn fetch(url: &str, signal: &AbortSignal) -> Result<Download> {
         validator: header("etag").or_else(|| header("last-modified")),
         commit: header("x-repo-commit"),
         media_type: header("content-type").and_then(|media| media.split(';').next().map(str::to_owned)),
+        maybe_compressed: Reflect::get(&response, &"type".into()).is_ok_and(|kind| kind == "cors"),
         reader: body.get_reader().unchecked_into(),
         signal: signal.clone(),
         got: 0,
@@ -108,7 +111,7 @@ impl Download {
             Some(expected) if self.got < expected => {
                 Err(Error::Truncated { name: self.url.clone(), expected, got: self.got })
             }
-            Some(expected) if self.got > expected => {
+            Some(expected) if self.got > expected && !self.maybe_compressed => {
                 let detail = format!("it has {} bytes and announced {expected}", self.got);
                 Err(Error::Answer { url: self.url.clone(), detail })
             }

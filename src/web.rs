@@ -39,8 +39,7 @@ pub async fn delete_model(id: String) -> JsResult<()> {
 /// Size of the wasm heap in bytes; it never shrinks, so this is also its peak.
 #[wasm_bindgen]
 pub fn heap_bytes() -> f64 {
-    const PAGE: f64 = 65_536.0;
-    core::arch::wasm32::memory_size::<0>() as f64 * PAGE
+    crate::generate::host_bytes().map_or(0.0, |bytes| bytes as f64)
 }
 
 /// What JS sees of a stored model.
@@ -62,12 +61,27 @@ impl<'a> From<&'a Manifest> for StoredModel<'a> {
 
 /// An `Error` object with `code`, `message` and `advice`.
 fn js_error(error: Error) -> JsValue {
-    let object = js_sys::Error::new(&error.to_string());
+    let object = js_sys::Error::new(&sentence(&error));
     for (name, value) in [("code", error.code()), ("advice", error.advice())] {
         // A new object takes any property.
         drop(Reflect::set(&object, &name.into(), &value.into()));
     }
     object.into()
+}
+
+/// What an error says, as a sentence for people: errors within errors read better without its capital and full stop.
+fn sentence(error: &Error) -> String {
+    let mut text = error.to_string();
+    // Not if it is an address or the name of a file.
+    if text.split(' ').next().is_some_and(|first| first.chars().all(char::is_alphabetic))
+        && let Some(first) = text.get_mut(..1)
+    {
+        first.make_ascii_uppercase();
+    }
+    if !text.ends_with(['.', '!', '?']) {
+        text.push('.');
+    }
+    text
 }
 
 fn to_js<T: Serialize>(value: &T) -> JsResult<JsValue> {

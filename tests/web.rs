@@ -1,8 +1,13 @@
-//! The browser's side, in a dedicated worker of a real browser: IndexedDB, `fetch`, and reading through both.
+//! The browser's side, in a dedicated worker of a real browser: kernels and engine on its WebGPU, IndexedDB, `fetch`.
 #![cfg(target_arch = "wasm32")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
+mod common;
+#[path = "common/kernels.rs"]
+mod kernels;
 mod web {
+    mod engine;
+    mod golden;
     mod store;
 }
 

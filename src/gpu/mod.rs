@@ -53,11 +53,8 @@ impl Gpu {
             max_storage_buffer_binding_size: offered.max_storage_buffer_binding_size,
             ..wgpu::Limits::default()
         };
-        let descriptor = wgpu::DeviceDescriptor {
-            label: Some("pagellama"),
-            required_limits: wanted,
-            ..Default::default()
-        };
+        let descriptor =
+            wgpu::DeviceDescriptor { label: Some("pagellama"), required_limits: wanted, ..Default::default() };
         let (device, queue) = adapter
             .request_device(&descriptor)
             .await

@@ -11,7 +11,7 @@ use web_sys::AbortSignal;
 
 use super::request::{self, from_js};
 use super::source::WebSource;
-use super::{JsResult, js_error, to_js};
+use super::{JsResult, js_error, sentence, to_js};
 use crate::error::{Error, Result};
 use crate::generate::{Engine, Generation, Info, Options, Progress, Stats, Stop};
 
@@ -43,7 +43,7 @@ struct Storage {
 
 impl Storage {
     fn of(source: &WebSource) -> Self {
-        let reason = source.not_stored().map(Error::to_string);
+        let reason = source.not_stored().map(sentence);
         Self { stored: source.manifest().complete || source.is_storing(), reason }
     }
 }

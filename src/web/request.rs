@@ -1,6 +1,6 @@
 //! What JS asks for, as Rust types.
 
-use js_sys::{Array, Reflect};
+use js_sys::{Array, Object, Reflect};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use wasm_bindgen::{JsCast, JsValue};
@@ -85,9 +85,17 @@ fn files(request: &JsValue) -> Option<Vec<File>> {
     files.is_object().then(|| Array::from(&files).iter().filter_map(|file| file.dyn_into().ok()).collect())
 }
 
-/// A value of JS, with nothing given for `undefined`.
+/// A value of JS; a property that is `undefined` is an absent one, and so are all of `undefined` itself.
 pub fn from_js<T: DeserializeOwned>(value: &JsValue) -> Result<T> {
-    let value = if value.is_undefined() || value.is_null() { js_sys::Object::new().into() } else { value.clone() };
+    let value = match value.dyn_ref::<Object>() {
+        Some(object) => {
+            let given = |entry: JsValue, _, _: Array| !Array::from(&entry).get(1).is_undefined();
+            Object::from_entries(&Object::entries(object).filter(&mut { given }))
+                .map_or_else(|error| error, JsValue::from)
+        }
+        None if value.is_undefined() || value.is_null() => Object::new().into(),
+        None => value.clone(),
+    };
     serde_wasm_bindgen::from_value(value).map_err(|error| Error::BadRequest { detail: error.to_string() })
 }
 

@@ -22,7 +22,8 @@ pub struct MemorySource {
 }
 
 impl MemorySource {
-    fn new(kind: Kind, files: HashMap<String, Vec<u8>>) -> Self {
+    /// Files by name.
+    pub fn new(kind: Kind, files: HashMap<String, Vec<u8>>) -> Self {
         let (random, current) = (Random::new(1), Default::default());
         Self { kind, files, largest_chunk: 4 << 20, ends_after: usize::MAX, random, current }
     }

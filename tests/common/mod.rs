@@ -5,7 +5,6 @@
 pub mod files;
 pub mod vocabulary;
 
-use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
@@ -71,7 +70,8 @@ pub struct GoldenStep {
 }
 
 /// All `F32` tensors of a safetensors file, by name, with their shapes.
-pub fn safetensors(path: &Path) -> HashMap<String, (Vec<usize>, Vec<f32>)> {
+#[cfg(not(target_arch = "wasm32"))]
+pub fn safetensors(path: &Path) -> std::collections::HashMap<String, (Vec<usize>, Vec<f32>)> {
     let bytes = std::fs::read(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     let file = safetensors::SafeTensors::deserialize(&bytes).expect("a safetensors file");
     let tensors = file.tensors().into_iter().filter(|(_, view)| view.dtype() == safetensors::Dtype::F32);
@@ -80,6 +80,7 @@ pub fn safetensors(path: &Path) -> HashMap<String, (Vec<usize>, Vec<f32>)> {
 }
 
 /// An `I32` tensor of a safetensors file, as token ids.
+#[cfg(not(target_arch = "wasm32"))]
 pub fn safetensors_i32(path: &Path, name: &str) -> Vec<u32> {
     let bytes = std::fs::read(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     let file = safetensors::SafeTensors::deserialize(&bytes).expect("a safetensors file");
