@@ -81,6 +81,8 @@ fn bindings(wasm: &Path) -> Result<PathBuf> {
             .input_path(wasm)
             .remove_name_section(true)
             .remove_producers_section(true)
+            // `init()` finds the module beside itself.
+            .omit_default_module_path(false)
             .web(true)
             .and_then(|bindgen| bindgen.generate(&folder));
         made.map_err(|error| anyhow::anyhow!("wasm-bindgen: {error:#}"))?;
