@@ -14,7 +14,8 @@ self.addEventListener("message", async ({ data: { engine, model, store, adapter 
   try {
     const opened = await open(request, () => {}, new AbortController().signal);
     self.postMessage({ ...read(), info: opened.info() });
-  } catch (error) {
+  } catch (thrown) {
+    const error = /** @type {{code: string, message: string}} */ (thrown);
     self.postMessage({ ...read(), error: { code: error.code, message: error.message } });
   }
 });

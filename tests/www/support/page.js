@@ -42,6 +42,18 @@ export async function serveEngine() {
   return { address: `${origin}/`, close };
 }
 
+/**
+ * Models too large to be kept in the repository, served from another origin than the page's: `llama2-tiny/` and
+ * `synthetic-1gb.gguf`, made by `cargo xtask test` in the folder that `PAGELLAMA_MODELS` names.
+ *
+ * @returns {Promise<Server>}
+ */
+export function serveMadeModels() {
+  const folder = process.env.PAGELLAMA_MODELS;
+  if (!folder) throw new Error("PAGELLAMA_MODELS is not set: run `cargo xtask test`, which makes the models");
+  return serve([folder]);
+}
+
 /** A visitor: a browser context with nothing stored, and everything that went wrong in it. */
 export class Visitor {
   /** Uncaught errors, dialogs and CSP violations. @type {string[]} */
