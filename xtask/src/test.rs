@@ -128,9 +128,14 @@ fn page_tests(options: Options, steps: &mut Steps, system: &System, dist: &Path)
 const MADE_MODELS: [(&str, &str, &str); 2] =
     [("llama2-tiny", "hf-f16", "llama2-tiny"), ("synthetic-1gb", "gguf-q8_0", "synthetic-1gb.gguf")];
 
-/// Makes the models that are too large to keep in the repository, where a run before this one has not.
+/// Makes the models that are too large to keep in the repository, unless a run before this one has.
 fn made_models() -> Result<PathBuf> {
     let folder = target().join("made-models");
+    let sources = bundle::files_below(&root().join("examples/make_model"))?;
+    let changed = sources.iter().filter_map(|(_, path)| bundle::modified(path).ok()).max();
+    if bundle::modified(&folder).is_ok_and(|made| Some(made) < changed) {
+        std::fs::remove_dir_all(&folder)?;
+    }
     std::fs::create_dir_all(&folder)?;
     for (shape, format, name) in MADE_MODELS {
         let (model, unfinished) = (folder.join(name), folder.join(format!("{name}.unfinished")));
