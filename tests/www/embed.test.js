@@ -1,11 +1,9 @@
 // <llama-chat> in somebody else's page, from another origin: examples/embed.html and pages like it.
 
 import assert from "node:assert/strict";
-import { readFileSync } from "node:fs";
 import { after, before, test } from "node:test";
+import { EXAMPLE, foreign } from "./support/foreign.js";
 import { launch, serve, serveApp, Visitor } from "./support/page.js";
-
-/** @import { Page } from "./support/server.js" */
 
 /** @type {import("playwright-core").Browser} */
 let browser;
@@ -20,21 +18,8 @@ after(async () => {
   await app.close();
 });
 
-const EXAMPLE = readFileSync(new URL("../../examples/embed.html", import.meta.url), "utf8");
-
-/**
- * A server of another origin, whose pages embed ours. Without isolation headers, as most pages are.
- * @param {string} html
- */
-function foreign(html) {
-  const headers = { "Cross-Origin-Opener-Policy": "unsafe-none", "Cross-Origin-Embedder-Policy": "unsafe-none" };
-  /** @type {Page} */
-  const page = { body: html.replaceAll("http://localhost:8080", app.origin), headers };
-  return serve([], { "/": page });
-}
-
 test("the example asks first, then chats from another origin", async (t) => {
-  const site = await foreign(EXAMPLE);
+  const site = await foreign(EXAMPLE, app.origin);
   t.after(() => site.close());
   const visitor = await Visitor.arrive(browser);
   await visitor.page.goto(site.origin);
@@ -64,7 +49,7 @@ test("it works in a cross-origin isolated page too", async (t) => {
 });
 
 test("a return visit asks again, and knows that no download is needed", async (t) => {
-  const site = await foreign(EXAMPLE);
+  const site = await foreign(EXAMPLE, app.origin);
   t.after(() => site.close());
   const visitor = await Visitor.arrive(browser);
   await visitor.begin(site.origin);
@@ -78,7 +63,7 @@ test("a return visit asks again, and knows that no download is needed", async (t
 
 test("attributes choose the model and describe it", async (t) => {
   const site = await foreign(`<!doctype html><script type="module" src="${app.origin}/widget.js"></script>
-    <llama-chat model="${app.origin}/models/mine.gguf" model-name="My llama" model-bytes="1500000000" model-licence="MIT" context="512"></llama-chat>`);
+    <llama-chat model="${app.origin}/models/mine.gguf" model-name="My llama" model-bytes="1500000000" model-licence="MIT" context="512"></llama-chat>`, app.origin);
   t.after(() => site.close());
   const visitor = await Visitor.arrive(browser);
   await visitor.page.goto(site.origin);
@@ -92,7 +77,7 @@ test("attributes choose the model and describe it", async (t) => {
 
 test("two elements do not meet, and removing one ends its worker", async (t) => {
   const site = await foreign(`<!doctype html><script type="module" src="${app.origin}/widget.js"></script>
-    <llama-chat chats="a"></llama-chat><llama-chat chats="b"></llama-chat>`);
+    <llama-chat chats="a"></llama-chat><llama-chat chats="b"></llama-chat>`, app.origin);
   t.after(() => site.close());
   const visitor = await Visitor.arrive(browser);
   await visitor.begin(site.origin);

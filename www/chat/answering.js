@@ -42,21 +42,23 @@ export class Answering {
   /**
    * Appends the model's next answer to the conversation.
    * @param {Model} model
+   * @param {string} name what the answer's figures call the model
    * @param {Conversation} conversation
    */
-  async answer(model, conversation) {
+  async answer(model, name, conversation) {
     await this.stop();
     const { signal } = (this.#running = new AbortController());
-    this.#ended = this.#answer(model, conversation, signal).finally(() => (this.#running = undefined));
+    this.#ended = this.#answer(model, name, conversation, signal).finally(() => (this.#running = undefined));
     await this.#ended;
   }
 
   /**
    * @param {Model} model
+   * @param {string} name
    * @param {Conversation} conversation
    * @param {AbortSignal} signal
    */
-  async #answer(model, conversation, signal) {
+  async #answer(model, name, conversation, signal) {
     const { system: _, seed = randomSeed(), ...sampling } = conversation.settings;
     const prompt = promptOf(conversation, model.info.chat);
     /** @type {Message} */
@@ -77,7 +79,7 @@ export class Answering {
       }
       const result = model.lastResult;
       if (result) {
-        const { name, device } = model.info;
+        const { device } = model.info;
         message.finish = result.finish_reason;
         message.origin = { model: name, adapter: device.adapter, seed, stats: result.stats, usage: result.usage };
       }

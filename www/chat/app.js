@@ -180,7 +180,7 @@ export class App {
     const focused = this.#hasFocus();
     this.#loadingCard = undefined;
     this.#transcript.notice(undefined);
-    this.#frame.modelName(phase.kind === "none" ? "Choose a model" : phase.kind === "ready" ? phase.model.info.name : phase.choice.name);
+    this.#frame.modelName(phase.kind === "none" ? "Choose a model" : phase.choice.name);
     if (phase.kind === "none") {
       this.#frame.dock(this.#chooseBar());
       this.#show("picker");
@@ -204,7 +204,9 @@ export class App {
    * @param {boolean} focused
    */
   #modelReady(model, choice, focused) {
-    const { id, name } = model.info;
+    const { id } = model.info;
+    // The name that it was chosen by; the one inside a file is often that of a training run.
+    const { name } = choice;
     const source = sourceOf(choice) ?? (this.#last?.id === id ? this.#last.source : undefined);
     this.#last = { id, name, source };
     this.#chats?.prefer("model", this.#last);
@@ -334,14 +336,14 @@ export class App {
   }
 
   #answer() {
-    const model = this.#session.model;
-    if (!model) return;
+    const { phase } = this.#session;
+    if (phase.kind !== "ready") return;
     this.#transcript.notice(undefined);
     this.#conversation.updated = Date.now();
     this.#save(this.#conversation);
     this.#showGreeting();
     this.#refreshList();
-    this.#answering.answer(model, this.#conversation);
+    this.#answering.answer(phase.model, phase.choice.name, this.#conversation);
   }
 
   async #regenerate() {

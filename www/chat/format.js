@@ -52,7 +52,7 @@ export function rate(value) {
  * @returns {string}
  */
 export function sentence(message) {
-  const start = /^[a-z']+[\s:]/.test(message) ? message.charAt(0).toUpperCase() + message.slice(1) : message;
+  const start = /^[a-z']+(\s|:\s)/.test(message) ? message.charAt(0).toUpperCase() + message.slice(1) : message;
   return /[.!?]$/.test(start) ? start : `${start}.`;
 }
 

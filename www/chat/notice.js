@@ -8,7 +8,7 @@ import { h, icon } from "./dom.js";
 
 /** The next steps that help with an error, by its code or its code's room; without an entry, trying again. @type {Record<string, Step[]>} */
 const NEXT_STEPS = {
-  "net/status": ["retry", "pick"],
+  net: ["retry", "pick"],
   "store/quota": ["pick", "retry"],
   "store/corrupt": ["pick"],
   weights: ["pick"],
@@ -23,6 +23,7 @@ const NEXT_STEPS = {
   "text/no-chat-format": ["pick"],
   "generate/bad-request": ["settings", "retry"],
   "engine/start": ["reload"],
+  "engine/crash": ["retry", "reload"],
 };
 
 /** @type {Record<Step, string>} */

@@ -132,23 +132,24 @@ function storedList(options, blocked) {
  */
 function storedRow(model, { root, loaded, choose, unload, deleted }, fail, blocked) {
   const current = model.id === loaded;
-  const load = () => choose({ request: { stored: model.id }, name: model.name, bytes: model.bytes });
+  const name = model.name.replace(/\.gguf$/i, "");
+  const load = () => choose({ request: { stored: model.id }, name, bytes: model.bytes });
   const remove = async () => {
     const text = `${format.bytes(model.bytes)} become free. The chats stay.`;
-    if ((await ask(root, { title: `Delete ${model.name}?`, text, confirm: "Delete", danger: true })) === undefined) return;
+    if ((await ask(root, { title: `Delete ${name}?`, text, confirm: "Delete", danger: true })) === undefined) return;
     if (current) unload();
     await deleteModel(model.id).then(() => deleted(model.id), fail);
   };
   const state = current ? " · loaded" : model.complete ? "" : " · download not finished";
   const action = current
     ? h("button", { type: "button", class: "button", onclick: unload }, "Unload")
-    : h("button", { type: "button", class: "button", onclick: load, disabled: blocked, "aria-label": `Load ${model.name}` }, model.complete ? "Load" : "Go on");
+    : h("button", { type: "button", class: "button", onclick: load, disabled: blocked, "aria-label": `Load ${name}` }, model.complete ? "Load" : "Go on");
   return h(
     "li",
     { class: "row spread" },
-    h("div", { class: "grow" }, h("div", { class: "strong" }, model.name), h("div", { class: "hint" }, format.bytes(model.bytes) + state)),
+    h("div", { class: "grow" }, h("div", { class: "strong" }, name), h("div", { class: "hint" }, format.bytes(model.bytes) + state)),
     action,
-    iconButton("trash", `Delete ${model.name}`, remove),
+    iconButton("trash", `Delete ${name}`, remove),
   );
 }
 

@@ -81,6 +81,8 @@ fn bindings(wasm: &Path) -> Result<PathBuf> {
             .input_path(wasm)
             .remove_name_section(true)
             .remove_producers_section(true)
+            // `init()` finds the module beside itself.
+            .omit_default_module_path(false)
             .web(true)
             .and_then(|bindgen| bindgen.generate(&folder));
         made.map_err(|error| anyhow::anyhow!("wasm-bindgen: {error:#}"))?;
@@ -88,7 +90,8 @@ fn bindings(wasm: &Path) -> Result<PathBuf> {
     Ok(folder)
 }
 
-fn modified(path: &Path) -> std::io::Result<std::time::SystemTime> {
+/// When a file or folder was last changed.
+pub fn modified(path: &Path) -> std::io::Result<std::time::SystemTime> {
     fs::metadata(path)?.modified()
 }
 
@@ -117,7 +120,7 @@ pub fn check_size(dist: &Path) -> Result<()> {
 }
 
 /// Every file below a folder: (path relative to it, path). Hidden ones are left out.
-fn files_below(folder: &Path) -> Result<Vec<(PathBuf, PathBuf)>> {
+pub fn files_below(folder: &Path) -> Result<Vec<(PathBuf, PathBuf)>> {
     let mut files = Vec::new();
     let mut folders = vec![folder.to_path_buf()];
     while let Some(next) = folders.pop() {

@@ -113,17 +113,42 @@ fn page_tests(options: Options, steps: &mut Steps, system: &System, dist: &Path)
         Ok(npm)
     })?;
     steps.run("Types of the page", || run::run(npm.command()?.args(["run", "types"])))?;
+    let models = steps.run("Models for the page's tests", made_models)?;
     steps.run("Page and chat in the browser", || {
         let server = Server::bind(Some(0))?;
         let address = server.address()?;
         let _running = server.run_in_background(dist);
         let mut tests = npm.command()?;
-        tests.arg("test").env("CHROME", &system.browser).env("PAGELLAMA_URL", address);
+        tests.arg("test").env("CHROME", &system.browser);
+        tests.env("PAGELLAMA_URL", address).env("PAGELLAMA_MODELS", &models);
         if options.full {
             tests.env("PAGELLAMA_FULL", "1");
         }
         run::run(&mut tests)
     })
+}
+
+/// Synthetic checkpoints: (shape, format, name in the folder). The large one takes half a minute.
+const MADE_MODELS: [(&str, &str, &str); 2] =
+    [("llama2-tiny", "hf-f16", "llama2-tiny"), ("synthetic-1gb", "gguf-q8_0", "synthetic-1gb.gguf")];
+
+/// Makes the models that are too large to keep in the repository, unless a run before this one has.
+fn made_models() -> Result<PathBuf> {
+    let folder = target().join("made-models");
+    let sources = bundle::files_below(&root().join("examples/make_model"))?;
+    let changed = sources.iter().filter_map(|(_, path)| bundle::modified(path).ok()).max();
+    if bundle::modified(&folder).is_ok_and(|made| Some(made) < changed) {
+        std::fs::remove_dir_all(&folder)?;
+    }
+    std::fs::create_dir_all(&folder)?;
+    for (shape, format, name) in MADE_MODELS {
+        let (model, unfinished) = (folder.join(name), folder.join(format!("{name}.unfinished")));
+        if !model.exists() {
+            run::run(run::cargo().args(["run", "--example", "make_model", "--", shape, format]).arg(&unfinished))?;
+            std::fs::rename(unfinished, model)?;
+        }
+    }
+    Ok(folder)
 }
 
 struct Steps {

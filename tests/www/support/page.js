@@ -30,6 +30,30 @@ export function serveApp({ model } = {}) {
   return serve([WWW], { ...FAKE, "/models.json": list }, CONTENT_SECURITY_POLICY);
 }
 
+/**
+ * The built page with the real engine and the default model: the one that `PAGELLAMA_URL` names, else `dist/`.
+ *
+ * @returns {Promise<{address: string, close: () => Promise<void>}>} its address ends in "/"
+ */
+export async function serveEngine() {
+  const running = process.env.PAGELLAMA_URL;
+  if (running) return { address: running, close: async () => undefined };
+  const { origin, close } = await serve([here("../../../dist")], {}, CONTENT_SECURITY_POLICY);
+  return { address: `${origin}/`, close };
+}
+
+/**
+ * Models too large to be kept in the repository, served from another origin than the page's: `llama2-tiny/` and
+ * `synthetic-1gb.gguf`, made by `cargo xtask test` in the folder that `PAGELLAMA_MODELS` names.
+ *
+ * @returns {Promise<Server>}
+ */
+export function serveMadeModels() {
+  const folder = process.env.PAGELLAMA_MODELS;
+  if (!folder) throw new Error("PAGELLAMA_MODELS is not set: run `cargo xtask test`, which makes the models");
+  return serve([folder]);
+}
+
 /** A visitor: a browser context with nothing stored, and everything that went wrong in it. */
 export class Visitor {
   /** Uncaught errors, dialogs and CSP violations. @type {string[]} */
@@ -103,6 +127,22 @@ export class Visitor {
   async idle() {
     await this.button("Send").waitFor();
     await this.chat.locator("[aria-busy=true]").waitFor({ state: "detached" });
+  }
+
+  async newChat() {
+    await this.chat.getByRole("navigation").getByRole("button", { name: "New chat" }).click();
+    await this.chat.getByText("What is on your mind?").waitFor();
+  }
+
+  /**
+   * What is told of how an answer came about, by name.
+   * @param {Locator} answer
+   * @returns {Promise<Record<string, string>>}
+   */
+  async figures(answer) {
+    await answer.locator("summary").click();
+    const [names, values] = await Promise.all([answer.locator("dt").allInnerTexts(), answer.locator("dd").allInnerTexts()]);
+    return Object.fromEntries(names.map((name, index) => [name, values[index] ?? ""]));
   }
 
   async leave() {

@@ -63,9 +63,10 @@ export async function serve(folders, pages = {}, more = {}) {
       response.writeHead(404, headers).end();
       return;
     }
-    response.writeHead(200, { ...headers, "Content-Type": TYPES[extname(file)] ?? "application/octet-stream" });
+    const type = TYPES[extname(file.path)] ?? "application/octet-stream";
+    response.writeHead(200, { ...headers, "Content-Type": type, "Content-Length": file.bytes });
     // A browser that leaves in the middle of an answer is not a failure.
-    await pipeline(createReadStream(file), response).catch(() => undefined);
+    await pipeline(createReadStream(file.path), response).catch(() => undefined);
   });
   await new Promise((resolve) => server.listen(0, "127.0.0.1", () => resolve(undefined)));
   const address = server.address();
@@ -81,13 +82,13 @@ export async function serve(folders, pages = {}, more = {}) {
 /**
  * @param {string[]} folders
  * @param {string} path
- * @returns {Promise<string | undefined>}
+ * @returns {Promise<{path: string, bytes: number} | undefined>}
  */
 async function find(folders, path) {
   for (const folder of folders) {
     const file = join(folder, normalize(decodeURIComponent(path)));
     const found = await stat(file).catch(() => undefined);
-    if (found?.isFile()) return file;
+    if (found?.isFile()) return { path: file, bytes: found.size };
   }
   return undefined;
 }

@@ -1,0 +1,107 @@
+// A whole visit with the real engine on WebGPU: download, two turns, stop, and a second visit without the network.
+// One visitor, step after step, as the model on a software adapter takes its time.
+
+import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
+import { after, before, test } from "node:test";
+import { launch, serveEngine, Visitor } from "./support/page.js";
+
+const GOLDEN = JSON.parse(readFileSync(new URL("../data/smollm2/golden.json", import.meta.url), "utf8"));
+const { messages, greedy_text } = GOLDEN.prompts.find((/** @type {{name: string}} */ { name }) => name === "chat");
+/** @type {string} */
+const QUESTION = messages[0].content;
+/** @type {string} What a float32 reference answers, until it ends its turn. */
+const ANSWER = greedy_text.split("<|im_end|>")[0];
+
+/** @type {import("playwright-core").Browser} */
+let browser;
+/** @type {Awaited<ReturnType<typeof serveEngine>>} */
+let app;
+/** @type {Visitor} */
+let visitor;
+
+before(async () => {
+  [browser, app] = await Promise.all([launch(), serveEngine()]);
+  visitor = await Visitor.arrive(browser);
+  visitor.page.setDefaultTimeout(180_000);
+  visitor.page.on("console", (message) => {
+    if (message.type() === "error") visitor.problems.push(`console: ${message.text()}`);
+  });
+});
+after(async () => {
+  await browser.close();
+  await app.close();
+});
+
+/** Weights that were asked for so far, from the network. */
+const weights = () => visitor.requests.filter((url) => url.includes("/models/"));
+
+test("the default model downloads with progress, after a click and not before", async () => {
+  await visitor.page.goto(app.address);
+  await visitor.button("Download and start").waitFor();
+  assert.deepEqual(weights(), []);
+  await visitor.button("Download and start").click();
+  await visitor.chat.getByRole("progressbar", { name: "Downloading" }).waitFor();
+  await visitor.chat.getByText(/\d MB of 98\.4 MB · [\d.]+ MB\/s · .+ left/).waitFor();
+  await visitor.field.waitFor();
+  assert.equal(weights().length, 1);
+});
+
+test("the first answer is the reference's", async (t) => {
+  await visitor.button("Settings").click();
+  await visitor.chat.getByLabel("Temperature").fill("0");
+  await visitor.button("Save").click();
+  const answer = await visitor.say(QUESTION);
+  assert.equal(await answer.locator(".body").innerText(), ANSWER);
+  const figures = await visitor.figures(answer);
+  t.diagnostic(`${figures["Graphics adapter"]}: ${figures["Writing"]}; ${figures["Reading"]}`);
+  assert.ok(figures["Graphics adapter"]);
+});
+
+test("the second turn reads only what is new", async () => {
+  const figures = await visitor.figures(await visitor.say("Which is the largest?"));
+  const reading = /([\d,]+) tokens \(([\d,]+) reused\)/.exec(figures["Reading"] ?? "");
+  const [read, reused] = [Number(reading?.[1]), Number(reading?.[2])];
+  // The template's head, the question and the answer are in the cache; the second question and its frame are not.
+  assert.ok(reused > 60 && read > reused && read - reused < 30, figures["Reading"]);
+});
+
+test("an answer stops in the middle and keeps what it has", async () => {
+  const before = await visitor.answers.count();
+  await visitor.field.fill("Write a long story about a llama.");
+  await visitor.field.press("Enter");
+  const body = visitor.answers.nth(before).locator(".body");
+  await body.getByText(/\w+ \w+/).waitFor();
+  await visitor.button("Stop").click();
+  await visitor.idle();
+  await visitor.answers.nth(before).getByText("Stopped").waitFor();
+  assert.match(await body.innerText(), /\w+ \w+/);
+});
+
+test("reading a long message stops too, and leaves no answer", async () => {
+  await visitor.newChat();
+  await visitor.field.fill("The llama looked over the wall and hummed. ".repeat(40));
+  await visitor.field.press("Enter");
+  await visitor.button("Stop").click();
+  await visitor.idle();
+  assert.equal(await visitor.answers.count(), 0);
+  assert.equal(await visitor.chat.getByRole("article", { name: "You" }).count(), 1);
+});
+
+test("the second visit loads from this browser, with the weights' address blocked", async () => {
+  await visitor.page.context().route("**/models/**", (route) => route.abort());
+  const before = weights().length;
+  await visitor.page.reload();
+  await visitor.field.waitFor();
+  await visitor.newChat();
+  await visitor.field.fill(QUESTION);
+  await visitor.field.press("Enter");
+  await visitor.answers.getByText(ANSWER.slice(0, 30)).waitFor();
+  await visitor.button("Stop").click();
+  await visitor.idle();
+  assert.deepEqual(weights().slice(before), []);
+});
+
+test("nothing went wrong on the way", () => {
+  assert.deepEqual(visitor.problems, []);
+});

@@ -1,0 +1,81 @@
+// How large the wasm heap grows while a model loads on the GPU road: a few chunks and the tokenizer, whatever the model's size.
+
+import assert from "node:assert/strict";
+import { after, before, test } from "node:test";
+import { fileURLToPath } from "node:url";
+import { launch, serve, serveEngine, serveMadeModels } from "./support/page.js";
+
+/** @typedef {{before: number, after: number, info?: import("./types/pkg/pagellama.js").Info, error?: {code: string, message: string}}} Heap */
+
+/** A chunk of a model's file, as it is downloaded and stored. Bytes. */
+const CHUNK = 4 * 2 ** 20;
+const MB = 2 ** 20;
+
+/** @type {import("playwright-core").Browser} */
+let browser;
+/** @type {Awaited<ReturnType<typeof serveEngine>>} */
+let app;
+/** @type {Awaited<ReturnType<typeof serveMadeModels>>} */
+let models;
+/** @type {import("./support/server.js").Server} */
+let site;
+/** @type {import("playwright-core").Page} */
+let page;
+
+before(async () => {
+  const support = fileURLToPath(new URL("support", import.meta.url));
+  const blank = { body: "<!doctype html><title>A page of somebody else's</title>" };
+  [browser, app, models, site] = await Promise.all([launch(), serveEngine(), serveMadeModels(), serve([support], { "/": blank })]);
+  page = await browser.newPage();
+  await page.goto(site.origin);
+});
+after(async () => {
+  await browser.close();
+  await Promise.all([app.close(), models.close(), site.close()]);
+});
+
+/**
+ * Loads a model in a worker of its own.
+ * @param {string} model its address
+ * @param {{store?: boolean, adapter?: boolean}} [options]
+ * @returns {Promise<Heap>}
+ */
+function load(model, { store = true, adapter = true } = {}) {
+  return page.evaluate(
+    (order) =>
+      new Promise((resolve, reject) => {
+        const worker = new Worker("/heap-worker.js", { type: "module" });
+        worker.addEventListener("message", ({ data }) => (worker.terminate(), resolve(data)));
+        worker.addEventListener("error", ({ message }) => reject(new Error(message)));
+        worker.postMessage(order);
+      }),
+    { engine: app.address, model, store, adapter },
+  );
+}
+
+test("loading takes three chunks and the tokenizer at most, as much for 98 MB as for 1 GB", async (t) => {
+  const list = await (await fetch(`${app.address}models.json`)).json();
+  const addresses = [new URL(list.default.url, app.address).href, `${models.origin}/synthetic-1gb.gguf`];
+  const rests = [];
+  for (const address of addresses) {
+    const alone = await load(address, { adapter: false });
+    assert.equal(alone.error?.code, "gpu/no-adapter");
+    // The chunk that held the file's header has been in the heap by then.
+    const tokenizer = Math.max(0, alone.after - alone.before - CHUNK);
+    const runs = { download: await load(address), "from the store": await load(address), "without a store": await load(address, { store: false }) };
+    for (const [name, { before, after, info, error }] of Object.entries(runs)) {
+      assert.equal(info?.device.kind, "webgpu", error?.message);
+      const rest = after - before - tokenizer;
+      const figures = `${info.name}, ${(info.weight_bytes / 1e6).toFixed(0)} MB, ${name}: heap ${mb(before)}, then ${mb(after)}; tokenizer ${mb(tokenizer)}, all else ${mb(rest)}`;
+      t.diagnostic(figures);
+      assert.ok(rest <= 3 * CHUNK, figures);
+      rests.push(rest);
+    }
+  }
+  assert.ok(Math.max(...rests) - Math.min(...rests) <= 8 * MB, rests.map(mb).join(", "));
+});
+
+/** @param {number} bytes */
+function mb(bytes) {
+  return `${(bytes / MB).toFixed(1)} MiB`;
+}
