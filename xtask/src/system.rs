@@ -13,8 +13,6 @@ use crate::run;
 pub struct System {
     /// Mesa's software Vulkan driver (lavapipe), as its loader names it.
     pub lavapipe: PathBuf,
-    /// The browser's own software Vulkan driver, where the browser brings its description.
-    pub swiftshader: Option<PathBuf>,
     /// Chromium or Chrome.
     pub browser: PathBuf,
     /// The program that drives it.
@@ -46,10 +44,7 @@ fn look() -> Result<Missing> {
     let browser = program("CHROME", &["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"])?;
     let driver = program("CHROMEDRIVER", &["chromedriver", "chromium.chromedriver"])?;
     match (lavapipe, browser, driver) {
-        (Some(lavapipe), Some(browser), Some(driver)) => {
-            let swiftshader = swiftshader(&browser);
-            Ok(Missing::Nothing(System { lavapipe, swiftshader, browser, driver }))
-        }
+        (Some(lavapipe), Some(browser), Some(driver)) => Ok(Missing::Nothing(System { lavapipe, browser, driver })),
         (lavapipe, browser, driver) => {
             let found = [lavapipe.is_some(), browser.is_some(), driver.is_some()];
             let names = ["Mesa's software Vulkan driver", "Chromium or Chrome", "chromedriver"];
@@ -65,13 +60,6 @@ fn lavapipe() -> Option<PathBuf> {
         let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
         name.starts_with("lvp_icd") && name.ends_with(".json")
     })
-}
-
-/// It lies beside the browser's real program; Debian's `/usr/bin/chromium` is a script elsewhere.
-fn swiftshader(browser: &Path) -> Option<PathBuf> {
-    let beside = browser.canonicalize().ok().and_then(|real| Some(real.parent()?.to_path_buf()));
-    let known = ["/usr/lib/chromium", "/opt/google/chrome"].map(PathBuf::from);
-    beside.into_iter().chain(known).map(|folder| folder.join("vk_swiftshader_icd.json")).find(|file| file.is_file())
 }
 
 /// The program that an environment variable names, else the first of these on the PATH that starts: Ubuntu has

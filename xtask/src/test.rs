@@ -22,8 +22,6 @@ pub struct Options {
     pub full: bool,
 }
 
-/// The tests that run on the browser's software Vulkan driver too: another vendor's limits and subgroup sizes.
-const KERNEL_TESTS: [&str; 1] = ["ops"];
 /// The tests that run in a browser: the only ones that are built for WebAssembly.
 const BROWSER_TESTS: &str = "web";
 
@@ -61,12 +59,6 @@ fn run_steps(options: Options, steps: &mut Steps) -> Result<()> {
         let mut tests = run::cargo();
         run::run(tests.args(["test", "--workspace"]).args(ignored).env("VK_DRIVER_FILES", &system.lavapipe))
     })?;
-    if let Some(swiftshader) = &system.swiftshader {
-        steps.run("Kernels on Chromium's software Vulkan", || {
-            let kernels = KERNEL_TESTS.iter().flat_map(|test| ["--test", test]);
-            run::run(run::cargo().arg("test").args(kernels).args(ignored).env("VK_DRIVER_FILES", swiftshader))
-        })?;
-    }
     steps.run("Tests in the browser", || browser_tests(&system, ignored))?;
 
     let dist = steps.run("The page's folder and its size", || {
