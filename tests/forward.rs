@@ -119,8 +119,7 @@ const CLOSE_CALL: f32 = 1e-1;
 const SAMPLE_STEP: usize = 257;
 
 fn check_smollm2(kv: KvFormat, tolerance: f32) {
-    let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/SmolLM2-135M-Instruct.Q4_1.gguf");
-    assert!(model.exists(), "the default model is missing: run `cargo xtask test`, which fetches it");
+    let model = common::default_model();
     let golden: SmolLm2 = common::json("smollm2/golden.json");
     let stored = common::safetensors(&data("smollm2/logits.safetensors"));
     let mut engine = open(&model, kv, Some(512));
