@@ -37,10 +37,10 @@ after(async () => {
 /**
  * Loads a model in a worker of its own.
  * @param {string} model its address
- * @param {{store?: boolean, adapter?: boolean}} [options]
+ * @param {{adapter?: boolean}} [options] whether there is a graphics adapter
  * @returns {Promise<Heap>}
  */
-function load(model, { store = true, adapter = true } = {}) {
+function load(model, { adapter = true } = {}) {
   return page.evaluate(
     (order) =>
       new Promise((resolve, reject) => {
@@ -49,7 +49,7 @@ function load(model, { store = true, adapter = true } = {}) {
         worker.addEventListener("error", ({ message }) => reject(new Error(message)));
         worker.postMessage(order);
       }),
-    { engine: app.address, model, store, adapter },
+    { engine: app.address, model, adapter },
   );
 }
 
@@ -62,7 +62,7 @@ test("loading takes three chunks and the tokenizer at most, as much for 98 MB as
     assert.equal(alone.error?.code, "gpu/no-adapter");
     // The chunk that held the file's header has been in the heap by then.
     const tokenizer = Math.max(0, alone.after - alone.before - CHUNK);
-    const runs = { download: await load(address), "from the store": await load(address), "without a store": await load(address, { store: false }) };
+    const runs = { download: await load(address), "from the store": await load(address) };
     for (const [name, { before, after, info, error }] of Object.entries(runs)) {
       assert.equal(info?.device.kind, "webgpu", error?.message);
       const rest = after - before - tokenizer;
