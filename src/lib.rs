@@ -12,7 +12,7 @@
 //! - [`gpu`]: the WebGPU device: memory, layout of weights, recording and running kernels
 //! - [`ops`]: one file per kernel: parameters, checks, dispatch; the shaders lie in `shaders/`
 //! - [`model`]: the forward pass, told once, and the KV cache's bookkeeping
-//! - [`reference`]: the whole model in plain Rust: the oracle of the tests
+//! - [`mod@reference`]: the whole model in plain Rust: the oracle of the tests
 //! - [`tokenizer`], [`chat`], [`sampler`]: text to tokens and back, turns to a prompt, logits to a token
 //! - [`generate`]: the loop: prefill, decode, stream, stop
 //! - `web`: the exports to JavaScript

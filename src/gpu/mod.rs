@@ -62,7 +62,7 @@ impl Gpu {
         let first_error = Arc::new(Mutex::new(None));
         watch(&device, &first_error);
         Ok(Self {
-            adapter: Adapter { software: is_software(&info), name: display_name(&info) },
+            adapter: describe(&info, &device),
             device,
             queue,
             first_error,
@@ -162,17 +162,32 @@ fn has_webgpu() -> bool {
     true
 }
 
-/// Chromium tells of a fallback adapter; older browsers only by its name.
-fn is_software(info: &wgpu::AdapterInfo) -> bool {
-    let name = info.name.to_lowercase();
-    info.device_type == wgpu::DeviceType::Cpu
-        || ["swiftshader", "llvmpipe", "lavapipe", "basic render"].iter().any(|known| name.contains(known))
+fn describe(info: &wgpu::AdapterInfo, device: &wgpu::Device) -> Adapter {
+    let mut name = info.name.clone();
+    if name.is_empty() {
+        name = browser_name(device);
+    }
+    // Chromium tells of a fallback adapter; other browsers only by its name.
+    let lower = name.to_lowercase();
+    let known = ["swiftshader", "llvmpipe", "lavapipe", "basic render"];
+    let software = info.device_type == wgpu::DeviceType::Cpu || known.iter().any(|known| lower.contains(known));
+    if name.is_empty() {
+        name = if software { "software adapter" } else { "unnamed adapter" }.to_owned();
+    }
+    Adapter { name, software }
 }
 
-fn display_name(info: &wgpu::AdapterInfo) -> String {
-    match (info.name.is_empty(), info.device_type) {
-        (false, _) => info.name.clone(),
-        (true, wgpu::DeviceType::Cpu) => "software adapter".to_owned(),
-        (true, _) => "unnamed adapter".to_owned(),
-    }
+/// Browsers mostly keep an adapter's description to themselves, and tell its vendor and architecture.
+#[cfg(target_arch = "wasm32")]
+fn browser_name(device: &wgpu::Device) -> String {
+    let get =
+        |object: &wasm_bindgen::JsValue, name: &str| js_sys::Reflect::get(object, &name.into()).unwrap_or_default();
+    let info = device.as_webgpu().map(|device| get(device.as_ref(), "adapterInfo")).unwrap_or_default();
+    let words = ["vendor", "architecture"].map(|name| get(&info, name).as_string().unwrap_or_default());
+    words.join(" ").trim().to_owned()
+}
+
+#[cfg(not(target_arch = "wasm32"))]
+fn browser_name(_: &wgpu::Device) -> String {
+    String::new()
 }
