@@ -27,7 +27,7 @@ import { parseSource } from "./chat/sources.js";
 /** @import { AppOptions } from "./chat/app.js" */
 /** @import { Choice } from "./chat/model-session.js" */
 
-const STYLE = new URL("./widget.css", import.meta.url).href;
+const STYLES = ["./widget.css", "./chat/start.css", "./chat/transcript.css", "./chat/composer.css"];
 
 export class LlamaChat extends HTMLElement {
   /** @type {App | undefined} */
@@ -37,17 +37,14 @@ export class LlamaChat extends HTMLElement {
     // An element that is only moved keeps its chat.
     if (this.shadowRoot?.firstChild) return;
     const root = this.shadowRoot ?? this.attachShadow({ mode: "open" });
-    const style = document.createElement("link");
-    style.rel = "stylesheet";
-    style.crossOrigin = "anonymous";
-    style.href = STYLE;
+    const styles = STYLES.map(stylesheet);
     // Nothing shows without its style; a style that does not come must not keep the chat away.
-    style.onload = style.onerror = () => {
-      if (!style.isConnected) return;
+    Promise.all(styles.map(settled)).then(() => {
+      if (!styles[0]?.isConnected) return;
       this.#app = new App(root, this.#options());
       this.#app.start();
-    };
-    root.replaceChildren(style);
+    });
+    root.replaceChildren(...styles);
   }
 
   disconnectedCallback() {
@@ -89,6 +86,22 @@ export class LlamaChat extends HTMLElement {
       licence: this.getAttribute("model-licence") ?? undefined,
     };
   }
+}
+
+/** @param {string} path beside this file */
+function stylesheet(path) {
+  const link = document.createElement("link");
+  link.rel = "stylesheet";
+  link.crossOrigin = "anonymous";
+  link.href = new URL(path, import.meta.url).href;
+  return link;
+}
+
+/** @param {HTMLLinkElement} link */
+function settled(link) {
+  return new Promise((resolve) => {
+    link.onload = link.onerror = resolve;
+  });
 }
 
 // A page may carry the script twice.
