@@ -229,7 +229,15 @@ fn chat(engine: &mut Engine) -> std::result::Result<bool, Box<dyn StdError>> {
             // A closed terminal ends the program at the next line that is read.
             let _ = std::io::stdout().flush();
         };
-        let generation = pollster::block_on(engine.generate(&request, &mut print, &Stop::default()))?;
+        let generation = match pollster::block_on(engine.generate(&request, &mut print, &Stop::default())) {
+            Ok(generation) => generation,
+            Err(error @ (Error::ContextFull { .. } | Error::Template { .. })) => {
+                eprintln!("{error}. {}\n[a new chat begins]", error.advice());
+                messages.clear();
+                continue;
+            }
+            Err(error) => return Err(error.into()),
+        };
         println!();
         let stats = generation.stats;
         eprintln!("[{:.1} tokens/s, {:?}]", stats.decode_tokens_per_second, generation.finish_reason);

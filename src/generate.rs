@@ -31,6 +31,8 @@ pub struct OpenOptions {
     pub context: Option<usize>,
     /// Format of the KV cache.
     pub kv: KvFormat,
+    /// Which matrix-vector kernel; by default the one for the adapter.
+    pub matvec: Option<Variant>,
 }
 
 /// How far the opening of a model is.
@@ -246,6 +248,8 @@ impl Engine {
         let sampling = Sampling::defaults(&checkpoint.text)?;
         let name = checkpoint.name.clone();
         let gpu = Gpu::open().await?;
+        // Before the weights, which may take an hour to come.
+        let options = executor_options(&gpu, &checkpoint.config, options)?;
         let mut weights = Weights::new(&gpu);
         let config =
             opened.load(source, &mut weights, &mut |done, total| progress(Progress::Weights { done, total })).await?;
@@ -255,7 +259,6 @@ impl Engine {
         }
         let adapter = gpu.adapter().clone();
         let weight_bytes = gpu.allocated_bytes();
-        let options = executor_options(&gpu, &config, options)?;
         let executor = Executor::new(gpu, &config, weights, options).await?;
         let info = Info {
             name,
@@ -476,8 +479,9 @@ fn executor_options(gpu: &Gpu, config: &ModelConfig, options: OpenOptions) -> Re
         Some(context) => context,
         None => DEFAULT_CONTEXT.min(config.max_positions).min(fitting),
     };
+    let variant = options.matvec.unwrap_or_else(|| Variant::for_adapter(gpu));
     let chunk = if gpu.adapter().software { SOFTWARE_CHUNK } else { CHUNK };
-    Ok(ExecutorOptions { context, kv: options.kv, chunk, variant: Variant::for_adapter(gpu) })
+    Ok(ExecutorOptions { context, kv: options.kv, chunk, variant })
 }
 
 fn parameters(config: &ModelConfig) -> u64 {

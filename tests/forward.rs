@@ -8,6 +8,7 @@ use std::path::Path;
 use common::{Golden, GoldenFiles, GoldenPrompt, GoldenStory, argmax, assert_close, data, rms};
 use pagellama::generate::{Engine, FinishReason, OpenOptions, Prompt, Request, Stop};
 use pagellama::model::kv_cache::KvFormat;
+use pagellama::ops::Variant;
 use pagellama::sampler::Sampling;
 use pagellama::weights::native::NativeSource;
 use pollster::block_on;
@@ -17,8 +18,11 @@ use serde::Deserialize;
 const TINY: [(KvFormat, f32); 2] = [(KvFormat::F32, 1e-3), (KvFormat::F16, 5e-3)];
 
 fn open(path: &Path, kv: KvFormat, context: Option<usize>) -> Engine {
+    open_with(path, OpenOptions { context, kv, matvec: None })
+}
+
+fn open_with(path: &Path, options: OpenOptions) -> Engine {
     let mut source = NativeSource::open(path).unwrap_or_else(|error| panic!("{error}: {}", error.advice()));
-    let options = OpenOptions { context, kv };
     block_on(Engine::open(&mut source, options, &mut |_| true)).unwrap_or_else(|error| panic!("{path:?}: {error}"))
 }
 
@@ -77,6 +81,19 @@ fn gguf_files_of_every_format() {
             for prompt in &file.prompts {
                 check_prompt(&format!("{} {kv:?}", file.file), &mut engine, tolerance, prompt);
             }
+        }
+    }
+}
+
+#[test]
+fn both_matrix_vector_kernels() {
+    let golden: GoldenFiles = common::json("gguf/golden.json");
+    for matvec in [Variant::Rows, Variant::Slices] {
+        for file in golden.files.iter().filter(|file| file.file.starts_with("tiny-llama2-256")) {
+            let options = OpenOptions { kv: KvFormat::F32, matvec: Some(matvec), ..OpenOptions::default() };
+            let mut engine = open_with(&data(&format!("gguf/{}", file.file)), options);
+            assert_eq!(engine.info().device.variants, [matvec.name()]);
+            check_prompt(&format!("{} {matvec:?}", file.file), &mut engine, 1e-3, &file.prompts[0]);
         }
     }
 }

@@ -247,17 +247,22 @@ fn allocate_cache(gpu: &Gpu, layers: usize, shape: &HeadShape) -> Result<Vec<Lay
         .collect()
 }
 
-/// (cosine, sine) of every position and dimension pair, computed in double precision.
-fn angles(config: &ModelConfig, context: usize) -> Vec<[f32; 2]> {
+/// (cosine, sine) of every position and dimension pair, computed in double precision, some positions at a time: a long
+/// context's would be a burden for the host's memory.
+fn angles(gpu: &Gpu, config: &ModelConfig, context: usize) -> Result<Buffer> {
+    const POSITIONS: usize = 1024;
     let frequencies = config.rope.inverse_frequencies(config.head_dim);
-    (0..context)
-        .flat_map(|position| {
-            frequencies.iter().map(move |&frequency| {
-                let angle = position as f64 * f64::from(frequency);
-                [angle.cos() as f32, angle.sin() as f32]
-            })
-        })
-        .collect()
+    let row_bytes = 8 * frequencies.len() as u64;
+    let buffer = gpu.storage("angles", context as u64 * row_bytes)?;
+    for first in (0..context).step_by(POSITIONS) {
+        let positions = first..context.min(first + POSITIONS);
+        let pairs: Vec<[f32; 2]> = positions
+            .flat_map(|position| frequencies.iter().map(move |&frequency| position as f64 * f64::from(frequency)))
+            .map(|angle| [angle.cos() as f32, angle.sin() as f32])
+            .collect();
+        gpu.upload(&buffer, first as u64 * row_bytes, bytemuck::cast_slice(&pairs))?;
+    }
+    Ok(buffer)
 }
 
 impl Activations {
@@ -269,7 +274,7 @@ impl Activations {
         Ok(Self {
             step: gpu.uniform("step", 16),
             ids: floats("ids", chunk)?,
-            angles: gpu.storage_with("angles", &angles(config, shape.context))?,
+            angles: angles(gpu, config, shape.context)?,
             x: floats("x", hidden)?,
             normed: floats("normed", hidden)?,
             projected: floats("projected", hidden)?,

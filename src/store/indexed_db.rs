@@ -87,12 +87,12 @@ impl IndexedDb {
         finish(transaction, made).await
     }
 
-    fn start_put(
+    /// Starts requests in one transaction, which is undone when another writer has taken the model's place.
+    fn start_as_writer(
         &self,
         manifest: &Manifest,
-        chunk: Option<(&str, &Chunk, &Uint8Array)>,
+        requests: impl FnOnce(&ObjectStore, &ObjectStore) -> Idb<()>,
     ) -> Result<oneshot::Receiver<Result<()>>> {
-        let record = manifest_record(manifest)?;
         let (transaction, models, chunks) = self.transaction(TransactionMode::ReadWrite)?;
         let (sender, receiver) = oneshot::channel();
         let lost = Rc::new(std::cell::Cell::new(false));
@@ -107,13 +107,7 @@ impl IndexedDb {
                 drop(event.target().map(|request| request.transaction().map(Transaction::abort)));
             }
         });
-        let make = || {
-            if let Some((file, chunk, bytes)) = chunk {
-                chunks.put(&chunk_record(bytes), Some(&chunk_key(&manifest.id, file, chunk.start)))?;
-            }
-            models.put(&record, None).map(drop)
-        };
-        let made = make();
+        let made = requests(&models, &chunks);
         spawn_local(async move {
             let result = finish(transaction, made).await;
             // Its handler must live as long as the transaction.
@@ -121,6 +115,20 @@ impl IndexedDb {
             drop(sender.send(if lost.get() { Err(replaced()) } else { result }));
         });
         Ok(receiver)
+    }
+
+    fn start_put(
+        &self,
+        manifest: &Manifest,
+        chunk: Option<(&str, &Chunk, &Uint8Array)>,
+    ) -> Result<oneshot::Receiver<Result<()>>> {
+        let record = manifest_record(manifest)?;
+        self.start_as_writer(manifest, |models, chunks| {
+            if let Some((file, chunk, bytes)) = chunk {
+                chunks.put(&chunk_record(bytes), Some(&chunk_key(&manifest.id, file, chunk.start)))?;
+            }
+            models.put(&record, None).map(drop)
+        })
     }
 
     fn start_get(&self, key: JsValue) -> Result<oneshot::Receiver<Result<Option<Uint8Array>>>> {
@@ -165,14 +173,19 @@ impl Store for IndexedDb {
         pending(self.start_get(chunk_key(id, file, start)))
     }
 
-    async fn delete(&self, id: &str) -> Result<()> {
-        let range = chunk_range(id).map_err(unavailable)?;
-        self.write(|models, chunks| {
-            models.delete(JsValue::from_str(id))?;
-            chunks.delete(range).map(drop)
-        })
-        .await
+    async fn withdraw(&self, manifest: &Manifest) -> Result<()> {
+        let started = self.start_as_writer(manifest, |models, chunks| delete(models, chunks, &manifest.id));
+        pending(started).await
     }
+
+    async fn delete(&self, id: &str) -> Result<()> {
+        self.write(|models, chunks| delete(models, chunks, id)).await
+    }
+}
+
+fn delete(models: &ObjectStore, chunks: &ObjectStore, id: &str) -> Idb<()> {
+    models.delete(JsValue::from_str(id))?;
+    chunks.delete(chunk_range(id)?).map(drop)
 }
 
 impl Bytes for Uint8Array {

@@ -47,10 +47,7 @@ impl Memory {
 
     fn write(&self, manifest: &Manifest, chunk: Option<(&str, &Chunk, &Vec<u8>)>) -> Result<()> {
         let state = &mut *self.state.borrow_mut();
-        match state.models.get(&manifest.id) {
-            Some(stored) if stored.writer == manifest.writer => {}
-            _ => return Err(replaced()),
-        }
+        state.expect_writer(manifest)?;
         if let Some((file, chunk, bytes)) = chunk {
             let held: usize = state.chunks.values().map(Vec::len).sum();
             if self.quota.is_some_and(|quota| (held + bytes.len()) as u64 > quota) {
@@ -67,6 +64,13 @@ impl State {
     fn insert(&mut self, manifest: &Manifest) {
         self.clock += 1.0;
         self.models.insert(manifest.id.clone(), Manifest { last_used: self.clock, ..manifest.clone() });
+    }
+
+    fn expect_writer(&self, manifest: &Manifest) -> Result<()> {
+        match self.models.get(&manifest.id) {
+            Some(stored) if stored.writer == manifest.writer => Ok(()),
+            _ => Err(replaced()),
+        }
     }
 
     fn delete(&mut self, id: &str) {
@@ -97,6 +101,13 @@ impl Store for Memory {
     fn get(&self, id: &str, file: &str, start: u64) -> Pending<Option<Vec<u8>>> {
         let key = (id.to_owned(), file.to_owned(), start);
         Box::pin(ready(Ok(self.state.borrow().chunks.get(&key).cloned())))
+    }
+
+    async fn withdraw(&self, manifest: &Manifest) -> Result<()> {
+        let state = &mut *self.state.borrow_mut();
+        state.expect_writer(manifest)?;
+        state.delete(&manifest.id);
+        Ok(())
     }
 
     async fn delete(&self, id: &str) -> Result<()> {

@@ -132,7 +132,12 @@ pub trait Store {
     /// The bytes of the chunk that starts at `start` of a file; none when there is no such record.
     fn get(&self, id: &str, file: &str, start: u64) -> Pending<Option<Self::Bytes>>;
 
-    /// Deletes a model and all its chunks; nothing happens when there is none.
+    /// Deletes a model that this writer began, with all its chunks.
+    ///
+    /// Fails with [`replaced`], and deletes nothing, when it was deleted or begun anew by another writer since.
+    async fn withdraw(&self, manifest: &Manifest) -> Result<()>;
+
+    /// Deletes a model and all its chunks, whoever wrote it; nothing happens when there is none.
     async fn delete(&self, id: &str) -> Result<()>;
 }
 

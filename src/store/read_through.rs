@@ -161,7 +161,7 @@ impl<S: Store, U: Upstream<Bytes = S::Bytes>> ReadThrough<S, U> {
         self.await_writing().await;
         if let (Some(store), Keeping::Storing { begun: true }) = (&self.store, &self.keeping) {
             // The load's own error is the one to tell. What cannot be deleted now is replaced by the next attempt.
-            drop(store.delete(&self.manifest.id).await);
+            drop(store.withdraw(&self.manifest).await);
         }
         self.keeping = Keeping::Passing(None);
     }
@@ -302,11 +302,9 @@ impl<S: Store, U: Upstream<Bytes = S::Bytes>> ReadThrough<S, U> {
 
     /// Goes on without the store; a part of a model is of no use there.
     async fn stop_storing(&mut self, reason: Error) {
-        if let Some(store) = &self.store
-            && reason != super::replaced()
-        {
+        if let Some(store) = &self.store {
             // The reason is the error to tell. What cannot be deleted now is replaced by the next attempt.
-            drop(store.delete(&self.manifest.id).await);
+            drop(store.withdraw(&self.manifest).await);
         }
         self.keeping = Keeping::Passing(Some(reason));
     }

@@ -71,7 +71,12 @@ async fn opened(request: &JsValue, progress: Function, signal: &AbortSignal) -> 
     let engine = match Engine::open(&mut source, options, &mut go_on).await {
         Ok(engine) => engine,
         Err(error) => {
-            source.discard().await;
+            // With all weights read, the copy is good: another context or a freer device may do.
+            if report.is_read() {
+                source.finish().await
+            } else {
+                source.discard().await
+            }
             return Err(error);
         }
     };
@@ -105,6 +110,11 @@ struct Report {
 }
 
 impl Report {
+    /// Whether all weights were read.
+    fn is_read(&self) -> bool {
+        self.phase == "compile"
+    }
+
     fn take(&mut self, progress: Progress) {
         match progress {
             Progress::Weights { done, total } => (self.done, self.total) = (done, total),

@@ -62,7 +62,7 @@ pub async fn open(request: &JsValue, signal: &AbortSignal) -> Result<(WebSource,
     // Both mean the only device there is.
     let (Device::Auto | Device::WebGpu) = options.device;
     let source = source(&property(request, "model"), options.store, signal).await?;
-    Ok((source, OpenOptions { context: options.context, kv }))
+    Ok((source, OpenOptions { context: options.context, kv, matvec: None }))
 }
 
 async fn source(request: &JsValue, store: bool, signal: &AbortSignal) -> Result<WebSource> {

@@ -234,11 +234,9 @@ fn rope_divisors(config: &ModelConfig, tensor: &Stored) -> Result<Content> {
 fn spec(config: &ModelConfig, role: Role, tensor: &Stored) -> Result<TensorSpec> {
     let [rows, columns] = role.shape(config);
     check_shape(tensor, [rows, columns])?;
-    let is_norm =
-        matches!(role, Role::FinalNorm | Role::Layer(_, LayerRole::AttentionNorm) | Role::Layer(_, LayerRole::MlpNorm));
     match tensor.dtype {
         // No file quantises norms, so that kernels may read them as plain numbers.
-        Dtype::Known(format) if is_norm && format.block_len() > 1 => Err(unsupported(tensor, &tensor.dtype)),
+        Dtype::Known(format) if role.is_norm() && format.block_len() > 1 => Err(unsupported(tensor, &tensor.dtype)),
         Dtype::Known(format) => Ok(TensorSpec { role, format, rows, columns }),
         Dtype::Other(_) => Err(unsupported(tensor, &tensor.dtype)),
     }

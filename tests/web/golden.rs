@@ -37,7 +37,7 @@ macro_rules! folder {
 
 async fn check(name: &str, source: MemorySource, prompts: &[GoldenPrompt]) {
     for (kv, tolerance) in CACHES {
-        let options = OpenOptions { context: None, kv };
+        let options = OpenOptions { kv, ..OpenOptions::default() };
         // Chunks that end within a row.
         let mut source = source.clone().chunked(100_000, 3);
         let mut engine = Engine::open(&mut source, options, &mut |_| true).await.unwrap();

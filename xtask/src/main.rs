@@ -29,7 +29,6 @@ Usage: cargo xtask COMMAND
               --without-model    no default model
   test      run all checks and tests; on Debian and Ubuntu, installs what they need
               --yes              install without asking
-              --full             the long tests too
   vendor    fetch the JavaScript libraries under www/vendor again (needs npm)
 ";
 
@@ -52,9 +51,9 @@ fn command(mut arguments: pico_args::Arguments) -> Result<()> {
         Some("serve") => serve(arguments),
         Some("build") => build(arguments),
         Some("test") => {
-            let options = test::Options { yes: arguments.contains("--yes"), full: arguments.contains("--full") };
+            let yes = arguments.contains("--yes");
             nothing_left(arguments)?;
-            test::run(options)
+            test::run(yes)
         }
         Some("vendor") => {
             nothing_left(arguments)?;

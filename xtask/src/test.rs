@@ -13,33 +13,24 @@ use crate::serve::Server;
 use crate::system::{self, System};
 use crate::{root, run, setup, target};
 
-/// How to test.
-#[derive(Clone, Copy)]
-pub struct Options {
-    /// Install system packages without asking.
-    pub yes: bool,
-    /// The long tests too: those marked `#[ignore]`, and what `PAGELLAMA_FULL` adds to the page's.
-    pub full: bool,
-}
-
 /// The tests that run in a browser: the only ones that are built for WebAssembly.
 const BROWSER_TESTS: &str = "web";
 
-/// Runs every step; stops at the first that fails.
-pub fn run(options: Options) -> Result<()> {
+/// Runs every step; stops at the first that fails. `yes` installs system packages without asking.
+pub fn run(yes: bool) -> Result<()> {
     let mut steps = Steps { passed: 0, started: Instant::now() };
-    let done = run_steps(options, &mut steps);
+    let done = run_steps(yes, &mut steps);
     let failed = u32::from(done.is_err());
     let result = done.inspect_err(|error| eprintln!("\n{error:#}"));
     println!("\ncargo xtask test: {} passed, {failed} failed, {}", steps.passed, seconds(steps.started));
     result.map_err(|_| anyhow::anyhow!("a step failed; the ones after it did not run"))
 }
 
-fn run_steps(options: Options, steps: &mut Steps) -> Result<()> {
+fn run_steps(yes: bool, steps: &mut Steps) -> Result<()> {
     let system = steps.run("Tools and system packages", || {
         setup::rust_components()?;
         setup::wasm_target()?;
-        system::find(options.yes || std::env::var_os("CI").is_some())
+        system::find(yes || std::env::var_os("CI").is_some())
     })?;
     let model = steps.run("Default model", setup::default_model)?;
 
@@ -54,29 +45,27 @@ fn run_steps(options: Options, steps: &mut Steps) -> Result<()> {
         run::run(run::cargo().args(["doc", "--workspace", "--no-deps"]).env("RUSTDOCFLAGS", "-D warnings"))
     })?;
 
-    let ignored: &[&str] = if options.full { &["--", "--include-ignored"] } else { &[] };
     steps.run("Native tests on Mesa's software Vulkan", || {
         let mut tests = run::cargo();
-        run::run(tests.args(["test", "--workspace"]).args(ignored).env("VK_DRIVER_FILES", &system.lavapipe))
+        run::run(tests.args(["test", "--workspace"]).env("VK_DRIVER_FILES", &system.lavapipe))
     })?;
-    steps.run("Tests in the browser", || browser_tests(&system, ignored))?;
+    steps.run("Tests in the browser", || browser_tests(&system))?;
 
     let dist = steps.run("The page's folder and its size", || {
         let dist = bundle::build(&Model::File(model), Far::Symlink)?;
         bundle::check_size(&dist)?;
         Ok(dist)
     })?;
-    page_tests(options, steps, &system, &dist)
+    page_tests(steps, &system, &dist)
 }
 
 /// Kernels, engine and store in the browser, on its own software adapter.
-fn browser_tests(system: &System, ignored: &[&str]) -> Result<()> {
+fn browser_tests(system: &System) -> Result<()> {
     let runner = ["--package", "xtask", "--bin", "wasm-test-runner", "--features", "browser-tests"];
     run::run(run::cargo().args(["build", "--profile", "tool"]).args(runner))?;
     run::run(
         run::wasm_cargo()
             .args(["test", "--package", "pagellama", "--test", BROWSER_TESTS, "--target", run::WASM])
-            .args(ignored)
             // 16 MB instead of 112, which the runner rewrites in seconds instead of a minute.
             .env("CARGO_PROFILE_DEV_DEBUG", "false")
             .env("CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUNNER", target().join("tool/wasm-test-runner"))
@@ -98,7 +87,7 @@ fn webdriver_json(browser: &Path) -> Result<PathBuf> {
 }
 
 /// The page's types, and the page, the element and a whole chat as a user sees them.
-fn page_tests(options: Options, steps: &mut Steps, system: &System, dist: &Path) -> Result<()> {
+fn page_tests(steps: &mut Steps, system: &System, dist: &Path) -> Result<()> {
     let npm = steps.run("Packages of the page's tests", || {
         let npm = setup::npm()?;
         run::run(npm.command()?.args(["ci", "--no-audit", "--no-fund"]))?;
@@ -113,9 +102,6 @@ fn page_tests(options: Options, steps: &mut Steps, system: &System, dist: &Path)
         let mut tests = npm.command()?;
         tests.arg("test").env("CHROME", &system.browser);
         tests.env("PAGELLAMA_URL", address).env("PAGELLAMA_MODELS", &models);
-        if options.full {
-            tests.env("PAGELLAMA_FULL", "1");
-        }
         run::run(&mut tests)
     })
 }
