@@ -382,9 +382,9 @@ export class App {
   /** @param {Message} message */
   #ended(message) {
     if (this.#disposed) return;
-    this.#transcript.end();
     const model = this.#session.model;
     this.#composer.show({ busy: false, plain: model?.info.chat === false });
+    this.#transcript.end();
     this.#frame.announce(message.finish === "abort" ? "Stopped" : `Answer: ${message.content}`);
     this.#refreshList();
     const { usage } = message.origin ?? {};

@@ -5,6 +5,7 @@
 //                                           ?plain                    has no chat format
 //                                           ?context=N                has a small context
 // The last message steers the answer:       say: TEXT                 answers TEXT
+//                                           burst: TEXT               answers TEXT in one piece
 //                                           fail: CODE                fails in the middle
 //                                           long                      goes on until it is stopped
 // Any other message is answered with a line that tells how many messages and which settings arrived.
@@ -137,6 +138,7 @@ function answer(prompt, options) {
   const messages = "messages" in prompt ? prompt.messages : [];
   const last = messages.at(-1)?.content ?? "";
   if (last.startsWith("say: ")) return last.slice(5).match(/[\s\S]{1,4}/g) ?? [];
+  if (last.startsWith("burst: ")) return [last.slice(7)];
   if (last.startsWith("fail: ")) return ["Half", " an", " answer", `FAIL ${last.slice(6)}`];
   if (last === "long") return forever();
   const said = `You sent ${messages.length} messages with ${JSON.stringify(options)}: ${messages.map(({ role, content }) => `${role}=${content}`).join(" | ")}`;
