@@ -168,6 +168,19 @@ test("stored models are listed, loaded without the network, unloaded and deleted
   await visitor.button("Download and start").waitFor();
 });
 
+test("a download that did not finish can be deleted, not loaded", async (t) => {
+  const broken = await serveApp({ model: "models/half.gguf?fail=net/failed" });
+  t.after(() => broken.close());
+  await visitor.page.goto(broken.origin);
+  await visitor.button("Download and start").click();
+  await visitor.button("Choose another model").click();
+  const row = visitor.chat.getByRole("listitem").filter({ hasText: "unfinished" });
+  assert.deepEqual(await row.getByRole("button").evaluateAll((buttons) => buttons.map((button) => button.getAttribute("aria-label"))), ["Delete half"]);
+  await visitor.button("Delete half").click();
+  await visitor.button("Delete").click();
+  await row.waitFor({ state: "detached" });
+});
+
 test("a build without a model asks for one", async () => {
   await visitor.page.route("**/models.json", (route) => route.fulfill({ json: {} }));
   await visitor.page.goto(app.origin);

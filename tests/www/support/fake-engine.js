@@ -1,6 +1,6 @@
 // Stands where the wasm engine stands (pkg/pagellama.js), so that the page, engine.js and worker.js run as they are.
 //
-// The model's address steers how it loads:  ?fail=CODE&message=TEXT   fails with that error after half of the download
+// The model's address steers how it loads:  ?fail=CODE&message=TEXT   fails with that error after half of the download, which stays stored
 //                                           ?slow                     takes about two seconds
 //                                           ?plain                    has no chat format
 //                                           ?context=N                has a small context
@@ -34,13 +34,21 @@ export async function open({ model, options }, progress, signal) {
   for (let done = 0; done <= BYTES; done += STEP) {
     if (signal.aborted) throw failure("aborted", "stopped");
     progress({ phase, done, total: BYTES });
-    if (steer.has("fail") && done >= BYTES / 2) throw failure(steer.get("fail") ?? "", steer.get("message") ?? "it did not work");
+    if (steer.has("fail") && done >= BYTES / 2) {
+      await put({ id, name: nameOf(id), bytes: done, complete: false, last_used: Date.now() });
+      throw failure(steer.get("fail") ?? "", steer.get("message") ?? "it did not work");
+    }
     await sleep(steer.has("slow") ? 100 : 2);
   }
   progress({ phase: "compile", done: 0, total: 0 });
-  const name = (id.split("?")[0] ?? "").split("/").at(-1)?.replace(".gguf", "") ?? "fake";
+  const name = nameOf(id);
   if (options.store !== false) await put({ id, name, bytes: BYTES, complete: true, last_used: Date.now() });
   return new FakeEngine(id, name, steer.has("plain"), options.context ?? Number(steer.get("context") ?? 2048));
+}
+
+/** @param {string} id */
+function nameOf(id) {
+  return (id.split("?")[0] ?? "").split("/").at(-1)?.replace(".gguf", "") ?? "fake";
 }
 
 /** @implements {Engine} */
