@@ -61,14 +61,15 @@ export class EngineError extends Error {
 }
 
 /**
- * Loads a model into a worker of its own.
+ * Loads a model into a worker of its own. A `model` that is only a text is its address, as in `{url: model}`.
  *
- * @param {{model: ModelRequest, onProgress?: (progress: Progress) => void, signal?: AbortSignal} & OpenOptions} options
+ * @param {{model: ModelRequest | string, onProgress?: (progress: Progress) => void, signal?: AbortSignal} & OpenOptions} options
  * @returns {Promise<Model>}
  */
 export async function load({ model, onProgress, signal, ...options }) {
+  const asked = typeof model === "string" ? { url: model } : model;
   // A relative address means relative to the page, not to the worker's script.
-  const request = "url" in model ? { ...model, url: new URL(model.url, document.baseURI).href } : model;
+  const request = "url" in asked ? { ...asked, url: new URL(asked.url, document.baseURI).href } : asked;
   const worker = new Connection();
   try {
     const onReply = (/** @type {Reply} */ reply) => reply.type === "progress" && onProgress?.(reply.progress);

@@ -45,6 +45,13 @@ test("generate yields the text, and keeps the result", async () => {
   assert.equal(result.finish_reason, "stop");
 });
 
+test("a model is named by its address alone, relative to the page", async () => {
+  const ids = await run(`const other = await api.load({ model: "models/other.gguf", store: false });
+    other.unload();
+    return [other.info.id, model.info.id];`);
+  assert.deepEqual(ids, [`${app.origin}/models/other.gguf`, `${app.origin}/models/api.gguf`]);
+});
+
 test("a signal ends the loop without an error, and leaving the loop stops the engine", async () => {
   const reasons = await run(`const reasons = [];
     const stop = new AbortController();
