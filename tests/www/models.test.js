@@ -126,6 +126,31 @@ test("sources are read as people write them", async () => {
   ]);
 });
 
+test("names of files and addresses may hold any character", async () => {
+  await visitor.page.goto(app.origin);
+  const names = await visitor.page.evaluate(async () => {
+    const { fromFiles, parseSource } = await import(/** @type {string} */ ("/chat/sources.js"));
+    const files = ["100%.gguf", "a#1?b.gguf", "plain%20.gguf"].map((name) => fromFiles([new File(["GGUF"], name)], false).name);
+    const addresses = ["https://example.org/100%.gguf", "https://example.org/a%20b.gguf?x#y"].map((text) => parseSource(text).name);
+    return [...files, ...addresses];
+  });
+  assert.deepEqual(names, ["100%", "a#1?b", "plain%20", "100%", "a b"]);
+});
+
+test("the list's model may be a page of Hugging Face", async () => {
+  let url = "";
+  await visitor.page.route("**/models.json", (route) => route.fulfill({ json: { default: { name: "Listed", url } } }));
+  await visitor.page.goto(app.origin);
+  const request = async (/** @type {string} */ address) => {
+    url = address;
+    return visitor.page.evaluate(async () => (await (await import(/** @type {string} */ ("/chat/sources.js"))).defaultModel()).request);
+  };
+  assert.deepEqual(await request("https://huggingface.co/owner/name"), { hub: "owner/name" });
+  const file = "https://huggingface.co/owner/name/blob/main/m.gguf";
+  assert.deepEqual(await request(file), { url: "https://huggingface.co/owner/name/resolve/main/m.gguf" });
+  assert.deepEqual(await request("models/m.gguf"), { url: `${app.origin}/models/m.gguf` });
+});
+
 test("a file from disk is loaded by picker and by drop", async () => {
   await visitor.page.goto(app.origin);
   await visitor.chat.getByText("Use another model").click();
