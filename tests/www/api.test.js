@@ -79,7 +79,7 @@ test("errors carry code, message and advice", async () => {
   const error = await run(`try {
       for await (const _ of model.generate(ask("fail: gpu/lost")));
     } catch ({ name, code, message, advice }) { return { name, code, message, advice }; }`);
-  assert.deepEqual(error, { name: "EngineError", code: "gpu/lost", message: "the graphics device was lost: a test says so", advice: "Do what a test would do." });
+  assert.deepEqual(error, { name: "EngineError", code: "gpu/lost", message: "The graphics device was lost: a test says so.", advice: "Do what a test would do." });
 });
 
 test("an unloaded model refuses, and fails what is running", async () => {

@@ -48,7 +48,7 @@ test("progress is told in bytes, rate and time left, and can be cancelled", asyn
 });
 
 test("a failed load shows message, advice and a next step", async (t) => {
-  const broken = await serveApp({ model: "models/broken.gguf?fail=weights/bad-header&message=the file's header is broken: no magic" });
+  const broken = await serveApp({ model: "models/broken.gguf?fail=weights/bad-header&message=The file's header is broken: no magic." });
   t.after(() => broken.close());
   await visitor.page.goto(broken.origin);
   await visitor.button("Download and start").click();
@@ -200,6 +200,7 @@ test("a download that did not finish can be deleted, not loaded", async (t) => {
   await visitor.button("Download and start").click();
   await visitor.button("Choose another model").click();
   const row = visitor.chat.getByRole("listitem").filter({ hasText: "unfinished" });
+  await row.waitFor();
   assert.deepEqual(await row.getByRole("button").evaluateAll((buttons) => buttons.map((button) => button.getAttribute("aria-label"))), ["Delete half"]);
   await visitor.button("Delete half").click();
   await visitor.button("Delete").click();

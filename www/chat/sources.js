@@ -40,7 +40,7 @@ export function parseSource(text) {
   }
   if (!/^https?:\/\//.test(source)) {
     const advice = 'Give the address of a .gguf file (https://…), or a Hugging Face repository such as "owner/name".';
-    throw new EngineError("page/address", "this is neither an address nor a repository", advice);
+    throw new EngineError("page/address", "This is neither an address nor a repository.", advice);
   }
   // The page that shows a file, instead of the file.
   const url = source.replace(/^(https:\/\/huggingface\.co\/[^/]+\/[^/]+)\/blob\//, "$1/resolve/");
@@ -58,7 +58,7 @@ export function fromFiles(files, store) {
   const chosen = gguf ? [gguf] : wanted;
   if (chosen.length === 0) {
     const advice = "Choose a .gguf file, or a folder with config.json and .safetensors files.";
-    throw new EngineError("page/files", "there is no model among these files", advice);
+    throw new EngineError("page/files", "There is no model among these files.", advice);
   }
   const folder = files[0]?.webkitRelativePath.split("/")[0];
   const name = gguf ? withoutEnding(gguf.name) : folder || "Checkpoint from disk";

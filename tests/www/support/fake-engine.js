@@ -32,11 +32,11 @@ export async function open({ model, options }, progress, signal) {
   if (model.url) await fetch(model.url, { signal }).catch(() => undefined);
   const phase = model.stored ? "read" : "download";
   for (let done = 0; done <= BYTES; done += STEP) {
-    if (signal.aborted) throw failure("aborted", "stopped");
+    if (signal.aborted) throw failure("aborted", "Stopped.");
     progress({ phase, done, total: BYTES });
     if (steer.has("fail") && done >= BYTES / 2) {
       await put({ id, name: nameOf(id), bytes: done, complete: false, last_used: Date.now() });
-      throw failure(steer.get("fail") ?? "", steer.get("message") ?? "it did not work");
+      throw failure(steer.get("fail") ?? "", steer.get("message") ?? "It did not work.");
     }
     await sleep(steer.has("slow") ? 100 : 2);
   }
@@ -91,7 +91,7 @@ class FakeEngine {
    */
   async generate(prompt, options, onText, signal) {
     const prompt_tokens = this.count_tokens(prompt);
-    if (prompt_tokens >= this.context) throw failure("generate/context-full", "the prompt does not fit");
+    if (prompt_tokens >= this.context) throw failure("generate/context-full", "The prompt does not fit.");
     const room = Math.min(options.max_tokens ?? Infinity, this.context - prompt_tokens);
     const pieces = answer(prompt, options);
     let text = "";
@@ -103,7 +103,7 @@ class FakeEngine {
         finish_reason = signal.aborted ? "abort" : "length";
         break;
       }
-      if (piece.startsWith("FAIL ")) throw failure(piece.slice(5), "the graphics device was lost: a test says so");
+      if (piece.startsWith("FAIL ")) throw failure(piece.slice(5), "The graphics device was lost: a test says so.");
       await sleep(5);
       onText(piece);
       text += piece;
