@@ -45,7 +45,7 @@
 /** How long a cancelled load may take to end by itself before its worker is ended for it. Milliseconds. */
 const CANCEL_GRACE = 1500;
 
-/** An error with a stable `code` for programs, a `message` for people, and `advice` on what to do. */
+/** An error with a stable `code` for programs, a `message` for people (a sentence), and `advice` on what to do. */
 export class EngineError extends Error {
   /**
    * @param {string} code
@@ -61,14 +61,15 @@ export class EngineError extends Error {
 }
 
 /**
- * Loads a model into a worker of its own.
+ * Loads a model into a worker of its own. A `model` that is only a text is its address, as in `{url: model}`.
  *
- * @param {{model: ModelRequest, onProgress?: (progress: Progress) => void, signal?: AbortSignal} & OpenOptions} options
+ * @param {{model: ModelRequest | string, onProgress?: (progress: Progress) => void, signal?: AbortSignal} & OpenOptions} options
  * @returns {Promise<Model>}
  */
 export async function load({ model, onProgress, signal, ...options }) {
+  const asked = typeof model === "string" ? { url: model } : model;
   // A relative address means relative to the page, not to the worker's script.
-  const request = "url" in model ? { ...model, url: new URL(model.url, document.baseURI).href } : model;
+  const request = "url" in asked ? { ...asked, url: new URL(asked.url, document.baseURI).href } : asked;
   const worker = new Connection();
   try {
     const onReply = (/** @type {Reply} */ reply) => reply.type === "progress" && onProgress?.(reply.progress);
@@ -106,12 +107,12 @@ export async function missingSupport() {
   const gpu = /** @type {{gpu?: {requestAdapter(): Promise<unknown>}}} */ (/** @type {unknown} */ (navigator)).gpu;
   if (!gpu) {
     return globalThis.isSecureContext
-      ? new EngineError("gpu/no-webgpu", "this browser has no WebGPU", "Use a current Chrome, Edge, Safari or Firefox.")
-      : new EngineError("gpu/no-webgpu", "WebGPU is not available on this address", "Open the page over https, or on localhost.");
+      ? new EngineError("gpu/no-webgpu", "This browser has no WebGPU.", "Use a current Chrome, Edge, Safari or Firefox.")
+      : new EngineError("gpu/no-webgpu", "WebGPU is not available on this address.", "Open the page over https, or on localhost.");
   }
   if (await gpu.requestAdapter().catch(() => null)) return undefined;
   const advice = "Turn on hardware acceleration in the browser's settings and update the graphics driver.";
-  return new EngineError("gpu/no-adapter", "the browser found no usable graphics adapter", advice);
+  return new EngineError("gpu/no-adapter", "The browser found no usable graphics adapter.", advice);
 }
 
 /** A loaded model. */
@@ -212,9 +213,9 @@ class Connection {
     this.#worker.addEventListener("message", ({ data }) => this.#receive(/** @type {Reply} */ (data)));
     this.#worker.addEventListener("error", (event) => {
       event.preventDefault();
-      const detail = event.message ? `: ${event.message}` : "";
+      const detail = event.message ? ` (${event.message})` : "";
       const advice = "Check the connection and reload the page.";
-      this.#fail(new EngineError("engine/start", `the engine could not be started or stopped working${detail}`, advice));
+      this.#fail(new EngineError("engine/start", `The engine could not be started or stopped working${detail}.`, advice));
     });
   }
 
@@ -303,12 +304,12 @@ async function callOnce(order) {
  */
 function lateCancel(signal) {
   return new Promise((_, reject) => {
-    const late = () => setTimeout(() => reject(new EngineError("aborted", "stopped", "Start again when you like.")), CANCEL_GRACE);
+    const late = () => setTimeout(() => reject(new EngineError("aborted", "Stopped.", "Start again when you like.")), CANCEL_GRACE);
     if (signal?.aborted) late();
     else signal?.addEventListener("abort", late, { once: true });
   });
 }
 
 function unloaded() {
-  return new EngineError("engine/unloaded", "the model was unloaded", "Load it again.");
+  return new EngineError("engine/unloaded", "The model was unloaded.", "Load it again.");
 }

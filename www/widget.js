@@ -22,6 +22,7 @@
 // the `color-scheme` of the element, and `--llama-accent` changes their accent. Removing the element frees everything.
 
 import { App } from "./chat/app.js";
+import { errorNotice } from "./chat/notice.js";
 import { parseSource } from "./chat/sources.js";
 
 /** @import { AppOptions } from "./chat/app.js" */
@@ -41,10 +42,28 @@ export class LlamaChat extends HTMLElement {
     // Nothing shows without its style; a style that does not come must not keep the chat away.
     Promise.all(styles.map(settled)).then(() => {
       if (!styles[0]?.isConnected) return;
-      this.#app = new App(root, this.#options());
-      this.#app.start();
+      this.#start(root);
     });
     root.replaceChildren(...styles);
+  }
+
+  /**
+   * An element that cannot start says why instead of staying empty.
+   * @param {ShadowRoot} root
+   */
+  async #start(root) {
+    /** @type {App | undefined} */
+    let app;
+    try {
+      app = this.#app = new App(root, this.#options());
+      await app.start();
+    } catch (error) {
+      // Gone in the meantime, which is why it could not start.
+      if (app !== this.#app) return;
+      this.#app?.dispose();
+      this.#app = undefined;
+      root.append(errorNotice(error, {}));
+    }
   }
 
   disconnectedCallback() {

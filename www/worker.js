@@ -138,7 +138,7 @@ function describe(thrown) {
   const error = /** @type {{code?: unknown, message?: unknown, advice?: unknown}} */ (Object(thrown));
   const message = typeof error.message === "string" ? error.message : String(thrown);
   if (typeof error.code !== "string") {
-    return { code: "engine/crash", message: `the engine stopped unexpectedly: ${message}`, advice: "Load the model again." };
+    return { code: "engine/crash", message: `The engine stopped unexpectedly (${message}).`, advice: "Load the model again." };
   }
   return { code: error.code, message, advice: typeof error.advice === "string" ? error.advice : "" };
 }

@@ -45,6 +45,13 @@ test("generate yields the text, and keeps the result", async () => {
   assert.equal(result.finish_reason, "stop");
 });
 
+test("a model is named by its address alone, relative to the page", async () => {
+  const ids = await run(`const other = await api.load({ model: "models/other.gguf", store: false });
+    other.unload();
+    return [other.info.id, model.info.id];`);
+  assert.deepEqual(ids, [`${app.origin}/models/other.gguf`, `${app.origin}/models/api.gguf`]);
+});
+
 test("a signal ends the loop without an error, and leaving the loop stops the engine", async () => {
   const reasons = await run(`const reasons = [];
     const stop = new AbortController();
@@ -72,7 +79,7 @@ test("errors carry code, message and advice", async () => {
   const error = await run(`try {
       for await (const _ of model.generate(ask("fail: gpu/lost")));
     } catch ({ name, code, message, advice }) { return { name, code, message, advice }; }`);
-  assert.deepEqual(error, { name: "EngineError", code: "gpu/lost", message: "the graphics device was lost: a test says so", advice: "Do what a test would do." });
+  assert.deepEqual(error, { name: "EngineError", code: "gpu/lost", message: "The graphics device was lost: a test says so.", advice: "Do what a test would do." });
 });
 
 test("an unloaded model refuses, and fails what is running", async () => {

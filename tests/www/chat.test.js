@@ -196,3 +196,22 @@ test("a model without a chat format goes on with the text", async (t) => {
   await visitor.button("Go on").click();
   await visitor.answers.nth(1).waitFor();
 });
+
+test("what the browser refuses is told", async () => {
+  await visitor.begin(app.origin);
+  await visitor.say("hello");
+  await visitor.page.evaluate(() => {
+    const refuse = () => {
+      throw new Error("The browser refuses.");
+    };
+    navigator.clipboard.writeText = refuse;
+    IDBObjectStore.prototype.put = refuse;
+  });
+  await visitor.button("Copy answer").click();
+  await visitor.button("Could not copy").waitFor();
+  await visitor.button("hello").hover();
+  await visitor.button("Rename hello").click();
+  await visitor.page.keyboard.type("Greeting");
+  await visitor.page.keyboard.press("Enter");
+  await visitor.chat.getByRole("alert").getByText("The browser refuses.").waitFor();
+});

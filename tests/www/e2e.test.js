@@ -36,7 +36,24 @@ after(async () => {
 /** Weights that were asked for so far, from the network. */
 const weights = () => visitor.requests.filter((url) => url.includes("/models/"));
 
+/** Pins the chat to WebGPU, and keeps what the engine tells about the device that it runs on. */
+function pinDevice() {
+  const pin = () => document.querySelector("llama-chat")?.setAttribute("device", "webgpu");
+  // After the page is parsed and before its modules run.
+  document.addEventListener("readystatechange", pin, { once: true });
+  globalThis.Worker = class extends Worker {
+    /** @param {ConstructorParameters<typeof Worker>} given */
+    constructor(...given) {
+      super(...given);
+      this.addEventListener("message", ({ data }) => {
+        if (data.value?.device) Reflect.set(globalThis, "device", data.value.device);
+      });
+    }
+  };
+}
+
 test("the default model downloads with progress, after a click and not before", async () => {
+  await visitor.page.addInitScript(pinDevice);
   await visitor.page.goto(app.address);
   await visitor.button("Download and start").waitFor();
   assert.deepEqual(weights(), []);
@@ -45,6 +62,11 @@ test("the default model downloads with progress, after a click and not before", 
   await visitor.chat.getByText(/\d MB of 98\.4 MB · [\d.]+ MB\/s · .+ left/).waitFor();
   await visitor.field.waitFor();
   assert.equal(weights().length, 1);
+});
+
+test("the model is on WebGPU, as asked", async () => {
+  assert.equal(await visitor.chat.getAttribute("device"), "webgpu");
+  assert.equal(await visitor.page.evaluate(() => Reflect.get(globalThis, "device").kind), "webgpu");
 });
 
 test("the first answer is the reference's", async (t) => {

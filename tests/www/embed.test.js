@@ -48,6 +48,24 @@ test("it works in a cross-origin isolated page too", async (t) => {
   await visitor.leave();
 });
 
+test("an element that cannot start says why", async (t) => {
+  const site = await foreign(EXAMPLE.replace(/<llama-chat[^>]*>/, '<llama-chat hub="not a repository">'), app.origin);
+  t.after(() => site.close());
+  const visitor = await Visitor.arrive(browser);
+  await visitor.page.goto(site.origin);
+  const alert = visitor.chat.getByRole("alert");
+  await alert.getByText("This is neither an address nor a repository.").waitFor();
+  await visitor.page.addInitScript(() => {
+    IDBObjectStore.prototype.getAll = () => {
+      throw new Error("The chats cannot be read.");
+    };
+  });
+  await visitor.page.goto(app.origin);
+  await alert.getByText("The chats cannot be read.").waitFor();
+  assert.deepEqual(visitor.problems, []);
+  await visitor.leave();
+});
+
 test("a return visit asks again, and knows that no download is needed", async (t) => {
   const site = await foreign(EXAMPLE, app.origin);
   t.after(() => site.close());

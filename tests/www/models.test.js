@@ -48,7 +48,7 @@ test("progress is told in bytes, rate and time left, and can be cancelled", asyn
 });
 
 test("a failed load shows message, advice and a next step", async (t) => {
-  const broken = await serveApp({ model: "models/broken.gguf?fail=weights/bad-header&message=the file's header is broken: no magic" });
+  const broken = await serveApp({ model: "models/broken.gguf?fail=weights/bad-header&message=The file's header is broken: no magic." });
   t.after(() => broken.close());
   await visitor.page.goto(broken.origin);
   await visitor.button("Download and start").click();
@@ -126,6 +126,31 @@ test("sources are read as people write them", async () => {
   ]);
 });
 
+test("names of files and addresses may hold any character", async () => {
+  await visitor.page.goto(app.origin);
+  const names = await visitor.page.evaluate(async () => {
+    const { fromFiles, parseSource } = await import(/** @type {string} */ ("/chat/sources.js"));
+    const files = ["100%.gguf", "a#1?b.gguf", "plain%20.gguf"].map((name) => fromFiles([new File(["GGUF"], name)], false).name);
+    const addresses = ["https://example.org/100%.gguf", "https://example.org/a%20b.gguf?x#y"].map((text) => parseSource(text).name);
+    return [...files, ...addresses];
+  });
+  assert.deepEqual(names, ["100%", "a#1?b", "plain%20", "100%", "a b"]);
+});
+
+test("the list's model may be a page of Hugging Face", async () => {
+  let url = "";
+  await visitor.page.route("**/models.json", (route) => route.fulfill({ json: { default: { name: "Listed", url } } }));
+  await visitor.page.goto(app.origin);
+  const request = async (/** @type {string} */ address) => {
+    url = address;
+    return visitor.page.evaluate(async () => (await (await import(/** @type {string} */ ("/chat/sources.js"))).defaultModel()).request);
+  };
+  assert.deepEqual(await request("https://huggingface.co/owner/name"), { hub: "owner/name" });
+  const file = "https://huggingface.co/owner/name/blob/main/m.gguf";
+  assert.deepEqual(await request(file), { url: "https://huggingface.co/owner/name/resolve/main/m.gguf" });
+  assert.deepEqual(await request("models/m.gguf"), { url: `${app.origin}/models/m.gguf` });
+});
+
 test("a file from disk is loaded by picker and by drop", async () => {
   await visitor.page.goto(app.origin);
   await visitor.chat.getByText("Use another model").click();
@@ -166,6 +191,20 @@ test("stored models are listed, loaded without the network, unloaded and deleted
   await visitor.button("Download and start").waitFor();
   await visitor.page.reload();
   await visitor.button("Download and start").waitFor();
+});
+
+test("a download that did not finish can be deleted, not loaded", async (t) => {
+  const broken = await serveApp({ model: "models/half.gguf?fail=net/failed" });
+  t.after(() => broken.close());
+  await visitor.page.goto(broken.origin);
+  await visitor.button("Download and start").click();
+  await visitor.button("Choose another model").click();
+  const row = visitor.chat.getByRole("listitem").filter({ hasText: "unfinished" });
+  await row.waitFor();
+  assert.deepEqual(await row.getByRole("button").evaluateAll((buttons) => buttons.map((button) => button.getAttribute("aria-label"))), ["Delete half"]);
+  await visitor.button("Delete half").click();
+  await visitor.button("Delete").click();
+  await row.waitFor({ state: "detached" });
 });
 
 test("a build without a model asks for one", async () => {

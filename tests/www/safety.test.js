@@ -74,6 +74,45 @@ test("the text of raw HTML is still shown", async () => {
   await visitor.leave();
 });
 
+test("an answer that nests without end is shown, and so is the next visit", async () => {
+  const visitor = await Visitor.arrive(browser);
+  await visitor.begin(app.origin);
+  const marks = ">".repeat(20_000);
+  const answer = await visitor.say(`burst: ${marks} deep`);
+  const body = answer.locator(".body");
+  assert.ok(/>{1000} deep$/.test((await body.innerText()).trim()));
+  const depth = await body.locator("blockquote").count();
+  assert.ok(depth > 3 && depth < 50, `${depth} quotes`);
+  await visitor.say("say: further");
+  await visitor.page.reload();
+  await visitor.field.waitFor();
+  await body.locator("blockquote").first().waitFor();
+  assert.ok(/>{1000} deep$/.test((await body.innerText()).trim()));
+  await visitor.say("say: and further");
+  assert.deepEqual(visitor.problems, []);
+  await visitor.leave();
+});
+
+test("Markdown that the parser cannot read is shown as it was written", async () => {
+  const visitor = await Visitor.arrive(browser);
+  await visitor.page.goto(app.origin);
+  const shown = await visitor.page.evaluate(async () => {
+    const { MarkdownView } = await import(/** @type {string} */ ("/chat/markdown.js"));
+    const { Tokenizer } = await import(/** @type {string} */ ("/vendor/marked.esm.js"));
+    const element = document.createElement("div");
+    const view = new MarkdownView(element);
+    view.update("*one*\n\ntwo");
+    Tokenizer.prototype.list = () => {
+      throw new RangeError("Maximum call stack size exceeded");
+    };
+    view.update("*one*\n\n*two*\n\n- three");
+    view.update("*one*\n\n*two*\n\n- three & four");
+    return element.innerHTML;
+  });
+  assert.equal(shown, '<p><em>one</em></p><p class="unformatted">*two*\n\n- three &amp; four</p>');
+  await visitor.leave();
+});
+
 test("Markdown in a growing answer comes out as in a finished one", async () => {
   const visitor = await Visitor.arrive(browser);
   await visitor.begin(app.origin);

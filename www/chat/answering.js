@@ -48,7 +48,10 @@ export class Answering {
   async answer(model, name, conversation) {
     await this.stop();
     const { signal } = (this.#running = new AbortController());
-    this.#ended = this.#answer(model, name, conversation, signal).finally(() => (this.#running = undefined));
+    // Whoever waits for the end waits for no more than that: a defect in a listener is told once, by `fail`.
+    this.#ended = this.#answer(model, name, conversation, signal)
+      .catch((error) => this.#events.fail(error))
+      .finally(() => (this.#running = undefined));
     await this.#ended;
   }
 

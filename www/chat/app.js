@@ -279,8 +279,17 @@ export class App {
   /** @param {Conversation} conversation */
   #save(conversation) {
     if (!this.#list.includes(conversation)) this.#list.push(conversation);
-    this.#chats?.put(conversation).catch((error) => this.#transcript.notice(errorNotice(error, {})));
-    this.#chats?.prefer("current", conversation.id).catch(() => undefined);
+    this.#keep(this.#chats?.put(conversation));
+    this.#chats?.prefer("current", conversation.id);
+  }
+
+  /** @param {Promise<void> | undefined} change to the stored chats, which the visitor is told of if it fails */
+  async #keep(change) {
+    try {
+      await change;
+    } catch (error) {
+      this.#transcript.notice(errorNotice(error, {}));
+    }
   }
 
   async #newChat() {
@@ -305,7 +314,7 @@ export class App {
    */
   #rename(conversation, title) {
     conversation.title = title;
-    this.#chats?.put(conversation);
+    this.#keep(this.#chats?.put(conversation));
     this.#refreshList();
   }
 
@@ -316,7 +325,7 @@ export class App {
       this.#use(newConversation(conversation.settings));
     }
     this.#list = this.#list.filter((other) => other !== conversation);
-    await this.#chats?.delete(conversation.id);
+    await this.#keep(this.#chats?.delete(conversation.id));
     this.#refreshList();
   }
 
@@ -382,9 +391,9 @@ export class App {
   /** @param {Message} message */
   #ended(message) {
     if (this.#disposed) return;
-    this.#transcript.end();
     const model = this.#session.model;
     this.#composer.show({ busy: false, plain: model?.info.chat === false });
+    this.#transcript.end();
     this.#frame.announce(message.finish === "abort" ? "Stopped" : `Answer: ${message.content}`);
     this.#refreshList();
     const { usage } = message.origin ?? {};

@@ -87,12 +87,13 @@ export class Conversations {
   }
 
   /**
+   * Never fails: a preference that is not kept costs the next visit a click.
    * @template {keyof Preferences} K
    * @param {K} key
    * @param {Preferences[K]} value
    */
   async prefer(key, value) {
-    await this.#shelf.put(PREFERENCES, key, value);
+    await this.#shelf.put(PREFERENCES, key, value).catch(() => undefined);
   }
 
   close() {

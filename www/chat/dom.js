@@ -94,21 +94,27 @@ export function iconButton(name, label, onclick, attributes = {}) {
 }
 
 /**
- * A button with an icon that copies a text, and says that it did.
+ * A button with an icon that copies a text, and says whether it did.
  *
  * @param {string} label
  * @param {() => string} text
  */
 export function copyButton(label, text) {
   const button = iconButton("copy", label, async () => {
-    await navigator.clipboard.writeText(text());
-    button.replaceChildren(icon("check"));
-    button.setAttribute("aria-label", "Copied");
-    setTimeout(() => {
-      button.replaceChildren(icon("copy"));
-      button.setAttribute("aria-label", label);
-    }, 1500);
+    try {
+      await navigator.clipboard.writeText(text());
+      say("check", "Copied");
+    } catch {
+      // The visitor, or the page around, does not allow it; without https there is no clipboard at all.
+      say("warning", "Could not copy");
+    }
+    setTimeout(() => say("copy", label), 1500);
   });
+  const say = (/** @type {keyof typeof ICONS} */ name, /** @type {string} */ news) => {
+    button.replaceChildren(icon(name));
+    button.setAttribute("aria-label", news);
+    button.title = news;
+  };
   return button;
 }
 

@@ -44,18 +44,6 @@ export function rate(value) {
   return value >= 100 ? value.toFixed(0) : value >= 10 ? value.toFixed(1) : value.toFixed(2);
 }
 
-/**
- * A message from the engine as a sentence: "out of memory" becomes "Out of memory." What begins with a name or an
- * address keeps its spelling.
- *
- * @param {string} message
- * @returns {string}
- */
-export function sentence(message) {
-  const start = /^[a-z']+(\s|:\s)/.test(message) ? message.charAt(0).toUpperCase() + message.slice(1) : message;
-  return /[.!?]$/.test(start) ? start : `${start}.`;
-}
-
 /** The speed of something that moves by jumps, smoothed over the last seconds. */
 export class Speed {
   /** @type {{at: number, done: number}[]} */

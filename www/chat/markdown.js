@@ -1,7 +1,7 @@
 // A model's Markdown as elements. Two walls stand between its text and the page: the renderer below writes raw HTML and
 // images as text and links, and DOMPurify then lets through only a short list of elements.
 
-import { Marked } from "../vendor/marked.esm.js";
+import { Marked, Tokenizer } from "../vendor/marked.esm.js";
 import createPurifier from "../vendor/purify.es.js";
 import { copyButton, h } from "./dom.js";
 
@@ -11,6 +11,37 @@ const TAGS = [
   ...["p", "br", "hr", "h1", "h2", "h3", "h4", "h5", "h6", "blockquote", "pre", "code", "em", "strong", "del", "a"],
   ...["ul", "ol", "li", "table", "thead", "tbody", "tr", "th", "td", "#text"],
 ];
+
+/** Quotes and lists within each other, from here on, are text: the parser goes as deep as its input says, and slower than that. */
+const DEEPEST = 16;
+
+class ShallowTokenizer extends Tokenizer {
+  #depth = 0;
+
+  /** @override @param {string} source */
+  blockquote(source) {
+    return this.#within(() => super.blockquote(source));
+  }
+
+  /** @override @param {string} source */
+  list(source) {
+    return this.#within(() => super.list(source));
+  }
+
+  /**
+   * @template T
+   * @param {() => T} read
+   */
+  #within(read) {
+    if (this.#depth >= DEEPEST) return undefined;
+    this.#depth += 1;
+    try {
+      return read();
+    } finally {
+      this.#depth -= 1;
+    }
+  }
+}
 
 /** The first wall: what HTML and images in the source become. */
 const marked = new Marked({
@@ -26,6 +57,7 @@ const marked = new Marked({
     checkbox: (/** @type {{checked: boolean}} */ token) => (token.checked ? "☑ " : "☐ "),
   },
 });
+marked.setOptions({ tokenizer: new ShallowTokenizer() });
 
 /** The second wall. */
 const purifier = createPurifier(window);
@@ -41,6 +73,8 @@ purifier.addHook("afterSanitizeAttributes", (node) => {
  */
 export class MarkdownView {
   #settled = 0;
+  /** Once the parser has given up, the rest stays as it was written. */
+  #plain = false;
   /** @type {Element[]} */
   #open = [];
 
@@ -52,15 +86,36 @@ export class MarkdownView {
   /** @param {string} text the whole text so far */
   update(text) {
     const tail = text.replace(/\r\n?/g, "\n").slice(this.#settled);
+    if (!this.#plain) {
+      try {
+        this.#format(tail);
+        return;
+      } catch {
+        this.#plain = true;
+      }
+    }
+    this.#reopen([h("p", { class: "unformatted" }, tail)]);
+  }
+
+  /** @param {string} tail what is not settled yet */
+  #format(tail) {
     const blocks = marked.lexer(tail);
     let last = blocks.length - 1;
     while (last > 0 && blocks[last]?.type === "space") last -= 1;
-    for (const element of this.#open) element.remove();
     const before = blocks.slice(0, Math.max(last, 0));
-    this.element.append(...build(before));
+    const settled = build(before);
+    const open = build(blocks.slice(Math.max(last, 0)));
+    this.#reopen([]);
+    this.element.append(...settled);
     this.#settled += before.reduce((sum, block) => sum + block.raw.length, 0);
-    this.#open = build(blocks.slice(Math.max(last, 0)));
-    this.element.append(...this.#open);
+    this.#reopen(open);
+  }
+
+  /** @param {Element[]} elements what stands after the settled blocks from now on */
+  #reopen(elements) {
+    for (const element of this.#open) element.remove();
+    this.#open = elements;
+    this.element.append(...elements);
   }
 }
 

@@ -1,6 +1,5 @@
 // Errors and other news as a card: a sentence, what to do, and a button that does it.
 
-import { sentence } from "./format.js";
 import { h, icon } from "./dom.js";
 
 /** @typedef {{label: string, run: () => void, primary?: boolean}} Action */
@@ -49,7 +48,7 @@ export function errorNotice(error, steps) {
     const run = step === "reload" ? () => location.reload() : steps[step];
     if (run) actions.push({ label: LABELS[step], run, primary: actions.length === 0 });
   }
-  return notice({ title: sentence(message), text: advice, actions, tone: "error", code });
+  return notice({ title: message, text: advice, actions, tone: "error", code });
 }
 
 /**

@@ -140,10 +140,10 @@ function storedRow(model, { root, loaded, choose, unload, deleted }, fail, block
     if (current) unload();
     await deleteModel(model.id).then(() => deleted(model.id), fail);
   };
-  const state = current ? " · loaded" : model.complete ? "" : " · download not finished";
+  const state = current ? " · loaded" : model.complete ? "" : " · unfinished";
   const action = current
     ? h("button", { type: "button", class: "button", onclick: unload }, "Unload")
-    : h("button", { type: "button", class: "button", onclick: load, disabled: blocked, "aria-label": `Load ${name}` }, model.complete ? "Load" : "Go on");
+    : model.complete && h("button", { type: "button", class: "button", onclick: load, disabled: blocked, "aria-label": `Load ${name}` }, "Load");
   return h(
     "li",
     { class: "row spread" },

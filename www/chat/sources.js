@@ -19,8 +19,8 @@ export async function defaultModel() {
   if (!answer.ok) return undefined;
   const { default: entry } = await answer.json();
   if (!entry) return undefined;
-  const url = new URL(entry.url, LIST).href;
-  return { request: { url }, name: entry.name, bytes: entry.bytes, licence: entry.licence };
+  const { request } = parseSource(new URL(entry.url, LIST).href);
+  return { request, name: entry.name, bytes: entry.bytes, licence: entry.licence };
 }
 
 /**
@@ -40,7 +40,7 @@ export function parseSource(text) {
   }
   if (!/^https?:\/\//.test(source)) {
     const advice = 'Give the address of a .gguf file (https://…), or a Hugging Face repository such as "owner/name".';
-    throw new EngineError("page/address", "this is neither an address nor a repository", advice);
+    throw new EngineError("page/address", "This is neither an address nor a repository.", advice);
   }
   // The page that shows a file, instead of the file.
   const url = source.replace(/^(https:\/\/huggingface\.co\/[^/]+\/[^/]+)\/blob\//, "$1/resolve/");
@@ -58,10 +58,10 @@ export function fromFiles(files, store) {
   const chosen = gguf ? [gguf] : wanted;
   if (chosen.length === 0) {
     const advice = "Choose a .gguf file, or a folder with config.json and .safetensors files.";
-    throw new EngineError("page/files", "there is no model among these files", advice);
+    throw new EngineError("page/files", "There is no model among these files.", advice);
   }
   const folder = files[0]?.webkitRelativePath.split("/")[0];
-  const name = gguf ? nameOf(gguf.name) : folder || "Checkpoint from disk";
+  const name = gguf ? withoutEnding(gguf.name) : folder || "Checkpoint from disk";
   return { request: { files: chosen }, name, bytes: chosen.reduce((sum, file) => sum + file.size, 0), store };
 }
 
@@ -121,8 +121,18 @@ function toFile(entry) {
   return new Promise((resolve, reject) => /** @type {FileSystemFileEntry} */ (entry).file(resolve, reject));
 }
 
-/** "https://host/a/model.Q4.gguf?x" is "model.Q4". @param {string} path */
-function nameOf(path) {
-  const last = path.replace(/[?#].*$/, "").split("/").filter(Boolean).at(-1) ?? path;
-  return decodeURIComponent(last).replace(/\.gguf$/i, "");
+/** "https://host/a/model.Q4.gguf?x" is "model.Q4". @param {string} url */
+function nameOf(url) {
+  const last = url.replace(/[?#].*$/, "").split("/").filter(Boolean).at(-1) ?? url;
+  try {
+    return withoutEnding(decodeURIComponent(last));
+  } catch {
+    // A lone "%" is no escape: people write it as it is.
+    return withoutEnding(last);
+  }
+}
+
+/** @param {string} file */
+function withoutEnding(file) {
+  return file.replace(/\.gguf$/i, "");
 }

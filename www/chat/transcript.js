@@ -71,9 +71,11 @@ export class Transcript {
 
   /** Formats the newest message that waits for it; one a task, so that a long chat does not hold up the page. */
   #formatNext() {
-    this.#unformatted.pop()?.();
-    if (this.#following) this.toEnd();
+    const format = this.#unformatted.pop();
+    // Arranged first, so that no message can keep those before it from their turn.
     if (this.#unformatted.length > 0) setTimeout(() => this.#formatNext());
+    format?.();
+    if (this.#following) this.toEnd();
   }
 
   /** @param {HTMLElement | undefined} element shown after the last message */

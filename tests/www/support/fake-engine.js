@@ -1,10 +1,11 @@
 // Stands where the wasm engine stands (pkg/pagellama.js), so that the page, engine.js and worker.js run as they are.
 //
-// The model's address steers how it loads:  ?fail=CODE&message=TEXT   fails with that error after half of the download
+// The model's address steers how it loads:  ?fail=CODE&message=TEXT   fails with that error after half of the download, which stays stored
 //                                           ?slow                     takes about two seconds
 //                                           ?plain                    has no chat format
 //                                           ?context=N                has a small context
 // The last message steers the answer:       say: TEXT                 answers TEXT
+//                                           burst: TEXT               answers TEXT in one piece
 //                                           fail: CODE                fails in the middle
 //                                           long                      goes on until it is stopped
 // Any other message is answered with a line that tells how many messages and which settings arrived.
@@ -31,15 +32,23 @@ export async function open({ model, options }, progress, signal) {
   if (model.url) await fetch(model.url, { signal }).catch(() => undefined);
   const phase = model.stored ? "read" : "download";
   for (let done = 0; done <= BYTES; done += STEP) {
-    if (signal.aborted) throw failure("aborted", "stopped");
+    if (signal.aborted) throw failure("aborted", "Stopped.");
     progress({ phase, done, total: BYTES });
-    if (steer.has("fail") && done >= BYTES / 2) throw failure(steer.get("fail") ?? "", steer.get("message") ?? "it did not work");
+    if (steer.has("fail") && done >= BYTES / 2) {
+      await put({ id, name: nameOf(id), bytes: done, complete: false, last_used: Date.now() });
+      throw failure(steer.get("fail") ?? "", steer.get("message") ?? "It did not work.");
+    }
     await sleep(steer.has("slow") ? 100 : 2);
   }
   progress({ phase: "compile", done: 0, total: 0 });
-  const name = (id.split("?")[0] ?? "").split("/").at(-1)?.replace(".gguf", "") ?? "fake";
+  const name = nameOf(id);
   if (options.store !== false) await put({ id, name, bytes: BYTES, complete: true, last_used: Date.now() });
   return new FakeEngine(id, name, steer.has("plain"), options.context ?? Number(steer.get("context") ?? 2048));
+}
+
+/** @param {string} id */
+function nameOf(id) {
+  return (id.split("?")[0] ?? "").split("/").at(-1)?.replace(".gguf", "") ?? "fake";
 }
 
 /** @implements {Engine} */
@@ -82,7 +91,7 @@ class FakeEngine {
    */
   async generate(prompt, options, onText, signal) {
     const prompt_tokens = this.count_tokens(prompt);
-    if (prompt_tokens >= this.context) throw failure("generate/context-full", "the prompt does not fit");
+    if (prompt_tokens >= this.context) throw failure("generate/context-full", "The prompt does not fit.");
     const room = Math.min(options.max_tokens ?? Infinity, this.context - prompt_tokens);
     const pieces = answer(prompt, options);
     let text = "";
@@ -94,7 +103,7 @@ class FakeEngine {
         finish_reason = signal.aborted ? "abort" : "length";
         break;
       }
-      if (piece.startsWith("FAIL ")) throw failure(piece.slice(5), "the graphics device was lost: a test says so");
+      if (piece.startsWith("FAIL ")) throw failure(piece.slice(5), "The graphics device was lost: a test says so.");
       await sleep(5);
       onText(piece);
       text += piece;
@@ -137,6 +146,7 @@ function answer(prompt, options) {
   const messages = "messages" in prompt ? prompt.messages : [];
   const last = messages.at(-1)?.content ?? "";
   if (last.startsWith("say: ")) return last.slice(5).match(/[\s\S]{1,4}/g) ?? [];
+  if (last.startsWith("burst: ")) return [last.slice(7)];
   if (last.startsWith("fail: ")) return ["Half", " an", " answer", `FAIL ${last.slice(6)}`];
   if (last === "long") return forever();
   const said = `You sent ${messages.length} messages with ${JSON.stringify(options)}: ${messages.map(({ role, content }) => `${role}=${content}`).join(" | ")}`;
