@@ -1,14 +1,8 @@
-// Weights stored as f16, two in a word: 16 words for a row's block of 32 weights.
+// Weights stored as f16, two in a word: 16 words for a row's block of 32 weights. Joined after unscaled.wgsl.
 //
 // Tile: for each block, 16 words x 32 rows, the rows neighbouring.
 const BLOCK_WORDS: u32 = 16u * 32u;
 const TILE_WORDS: u32 = BLOCKS * BLOCK_WORDS;
-
-const PLACES: vec4f = vec4f(1.0);
-
-fn block_scale(base: u32, block: u32, row: u32) -> vec3f {
-    return vec3f(1.0, 1.0, 0.0);
-}
 
 fn quants8(base: u32, block: u32, row: u32, octet: u32) -> mat2x4f {
     let at = base + block * BLOCK_WORDS + octet * 128u + row;

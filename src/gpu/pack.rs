@@ -32,8 +32,7 @@ pub fn pack_tile(format: Format, columns: usize, rows: &[u8], tile: &mut [u32]) 
     let row_bytes = format.row_bytes(columns);
     for (r, row) in rows.chunks_exact(row_bytes).enumerate() {
         match format {
-            Format::F32 => pack_words(row, r, tile),
-            Format::F16 | Format::BF16 => pack_words(row, r, tile),
+            Format::F32 | Format::F16 | Format::BF16 => pack_words(row, r, tile),
             Format::Q8_0 => pack_q8_0(row, r, tile),
             Format::Q4_0 => pack_q4_0(row, r, tile),
             Format::Q4_1 => pack_q4_1(row, r, tile),
