@@ -6,7 +6,7 @@ use super::Gpu;
 use super::pack::{pack_tile, tile_words};
 use super::tensor::Buffer;
 use crate::error::{Error, Result};
-use crate::weights::{Format, ROW_GROUP, Role, Sink, TensorSpec};
+use crate::weights::{Format, ROW_GROUP, Role, Sink, TensorSpec, quant};
 
 /// Most words that are packed before they are handed to the device: it bounds the host's memory.
 const SCRATCH_WORDS: usize = 1 << 18;
@@ -132,7 +132,7 @@ impl Sink for Weights<'_> {
             self.unsubmitted = 0;
         }
         if let Some(norm) = self.store.norms.get(&role) {
-            return self.gpu.upload(&norm.buffer, 0, bytemuck::cast_slice(&widen(role, norm.format, bytes)?));
+            return self.gpu.upload(&norm.buffer, 0, bytemuck::cast_slice(&widen(norm.format, bytes)?));
         }
         let weight = self.store.matrix(role)?;
         let row_bytes = weight.format.row_bytes(weight.columns);
@@ -168,13 +168,9 @@ fn write_tiles(gpu: &Gpu, weight: &Weight, mut first_row: usize, words: usize, m
     if tiles.is_empty() { Ok(()) } else { Err(Error::Gpu { detail: format!("row {first_row} is outside the matrix") }) }
 }
 
-/// The weights of a norm as f32.
-fn widen(role: Role, format: Format, bytes: &[u8]) -> Result<Vec<f32>> {
-    let halves = || bytes.chunks_exact(2).map(|pair| u16::from_le_bytes([pair[0], pair[1]]));
-    match format {
-        Format::F32 => Ok(bytemuck::pod_collect_to_vec(bytes)),
-        Format::F16 => Ok(halves().map(|bits| half::f16::from_bits(bits).to_f32()).collect()),
-        Format::BF16 => Ok(halves().map(|bits| half::bf16::from_bits(bits).to_f32()).collect()),
-        _ => Err(Error::TensorType { tensor: format!("{role:?}"), dtype: format.name().to_owned() }),
-    }
+/// The weights of a norm as f32; the loader refuses norms in formats of blocks.
+fn widen(format: Format, bytes: &[u8]) -> Result<Vec<f32>> {
+    let mut values = vec![0.0; bytes.len() / format.block_bytes() * format.block_len()];
+    quant::dequantise(format, bytes, &mut values)?;
+    Ok(values)
 }
