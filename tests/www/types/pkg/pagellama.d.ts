@@ -11,11 +11,34 @@ export interface SamplingOptions {
   seed?: number;
 }
 
-/** Bytes. "download" comes from the network, "read" from the browser's storage. */
+/**
+ * Bytes of the model that arrived, of how many. "download": they come from the network; "read": from the browser's
+ * storage, which a load that resumes does first; "compile": all are there, the graphics card is being prepared.
+ */
 export interface Progress {
   phase: "download" | "read" | "compile";
   done: number;
   total: number;
+  /** Whether a copy is kept, and why not if that was wanted. */
+  stored: boolean;
+  reason?: string;
+  /** Nothing arrives now: what it waits for, and in how many seconds it tries again. */
+  waiting?: Waiting;
+}
+
+/**
+ * "network": no connection, or one that broke; "server": it asked for patience (429, 503); "tab": another tab downloads
+ * this model, and `done` and `total` are its figures.
+ */
+export interface Waiting {
+  for: "network" | "server" | "tab";
+  seconds?: number;
+}
+
+/** SHA-256 of a file, and of each of its parts of 4 MiB, as 64 hexadecimal digits. */
+export interface FileDigests {
+  sha256?: string;
+  chunks?: string[];
 }
 
 export interface Info {
@@ -51,17 +74,36 @@ export interface Result {
   stats: Stats;
 }
 
+/** A model in the store, or the part of it that is there. */
 export interface StoredModel {
   id: string;
   name: string;
+  /** Bytes that are stored. */
   bytes: number;
+  /** Bytes of the whole model, where that is known. */
+  total?: number;
   complete: boolean;
+  /** Milliseconds since 1970. */
   last_used: number;
+  /** The address that an unfinished download goes on from; files from disk have none. */
+  url?: string;
+}
+
+/** What verifying found: parts in all, those whose bytes were not what they should be, and how many of these were fetched again. */
+export interface Verified {
+  chunks: number;
+  damaged: { file: string; start: number; length: number }[];
+  repaired: number;
 }
 
 export default function init(): Promise<unknown>;
 export function open(
-  request: { model: object; options: object },
+  request: {
+    /** `digests` by file name: a file that has others is refused. */
+    model: { url?: string; hub?: string; revision?: string; host?: string; stored?: string; files?: File[]; digests?: Record<string, FileDigests> };
+    /** `connections`: how many requests fetch a file at a time (default 4). */
+    options: { context?: number; kv?: "f16" | "f32"; device?: "auto" | "webgpu"; store?: boolean; connections?: number };
+  },
   progress: (progress: Progress) => void,
   signal: AbortSignal,
 ): Promise<Engine>;
@@ -76,3 +118,17 @@ export class Engine {
 }
 export function stored_models(): Promise<StoredModel[]>;
 export function delete_model(id: string): Promise<void>;
+/** One text for a model, whoever asks for it: the name of the lock that keeps two tabs from downloading it twice. */
+export function model_key(model: object): string;
+/** Reads all that is stored of a model, and fetches what is damaged again where that is possible. */
+export function verify_model(
+  id: string,
+  progress: (progress: { done: number; total: number }) => void,
+  signal: AbortSignal,
+): Promise<Verified>;
+/** The files of a stored model, each checked on the way. */
+export function export_model(
+  id: string,
+  progress: (progress: { done: number; total: number }) => void,
+  signal: AbortSignal,
+): Promise<File[]>;
