@@ -4,7 +4,7 @@ import { chromium } from "playwright-core";
 
 /** @import { Browser, LaunchOptions } from "playwright-core" */
 
-const ARGUMENTS = [
+export const ARGUMENTS = [
   "--no-sandbox",
   "--disable-quic",
   "--no-first-run",
