@@ -4,8 +4,8 @@
 /** @import { ModelRequest, OpenOptions } from "../../../www/engine.js" */
 
 /**
- * `engine`: the address of the engine's folder.
- * @typedef {{engine: string, model: ModelRequest & {digests?: object}, options?: OpenOptions & {connections?: number}}} Order
+ * `engine`: the address of the engine's folder. `tokens`: how many it writes then (default 8).
+ * @typedef {{engine: string, model: ModelRequest & {digests?: object}, options?: OpenOptions & {connections?: number}, tokens?: number}} Order
  * @typedef {{code: string, message: string, advice: string}} Failure
  * @typedef {{ids?: number[], error?: Failure, waits: NonNullable<Progress["waiting"]>[]}} Outcome
  * @typedef {{id: string, address: string, complete: boolean, files: StoredFile[]}} Manifest
@@ -23,7 +23,7 @@ let running;
  * Starts to load a model. `finish` tells how it went.
  * @param {Order} order
  */
-export function begin({ engine, model, options = {} }) {
+export function begin({ engine, model, options = {}, tokens = 8 }) {
   const stop = new AbortController();
   /** @type {Outcome} */
   const outcome = { waits: [] };
@@ -38,8 +38,10 @@ export function begin({ engine, model, options = {} }) {
         if (progress.waiting) outcome.waits.push(progress.waiting);
       };
       const loaded = await load({ model, device: "webgpu", onProgress, signal: stop.signal, ...options });
-      for await (const _ of loaded.generate({ text: "Once" }, { temperature: 0, max_tokens: 8, ignore_eos: true }));
-      outcome.ids = loaded.lastResult.ids;
+      if (tokens > 0) {
+        for await (const _ of loaded.generate({ text: "Once" }, { temperature: 0, max_tokens: tokens, ignore_eos: true }));
+        outcome.ids = loaded.lastResult.ids;
+      }
       await loaded.unload();
     } catch (error) {
       const { code, message, advice } = /** @type {Failure} */ (error);
@@ -96,6 +98,19 @@ export async function stored() {
       };
     });
     return { models: await models, chunks: await Promise.all(records.map(describe)) };
+  } finally {
+    database.close();
+  }
+}
+
+/**
+ * The manifests alone.
+ * @returns {Promise<Manifest[]>}
+ */
+export async function manifests() {
+  const database = await answer(indexedDB.open(DATABASE));
+  try {
+    return await answer(database.transaction("models").objectStore("models").getAll());
   } finally {
     database.close();
   }

@@ -122,6 +122,11 @@ export class Visit {
   stored() {
     return this.call("stored");
   }
+
+  /** What the store says that it holds, for models too large to read. @returns {Promise<Manifest[]>} */
+  manifests() {
+    return this.call("manifests");
+  }
 }
 
 /**
@@ -132,7 +137,7 @@ export class Visit {
  */
 export function assertFails({ error, ids }, code) {
   assert.equal(error?.code, code, error?.message ?? `it wrote ${ids}`);
-  assert.ok(error.message.length > 10 && error.advice.length > 10, JSON.stringify(error));
+  for (const sentence of [error.message, error.advice]) assert.match(sentence, /^.+\.$/s, JSON.stringify(error));
   return error;
 }
 
