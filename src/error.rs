@@ -39,6 +39,20 @@ pub enum Error {
         /// Bytes that came.
         got: u64,
     },
+    /// The file changed at its source while it was downloaded, again and again.
+    #[error("{url} changes while it is downloaded")]
+    Changed {
+        /// What was asked for.
+        url: String,
+    },
+    /// The bytes that come are not those that the publisher's digest is of.
+    #[error("{name} is not the file that its publisher describes: its SHA-256 is another one{}", at_byte(.part))]
+    Digest {
+        /// The file's name.
+        name: String,
+        /// First byte of the chunk that is another one; none when only the whole file is known to be.
+        part: Option<u64>,
+    },
     /// The caller stopped the work.
     #[error("stopped")]
     Aborted,
@@ -56,7 +70,15 @@ pub enum Error {
         /// What the browser said.
         detail: String,
     },
-    /// A stored record is missing or has another length than its manifest says.
+    /// The model does not fit into what the browser lets this site store.
+    #[error("the model needs {} of storage and there is room for {}: {} are to be freed", megabytes(*.needed), megabytes(*.free), megabytes(.needed.saturating_sub(*.free)))]
+    NoSpace {
+        /// Bytes that are still to be stored.
+        needed: u64,
+        /// Bytes that there is room for.
+        free: u64,
+    },
+    /// A stored record is missing or not what its manifest says, and cannot be fetched again.
     #[error("the stored copy is damaged: {detail}")]
     StoreCorrupt {
         /// Which record.
@@ -209,6 +231,15 @@ pub enum Error {
 pub type Result<T> = std::result::Result<T, Error>;
 
 impl Error {
+    /// Whether it says that the source's bytes are of no use, so that there is nothing to go on from.
+    pub fn condemns_source(&self) -> bool {
+        match self {
+            Error::File { .. } | Error::Digest { part: Some(_), .. } => false,
+            Error::Changed { .. } | Error::Digest { part: None, .. } => true,
+            other => ["weights/", "text/"].iter().any(|room| other.code().starts_with(room)),
+        }
+    }
+
     /// A stable identifier for programs: `room/what`.
     pub fn code(&self) -> &'static str {
         match self {
@@ -216,9 +247,12 @@ impl Error {
             Error::Status { .. } => "net/status",
             Error::Answer { .. } => "net/answer",
             Error::Truncated { .. } => "net/truncated",
+            Error::Changed { .. } => "net/changed",
+            Error::Digest { .. } => "net/digest",
             Error::Aborted => "aborted",
             Error::StoreUnavailable { .. } => "store/unavailable",
             Error::Quota { .. } => "store/quota",
+            Error::NoSpace { .. } => "store/no-space",
             Error::StoreCorrupt { .. } => "store/corrupt",
             Error::File { .. } => "weights/file",
             Error::NotAModel { .. } => "weights/not-a-model",
@@ -255,13 +289,19 @@ impl Error {
                 "This model needs permission: ask its owner for access, or pick another one."
             }
             Error::Status { status: 404, .. } => "Check the address: there is no such file.",
+            Error::Status { status: 429, .. } => {
+                "The server has too many visitors: go on in a while; what is stored stays."
+            }
             Error::Status { .. } => "The server has a problem: try again in a while.",
             Error::Answer { .. } => "Choose another server: this one does not give the file as it is.",
-            Error::Truncated { .. } => "The file is incomplete: download it again.",
+            Error::Truncated { .. } => "Try again, which goes on from what is stored, or choose another source.",
+            Error::Changed { .. } => "Try again later, or choose another source.",
+            Error::Digest { .. } => "Do not use this file: choose another source, or tell its publisher.",
             Error::Aborted => "Start again when you like.",
             Error::StoreUnavailable { .. } => "Leave private browsing, or allow this site to store data.",
-            Error::Quota { .. } => "Free some disk space or delete a stored model, then try again.",
-            Error::StoreCorrupt { .. } => "Delete the stored model and download it again.",
+            Error::Quota { .. } => "Free some disk space or delete a stored model, then go on: what is stored stays.",
+            Error::NoSpace { .. } => "Delete a stored model or free disk space, or load it without keeping it.",
+            Error::StoreCorrupt { .. } => "Connect to the network and try again, or delete the stored model.",
             Error::File { .. } => "Check the path and its permissions.",
             Error::NotAModel { .. } => "Choose a .gguf file, or a folder with config.json and .safetensors files.",
             Error::MissingFile { .. } => "Add the file, or choose a complete checkpoint.",
@@ -301,4 +341,14 @@ impl Error {
             }
         }
     }
+}
+
+fn at_byte(part: &Option<u64>) -> String {
+    part.map_or_else(String::new, |start| format!(", at byte {start}"))
+}
+
+/// As people write it: decimal, like the sizes of files and disks.
+fn megabytes(bytes: u64) -> String {
+    let bytes = bytes as f64;
+    if bytes >= 1e9 { format!("{:.1} GB", bytes / 1e9) } else { format!("{:.0} MB", (bytes / 1e6).ceil()) }
 }

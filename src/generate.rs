@@ -250,6 +250,7 @@ impl Engine {
         let gpu = Gpu::open().await?;
         // Before the weights, which may take an hour to come.
         let options = executor_options(&gpu, &checkpoint.config, options)?;
+        source.reserve(checkpoint.total_bytes).await?;
         let mut weights = Weights::new(&gpu);
         let config =
             opened.load(source, &mut weights, &mut |done, total| progress(Progress::Weights { done, total })).await?;

@@ -7,7 +7,8 @@
 //!
 //! - [`error`]: every error, with its code and what to do about it
 //! - [`config`]: the sizes that make one Llama differ from another
-//! - `net`, [`store`]: fetching in chunks; chunks at rest (IndexedDB in the page, memory in tests)
+//! - [`mod@digest`]: SHA-256 of chunks and files
+//! - `net`, [`store`]: fetching in chunks, with patience; hashed chunks at rest (IndexedDB in the page, memory in tests)
 //! - [`weights`]: GGUF files and Hugging Face folders become rows of named weights, chunk by chunk
 //! - [`gpu`]: the WebGPU device: memory, layout of weights, recording and running kernels
 //! - [`ops`]: one file per kernel: parameters, checks, dispatch; the shaders lie in `shaders/`
@@ -24,6 +25,7 @@
 
 pub mod chat;
 pub mod config;
+pub mod digest;
 pub mod error;
 pub mod generate;
 pub mod gpu;

@@ -1,6 +1,8 @@
 //! The only exports to JS: converts, decides nothing.
 
 pub mod engine;
+pub mod manage;
+mod progress;
 mod request;
 pub mod source;
 
@@ -10,8 +12,6 @@ use wasm_bindgen::JsValue;
 use wasm_bindgen::prelude::wasm_bindgen;
 
 use crate::error::Error;
-use crate::store::indexed_db::IndexedDb;
-use crate::store::{Manifest, Store};
 
 /// What JS is given of a failed call.
 type JsResult<T> = std::result::Result<T, JsValue>;
@@ -21,42 +21,10 @@ fn start() {
     console_error_panic_hook::set_once();
 }
 
-/// The models in the store: `{id, name, bytes, complete, last_used}[]`.
-#[wasm_bindgen]
-pub async fn stored_models() -> JsResult<JsValue> {
-    let models = async { IndexedDb::open(source::DATABASE).await?.list().await };
-    let models = models.await.map_err(js_error)?;
-    to_js(&models.iter().map(StoredModel::from).collect::<Vec<_>>())
-}
-
-/// Deletes a stored model and frees its space.
-#[wasm_bindgen]
-pub async fn delete_model(id: String) -> JsResult<()> {
-    let deleted = async { IndexedDb::open(source::DATABASE).await?.delete(&id).await };
-    deleted.await.map_err(js_error)
-}
-
 /// Size of the wasm heap in bytes; it never shrinks, so this is also its peak.
 #[wasm_bindgen]
 pub fn heap_bytes() -> f64 {
     crate::generate::host_bytes().map_or(0.0, |bytes| bytes as f64)
-}
-
-/// What JS sees of a stored model.
-#[derive(Serialize)]
-struct StoredModel<'a> {
-    id: &'a str,
-    name: &'a str,
-    bytes: u64,
-    complete: bool,
-    last_used: f64,
-}
-
-impl<'a> From<&'a Manifest> for StoredModel<'a> {
-    fn from(manifest: &'a Manifest) -> Self {
-        let Manifest { id, name, complete, last_used, .. } = manifest;
-        Self { id, name, bytes: manifest.bytes(), complete: *complete, last_used: *last_used }
-    }
 }
 
 /// An `Error` object with `code`, `message` and `advice`.

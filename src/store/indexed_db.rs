@@ -1,9 +1,10 @@
 //! Models in the browser's IndexedDB: the only file that knows it.
 //!
-//! Two object stores: `models` holds manifests by `[id]`, `chunks` holds `{bytes: Uint8Array}` by `[id, file, start]`.
+//! Two object stores: `models` holds manifests by `id`, `chunks` holds `{bytes: Uint8Array}` by `[id, file, start]`.
 //! Bytes go from `fetch` to the database without a copy in the wasm heap. All requests of a transaction are made at
 //! once: nothing is awaited inside one, so it cannot commit by itself halfway.
 
+use std::cell::RefCell;
 use std::rc::Rc;
 
 use futures_channel::oneshot;
@@ -15,9 +16,11 @@ use idb::{
 };
 use js_sys::{Array, Object, Reflect, Uint8Array};
 use wasm_bindgen::{JsCast, JsValue};
-use wasm_bindgen_futures::spawn_local;
+use wasm_bindgen_futures::{JsFuture, spawn_local};
+use web_sys::{StorageEstimate, StorageManager, WorkerGlobalScope};
 
 use super::{Bytes, Chunk, Manifest, Pending, Store, replaced};
+use crate::digest::Digest;
 use crate::error::{Error, Result};
 
 /// What the wrapper answers.
@@ -165,6 +168,24 @@ impl Store for IndexedDb {
         .await
     }
 
+    async fn adopt(&self, id: &str) -> Result<Option<Manifest>> {
+        let (transaction, models, _) = self.transaction(TransactionMode::ReadWrite)?;
+        let adopted = Rc::new(RefCell::new(None));
+        let (taken, place) = (adopted.clone(), models.clone());
+        let mut request = models.get(JsValue::from_str(id)).map_err(unavailable)?;
+        // Read and written back in one transaction: no other tab's chunk can get lost in between.
+        request.on_success(move |event| {
+            let Some(record) = event.result().ok().flatten() else { return };
+            let set = Reflect::set(&record, &"writer".into(), &js_sys::Math::random().into());
+            if set.is_ok() && place.put(&record, None).is_ok() {
+                taken.replace(Some(record));
+            }
+        });
+        finish(transaction, Ok(())).await?;
+        drop(request);
+        Ok(adopted.take().map(manifest))
+    }
+
     fn put(&self, manifest: &Manifest, chunk: Option<(&str, &Chunk, &Uint8Array)>) -> Pending<()> {
         pending(self.start_put(manifest, chunk))
     }
@@ -180,6 +201,17 @@ impl Store for IndexedDb {
 
     async fn delete(&self, id: &str) -> Result<()> {
         self.write(|models, chunks| delete(models, chunks, id)).await
+    }
+
+    async fn room(&self) -> Option<u64> {
+        let scope: WorkerGlobalScope = js_sys::global().unchecked_into();
+        // Absent outside secure contexts, whatever the bindings say.
+        let storage: StorageManager = scope.navigator().storage();
+        if storage.is_undefined() {
+            return None;
+        }
+        let estimate: StorageEstimate = JsFuture::from(storage.estimate().ok()?).await.ok()?.unchecked_into();
+        Some((estimate.get_quota()? - estimate.get_usage()?).max(0.0) as u64)
     }
 }
 
@@ -199,6 +231,20 @@ impl Bytes for Uint8Array {
         if let Some(to) = to.get_mut(start..) {
             self.copy_to(to);
         }
+    }
+
+    fn digest(&self) -> Pending<Digest> {
+        let scope: WorkerGlobalScope = js_sys::global().unchecked_into();
+        let subtle = scope.crypto().map(|crypto| crypto.subtle()).ok().filter(|subtle| !subtle.is_undefined());
+        let promise = subtle.and_then(|subtle| subtle.digest_with_str_and_js_u8_array("SHA-256", self).ok());
+        let bytes = self.clone();
+        Box::pin(async move {
+            // Outside secure contexts there is no WebCrypto.
+            let Some(promise) = promise else { return Ok(Digest::of(&bytes.to_vec())) };
+            let failed = |_| Error::StoreUnavailable { detail: "the browser could not compute a SHA-256".into() };
+            let digest = Uint8Array::new(&JsFuture::from(promise).await.map_err(failed)?);
+            <[u8; 32]>::try_from(digest.to_vec()).map(Digest::from).map_err(|_| failed(JsValue::NULL))
+        })
     }
 }
 

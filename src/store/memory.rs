@@ -13,6 +13,7 @@ use crate::error::{Error, Result};
 pub struct Memory {
     state: Rc<RefCell<State>>,
     quota: Option<u64>,
+    estimate: Option<u64>,
 }
 
 #[derive(Debug, Default)]
@@ -25,9 +26,14 @@ struct State {
 }
 
 impl Memory {
-    /// A store that refuses to hold more than `bytes` of chunks.
-    pub fn with_quota(bytes: u64) -> Self {
-        Self { quota: Some(bytes), ..Self::default() }
+    /// The same store, which refuses to hold more than `bytes` of chunks.
+    pub fn limited(self, bytes: u64) -> Self {
+        Self { quota: Some(bytes), ..self }
+    }
+
+    /// The same store, which claims to have room for `bytes` more, as browsers' estimates do.
+    pub fn estimating(self, bytes: u64) -> Self {
+        Self { estimate: Some(bytes), ..self }
     }
 
     /// How many chunks are held, for all models.
@@ -49,8 +55,8 @@ impl Memory {
         let state = &mut *self.state.borrow_mut();
         state.expect_writer(manifest)?;
         if let Some((file, chunk, bytes)) = chunk {
-            let held: usize = state.chunks.values().map(Vec::len).sum();
-            if self.quota.is_some_and(|quota| (held + bytes.len()) as u64 > quota) {
+            let held = state.bytes();
+            if self.quota.is_some_and(|quota| held + bytes.len() as u64 > quota) {
                 return Err(Error::Quota { detail: format!("{held} bytes are held") });
             }
             state.chunks.insert((manifest.id.clone(), file.to_owned(), chunk.start), bytes.clone());
@@ -61,6 +67,10 @@ impl Memory {
 }
 
 impl State {
+    fn bytes(&self) -> u64 {
+        self.chunks.values().map(|bytes| bytes.len() as u64).sum()
+    }
+
     fn insert(&mut self, manifest: &Manifest) {
         self.clock += 1.0;
         self.models.insert(manifest.id.clone(), Manifest { last_used: self.clock, ..manifest.clone() });
@@ -89,9 +99,20 @@ impl Store for Memory {
     async fn begin(&self, manifest: &mut Manifest) -> Result<()> {
         let state = &mut *self.state.borrow_mut();
         state.delete(&manifest.id);
+        state.clock += 1.0;
         manifest.writer = state.clock;
         state.insert(manifest);
         Ok(())
+    }
+
+    async fn adopt(&self, id: &str) -> Result<Option<Manifest>> {
+        let state = &mut *self.state.borrow_mut();
+        state.clock += 1.0;
+        let writer = state.clock;
+        Ok(state.models.get_mut(id).map(|stored| {
+            stored.writer = writer;
+            stored.clone()
+        }))
     }
 
     fn put(&self, manifest: &Manifest, chunk: Option<(&str, &Chunk, &Vec<u8>)>) -> Pending<()> {
@@ -113,5 +134,9 @@ impl Store for Memory {
     async fn delete(&self, id: &str) -> Result<()> {
         self.state.borrow_mut().delete(id);
         Ok(())
+    }
+
+    async fn room(&self) -> Option<u64> {
+        self.estimate.or_else(|| self.quota.map(|quota| quota.saturating_sub(self.state.borrow().bytes())))
     }
 }

@@ -1,19 +1,22 @@
 //! Chunks at rest: what is kept of each model, and the contract of the places that keep it.
 //!
-//! A model is a [`Manifest`] and the chunks that it lists. A chunk and the manifest that names it are written in one
-//! transaction, so that a crash leaves no manifest that claims more than there is. The chunk list is the only statement
-//! of what is stored; hashes and other encodings will be further fields of [`Chunk`].
+//! A model is a [`Manifest`] and the chunks that it lists, each with its SHA-256. A chunk and the manifest that names it
+//! are written in one transaction, so that a crash leaves no manifest that claims more than there is. The chunk list is
+//! the only statement of what is stored. A new field of these records has a default, so that older ones stay readable.
 
 #[cfg(target_arch = "wasm32")]
 pub mod indexed_db;
 pub mod memory;
 pub mod read_through;
+pub mod traffic;
+pub mod upstream;
 
 use std::future::Future;
 use std::pin::Pin;
 
 use serde::{Deserialize, Serialize};
 
+use crate::digest::Digest;
 use crate::error::{Error, Result};
 
 /// Length of every chunk of a file but its last, in bytes.
@@ -49,8 +52,11 @@ pub struct StoredFile {
     pub url: Option<String>,
     /// The server's ETag, else its Last-Modified; none where the server or CORS hides both.
     pub validator: Option<String>,
-    /// Length in bytes; unknown until the end for a small file whose server does not say it.
+    /// Length in bytes; unknown until the end where the server does not say it.
     pub length: Option<u64>,
+    /// SHA-256 of the whole file, where its publisher gives it.
+    #[serde(default)]
+    pub sha256: Option<Digest>,
     /// The chunks whose records are written, in order of their place.
     pub chunks: Vec<Chunk>,
 }
@@ -62,12 +68,20 @@ pub struct Chunk {
     pub start: u64,
     /// Length in bytes, in the file and in the store.
     pub length: u32,
+    /// What the bytes must hash to; none in a record from before chunks were hashed.
+    #[serde(default)]
+    pub sha256: Option<Digest>,
 }
 
 impl Manifest {
     /// Bytes that are stored.
     pub fn bytes(&self) -> u64 {
         self.files.iter().map(StoredFile::bytes).sum()
+    }
+
+    /// Bytes of the whole model, as far as its files are known.
+    pub fn total(&self) -> Option<u64> {
+        self.files.iter().map(|file| file.length).sum()
     }
 
     /// The file of this name.
@@ -82,11 +96,34 @@ impl StoredFile {
         self.chunks.iter().map(|chunk| u64::from(chunk.length)).sum()
     }
 
+    /// The chunk that starts at this byte.
+    pub fn chunk(&self, start: u64) -> Option<&Chunk> {
+        self.chunks.binary_search_by_key(&start, |chunk| chunk.start).ok().and_then(|place| self.chunks.get(place))
+    }
+
+    /// Lists a chunk, in the place of one that starts at the same byte.
+    pub fn set_chunk(&mut self, chunk: Chunk) {
+        match self.chunks.binary_search_by_key(&chunk.start, |known| known.start) {
+            Ok(place) => self.chunks[place] = chunk,
+            Err(place) => self.chunks.insert(place, chunk),
+        }
+    }
+
+    /// The first byte that is not stored.
+    pub fn first_gap(&self) -> u64 {
+        let mut end = 0;
+        for chunk in &self.chunks {
+            if chunk.start != end {
+                break;
+            }
+            end += u64::from(chunk.length);
+        }
+        end
+    }
+
     /// Whether the chunks follow each other without a gap from the first byte to the last.
     pub fn is_whole(&self) -> bool {
-        let end =
-            self.chunks.iter().try_fold(0, |end, chunk| (chunk.start == end).then(|| end + u64::from(chunk.length)));
-        end.is_some() && end == self.length
+        Some(self.first_gap()) == self.length && self.bytes() == self.first_gap()
     }
 }
 
@@ -97,6 +134,9 @@ pub trait Bytes: Clone + 'static {
 
     /// Appends the bytes to `to`.
     fn append_to(&self, to: &mut Vec<u8>);
+
+    /// Their SHA-256.
+    fn digest(&self) -> Pending<Digest>;
 }
 
 impl Bytes for Vec<u8> {
@@ -106,6 +146,10 @@ impl Bytes for Vec<u8> {
 
     fn append_to(&self, to: &mut Vec<u8>) {
         to.extend_from_slice(self);
+    }
+
+    fn digest(&self) -> Pending<Digest> {
+        Box::pin(std::future::ready(Ok(Digest::of(self))))
     }
 }
 
@@ -124,6 +168,10 @@ pub trait Store {
     /// Writes a new manifest in the place of the model of the same id and all its chunks; sets its `writer`.
     async fn begin(&self, manifest: &mut Manifest) -> Result<()>;
 
+    /// Makes this the writer of a model that another one began, and answers its manifest as it stands; none when it is
+    /// gone.
+    async fn adopt(&self, id: &str) -> Result<Option<Manifest>>;
+
     /// Writes a manifest, and the bytes of a chunk that it lists if there is one, in one transaction.
     ///
     /// Fails with [`replaced`], and writes nothing, when the model was deleted or begun anew by another writer since.
@@ -139,6 +187,9 @@ pub trait Store {
 
     /// Deletes a model and all its chunks, whoever wrote it; nothing happens when there is none.
     async fn delete(&self, id: &str) -> Result<()>;
+
+    /// Bytes that there is room for; none when nobody can tell.
+    async fn room(&self) -> Option<u64>;
 }
 
 /// The error of a writer whose model was deleted or begun anew by another one.

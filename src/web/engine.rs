@@ -1,22 +1,24 @@
 //! The engine as JS sees it.
 
 use std::cell::{Cell, RefCell};
+use std::rc::Rc;
 
-use js_sys::{Date, Function};
+use js_sys::Function;
 use serde::Serialize;
 use wasm_bindgen::closure::Closure;
 use wasm_bindgen::prelude::wasm_bindgen;
 use wasm_bindgen::{JsCast, JsValue};
 use web_sys::AbortSignal;
 
+use super::progress::{Report, Storage};
 use super::request::{self, from_js};
 use super::source::WebSource;
-use super::{JsResult, js_error, sentence, to_js};
+use super::{JsResult, js_error, to_js};
 use crate::error::{Error, Result};
-use crate::generate::{Engine, Generation, Info, Options, Progress, Stats, Stop};
+use crate::generate::{Engine, Generation, Info, OpenOptions, Options, Stats, Stop};
 
-/// Least time between two reports of progress, in milliseconds.
-const PROGRESS_MS: f64 = 100.0;
+/// How often a file may change at its source during one load.
+const CHANGES: u32 = 2;
 
 /// A model that is open.
 #[wasm_bindgen(js_name = Engine)]
@@ -33,21 +35,6 @@ pub struct WebEngine {
     storage: Storage,
 }
 
-/// Whether a model is kept, and why not if that was wanted.
-#[derive(Clone, Serialize)]
-struct Storage {
-    stored: bool,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    reason: Option<String>,
-}
-
-impl Storage {
-    fn of(source: &WebSource) -> Self {
-        let reason = source.not_stored().map(sentence);
-        Self { stored: source.manifest().complete || source.is_storing(), reason }
-    }
-}
-
 /// Opens a model: `{model, options}` says which and how.
 #[wasm_bindgen]
 pub async fn open(request: JsValue, progress: Function, signal: AbortSignal) -> JsResult<WebEngine> {
@@ -55,32 +42,47 @@ pub async fn open(request: JsValue, progress: Function, signal: AbortSignal) -> 
 }
 
 async fn opened(request: &JsValue, progress: Function, signal: &AbortSignal) -> Result<WebEngine> {
-    let (mut source, options) = request::open(request, signal).await?;
-    let mut report = Report {
-        phase: if source.is_stored() { "read" } else { "download" },
-        done: 0,
-        total: 0,
-        storage: Storage::of(&source),
-        last: 0.0,
-        to: progress,
-    };
+    let report = Report::new(progress);
+    let (mut changes, mut refusals) = (0, 0);
+    loop {
+        let (source, options) = request::open(request, signal).await?;
+        match attempt(source, options, &report, signal).await {
+            // Begun again with the version that is there now.
+            Err(Error::Changed { .. }) if changes < CHANGES => changes += 1,
+            // Perhaps damaged on its way; nothing tells which part, so all of it comes once more.
+            Err(Error::Digest { part: None, .. }) if refusals < 1 => refusals += 1,
+            ended => return ended,
+        }
+    }
+}
+
+async fn attempt(
+    mut source: WebSource,
+    options: OpenOptions,
+    report: &Rc<Report>,
+    signal: &AbortSignal,
+) -> Result<WebEngine> {
+    report.begin(&source);
     let mut go_on = |progress| {
         report.take(progress);
         !signal.aborted()
     };
     let engine = match Engine::open(&mut source, options, &mut go_on).await {
+        Ok(engine) => source.finish().await.map(|()| engine),
+        // With all weights read, the copy is good: another context or a freer device may do.
+        Err(error) if report.is_read() => {
+            drop(source.finish().await);
+            return Err(error);
+        }
+        Err(error) => Err(error),
+    };
+    let engine = match engine {
         Ok(engine) => engine,
         Err(error) => {
-            // With all weights read, the copy is good: another context or a freer device may do.
-            if report.is_read() {
-                source.finish().await
-            } else {
-                source.discard().await
-            }
+            source.abandon(&error).await;
             return Err(error);
         }
     };
-    source.finish().await;
     let manifest = source.manifest();
     let info = engine.info().clone();
     Ok(WebEngine {
@@ -93,40 +95,6 @@ async fn opened(request: &JsValue, progress: Function, signal: &AbortSignal) -> 
         unloaded: Cell::new(false),
         engine: RefCell::new(Some(engine)),
     })
-}
-
-/// Progress on its way to JS.
-#[derive(Serialize)]
-struct Report {
-    phase: &'static str,
-    done: u64,
-    total: u64,
-    #[serde(flatten)]
-    storage: Storage,
-    #[serde(skip)]
-    last: f64,
-    #[serde(skip)]
-    to: Function,
-}
-
-impl Report {
-    /// Whether all weights were read.
-    fn is_read(&self) -> bool {
-        self.phase == "compile"
-    }
-
-    fn take(&mut self, progress: Progress) {
-        match progress {
-            Progress::Weights { done, total } => (self.done, self.total) = (done, total),
-            Progress::Kernels => self.phase = "compile",
-        }
-        let now = Date::now();
-        if self.done == self.total || now - self.last >= PROGRESS_MS {
-            self.last = now;
-            // What the page does with it is no reason to stop.
-            drop(to_js(&self).and_then(|report| self.to.call1(&JsValue::NULL, &report)));
-        }
-    }
 }
 
 /// What JS sees of an open model.

@@ -1,16 +1,23 @@
 //! What JS asks for, as Rust types.
 
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
 use js_sys::{Array, Object, Reflect};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use wasm_bindgen::{JsCast, JsValue};
 use web_sys::{AbortSignal, File};
 
-use super::source::{DATABASE, Local, Server, WebSource, WebUpstream};
+use super::source::{CONNECTIONS, DATABASE, Local, Server, WebSource, WebUpstream};
+use crate::digest::FileDigests;
 use crate::error::{Error, Result};
 use crate::generate::OpenOptions;
 use crate::model::kv_cache::KvFormat;
+use crate::store::Store;
 use crate::store::indexed_db::IndexedDb;
+use crate::store::traffic::Traffic;
+use crate::store::upstream::Upstream;
 
 /// Where a model is to come from: one of `url`, `hub`, `stored` and, outside serde's reach, `files`.
 #[derive(Default, Deserialize)]
@@ -21,6 +28,8 @@ struct Model {
     revision: Option<String>,
     host: Option<String>,
     stored: Option<String>,
+    /// What the files must hash to, by name.
+    digests: BTreeMap<String, FileDigests>,
 }
 
 #[derive(Deserialize)]
@@ -30,11 +39,12 @@ struct Options {
     kv: Kv,
     device: Device,
     store: bool,
+    connections: usize,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { context: None, kv: Kv::F16, device: Device::Auto, store: true }
+        Self { context: None, kv: Kv::F16, device: Device::Auto, store: true, connections: CONNECTIONS }
     }
 }
 
@@ -61,23 +71,59 @@ pub async fn open(request: &JsValue, signal: &AbortSignal) -> Result<(WebSource,
     };
     // Both mean the only device there is.
     let (Device::Auto | Device::WebGpu) = options.device;
-    let source = source(&property(request, "model"), options.store, signal).await?;
+    let source = source(&property(request, "model"), &options, signal).await?;
     Ok((source, OpenOptions { context: options.context, kv, matvec: None }))
 }
 
-async fn source(request: &JsValue, store: bool, signal: &AbortSignal) -> Result<WebSource> {
-    let model: Model = from_js(request)?;
-    let upstream = match (&model.url, &model.hub, &model.stored, files(request)) {
-        (Some(url), None, None, None) => WebUpstream::Server(Server::new(url, signal)?),
-        (None, Some(hub), None, None) => {
-            WebUpstream::Server(Server::hub(hub, model.revision.as_deref(), model.host.as_deref(), signal)?)
+async fn source(request: &JsValue, options: &Options, signal: &AbortSignal) -> Result<WebSource> {
+    let traffic = Rc::default();
+    match upstream(request, options.connections, signal, &traffic)? {
+        Asked::Stored(id) => stored(&id, signal, traffic).await,
+        Asked::Anew(upstream) => {
+            let store = if options.store { Some(IndexedDb::open(DATABASE).await) } else { None };
+            Ok(WebSource::open(store, upstream, traffic).await)
         }
-        (None, None, Some(id), None) => return WebSource::stored(IndexedDb::open(DATABASE).await?, id).await,
-        (None, None, None, Some(files)) => WebUpstream::Local(Local::new(files, signal)?),
+    }
+}
+
+/// What is stored of a model, which is repaired from where it came from.
+pub async fn stored(id: &str, signal: &AbortSignal, traffic: Rc<Traffic>) -> Result<WebSource> {
+    let store = IndexedDb::open(DATABASE).await?;
+    let manifest = store.list().await?.into_iter().find(|model| model.id == id);
+    let manifest = manifest.ok_or_else(|| Error::StoreCorrupt { detail: format!("{id} is not stored") })?;
+    let from_server = manifest.files.iter().any(|file| file.url.is_some());
+    let server = from_server.then(|| Server::new(&manifest.address, signal, &traffic)).transpose()?;
+    Ok(WebSource::stored(store, manifest, server.map(WebUpstream::Server), traffic))
+}
+
+/// One text for a model, however it is asked for.
+pub fn key(request: &JsValue) -> Result<String> {
+    let signal = AbortSignal::abort();
+    match upstream(request, CONNECTIONS, &signal, &Rc::default())? {
+        Asked::Stored(id) => Ok(id),
+        Asked::Anew(upstream) => Ok(upstream.address().to_owned()),
+    }
+}
+
+enum Asked {
+    /// By its id in the store.
+    Stored(String),
+    Anew(WebUpstream),
+}
+
+fn upstream(request: &JsValue, connections: usize, signal: &AbortSignal, traffic: &Rc<Traffic>) -> Result<Asked> {
+    let model: Model = from_js(request)?;
+    let server = match (&model.url, &model.hub, model.stored, files(request)) {
+        (Some(url), None, None, None) => Server::new(url, signal, traffic)?,
+        (None, Some(hub), None, None) => {
+            Server::hub(hub, model.revision.as_deref(), model.host.as_deref(), signal, traffic)?
+        }
+        (None, None, Some(id), None) => return Ok(Asked::Stored(id)),
+        (None, None, None, Some(files)) => return Ok(Asked::Anew(WebUpstream::Local(Local::new(files, signal)?))),
         _ => return Err(Error::BadRequest { detail: "a model is one of url, hub, files and stored".into() }),
     };
-    let store = if store { Some(IndexedDb::open(DATABASE).await) } else { None };
-    Ok(WebSource::open(store, upstream).await)
+    let server = server.with_digests(model.digests).with_connections(connections);
+    Ok(Asked::Anew(WebUpstream::Server(server)))
 }
 
 fn files(request: &JsValue) -> Option<Vec<File>> {

@@ -13,6 +13,11 @@ pub trait Source {
     /// Starts streaming a weight file from its first byte; returns its length in bytes.
     async fn open(&mut self, name: &str) -> Result<u64>;
 
+    /// Is told, before any weight is read, how many bytes all files have; refuses what it has no room for.
+    async fn reserve(&mut self, _total: u64) -> Result<()> {
+        Ok(())
+    }
+
     /// Replaces `chunk` by the next bytes (1-8 MiB, fewer at the end) of the file that was opened last.
     ///
     /// Returns false, and leaves `chunk` empty, at the end of the file. The same vector is passed again and again, so

@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
 pub mod files;
+#[cfg(not(target_arch = "wasm32"))]
+pub mod upstream;
 pub mod vocabulary;
 
 use std::path::{Path, PathBuf};

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use futures_channel::oneshot;
 use js_sys::{Array, Function, Object, Promise, Reflect, Uint8Array};
 use pagellama::web::engine::{WebEngine, open};
-use pagellama::web::{delete_model, stored_models};
+use pagellama::web::manage::{delete_model, stored_models};
 use serde_json::{Value, json};
 use wasm_bindgen::closure::Closure;
 use wasm_bindgen::{JsCast, JsValue};

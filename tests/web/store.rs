@@ -1,9 +1,12 @@
 //! IndexedDB keeps what it was given; models from servers and files are read through it.
 
+use std::rc::Rc;
+
 use js_sys::{Array, Function, Promise, Reflect, Uint8Array};
+use pagellama::digest::Digest;
 use pagellama::error::{Error, Result};
-use pagellama::net;
 use pagellama::store::indexed_db::IndexedDb;
+use pagellama::store::upstream::Upstream;
 use pagellama::store::{CHUNK_BYTES, Chunk, Manifest, Store, StoredFile, replaced};
 use pagellama::web::source::{Local, Server, WebSource, WebUpstream};
 use pagellama::weights::source::Source;
@@ -48,11 +51,16 @@ fn stop_serving() {
 }
 
 fn server(url: &str) -> WebUpstream {
-    WebUpstream::Server(Server::new(url, &signal()).unwrap())
+    WebUpstream::Server(Server::new(url, &signal(), &Rc::default()).unwrap())
 }
 
 async fn open(store: &IndexedDb, upstream: WebUpstream) -> WebSource {
-    WebSource::open(Some(Ok(store.clone())), upstream).await
+    WebSource::open(Some(Ok(store.clone())), upstream, Rc::default()).await
+}
+
+/// A whole model as it stands in a store, with no place to repair it from.
+fn at_rest(store: &IndexedDb, manifest: &Manifest) -> WebSource {
+    WebSource::stored(store.clone(), manifest.clone(), None, Rc::default())
 }
 
 /// Reads the GGUF file of a source to its end.
@@ -77,7 +85,7 @@ fn manifest(id: &str) -> Manifest {
 async fn store_small(store: &IndexedDb, id: &str) -> Manifest {
     let mut manifest = manifest(id);
     store.begin(&mut manifest).await.unwrap();
-    let chunk = Chunk { start: 0, length: 3 };
+    let chunk = Chunk { start: 0, length: 3, sha256: None };
     manifest.files[0].chunks.push(chunk.clone());
     store.put(&manifest, Some(("f", &chunk, &Uint8Array::from(&[1, 2, 3][..])))).await.unwrap();
     manifest
@@ -123,7 +131,7 @@ async fn a_writer_that_was_replaced_writes_nothing() {
     let old = store_small(&store, "m").await;
     let new = store_small(&store, "m").await;
     assert_ne!(old.writer, new.writer);
-    let chunk = Chunk { start: 3, length: 1 };
+    let chunk = Chunk { start: 3, length: 1, sha256: None };
     let late = store.put(&old, Some(("f", &chunk, &Uint8Array::from(&[9][..])))).await;
     assert_eq!(late, Err(replaced()));
     assert!(store.get("m", "f", 3).await.unwrap().is_none());
@@ -139,7 +147,7 @@ async fn a_url_is_stored_on_its_way_and_then_read_without_a_request() {
     let url = blob_url(&bytes);
     let mut source = open(&store, server(&url)).await;
     assert!(read(&mut source).await.unwrap() == bytes);
-    source.finish().await;
+    source.finish().await.unwrap();
     assert!(source.not_stored().is_none());
 
     Url::revoke_object_url(&url).unwrap();
@@ -163,11 +171,10 @@ async fn a_picked_file_is_stored_and_known_again() {
     let local = |file: &File| WebUpstream::Local(Local::new(vec![file.clone()], &signal()).unwrap());
     let mut source = open(&store, local(&picked)).await;
     assert!(read(&mut source).await.unwrap() == bytes);
-    source.finish().await;
+    source.finish().await.unwrap();
     assert!(open(&store, local(&picked)).await.is_stored());
 
-    let id = source.manifest().id.clone();
-    let mut by_id = WebSource::stored(store, &id).await.unwrap();
+    let mut by_id = at_rest(&store, source.manifest());
     assert!(read(&mut by_id).await.unwrap() == bytes);
 }
 
@@ -178,51 +185,109 @@ async fn picked_files_are_one_model() {
     let error = |files| Local::new(files, &signal()).unwrap_err().code();
     assert_eq!(error(vec![a.clone(), b]), "generate/bad-request");
     assert_eq!(error(vec![file("photo.jpg", b"x")]), "weights/not-a-model");
-    let mut folder = WebSource::open(None, WebUpstream::Local(Local::new(vec![config], &signal()).unwrap())).await;
+    let mut folder =
+        WebSource::open(None, WebUpstream::Local(Local::new(vec![config], &signal()).unwrap()), Rc::default()).await;
     assert_eq!(folder.small_file("config.json").await.unwrap().unwrap(), b"{}");
     assert_eq!(folder.small_file("tokenizer.json").await.unwrap(), None);
 }
 
-#[wasm_bindgen_test]
-async fn a_damaged_record_is_told() {
-    let store = database().await;
-    let url = blob_url(&model(3));
-    let mut source = open(&store, server(&url)).await;
-    read(&mut source).await.unwrap();
-    source.finish().await;
-    let manifest = store.list().await.unwrap().remove(0);
-    let chunk = Chunk { start: u64::from(CHUNK_BYTES), length: 5 };
-    let name = &manifest.files[0].name;
-    store.put(&manifest, Some((name, &chunk, &Uint8Array::from(&[0; 5][..])))).await.unwrap();
-    let error = read(&mut open(&store, server(&url)).await).await.unwrap_err();
-    assert_eq!(error.code(), "store/corrupt");
-    assert!(error.to_string().contains(&format!("at byte {CHUNK_BYTES}")), "{error}");
+/// Replaces the second chunk of the only model that is stored.
+async fn damage(store: &IndexedDb, manifest: &Manifest, bytes: &[u8]) {
+    let chunk = manifest.files[0].chunks[1].clone();
+    store.put(manifest, Some((&manifest.files[0].name, &chunk, &Uint8Array::from(bytes)))).await.unwrap();
 }
 
 #[wasm_bindgen_test]
-async fn a_full_disk_does_not_stop_the_load() {
+async fn a_damaged_chunk_is_found_and_fetched_again() {
     let store = database().await;
-    let kept = store_small(&store, "kept").await;
-    let bytes = model(4);
+    let bytes = model(3);
+    let url = blob_url(&bytes);
+    let mut source = open(&store, server(&url)).await;
+    read(&mut source).await.unwrap();
+    source.finish().await.unwrap();
+    let manifest = store.list().await.unwrap().remove(0);
+    for damaged in [&[0; 5][..], &vec![0; CHUNK_BYTES as usize]] {
+        damage(&store, &manifest, damaged).await;
+        let error = read(&mut at_rest(&store, &manifest)).await.unwrap_err();
+        assert_eq!(error.code(), "store/corrupt");
+        assert!(error.to_string().contains(&format!("at byte {CHUNK_BYTES}")), "{error}");
+
+        assert!(read(&mut open(&store, server(&url)).await).await.unwrap() == bytes);
+        assert!(read(&mut at_rest(&store, &manifest)).await.unwrap() == bytes, "the repair lasts");
+    }
+}
+
+#[wasm_bindgen_test]
+async fn what_was_written_hashes_as_everybody_hashes() {
+    let store = database().await;
+    let bytes = model(7);
     let mut source = open(&store, server(&blob_url(&bytes))).await;
-    // The browser's own exception, from the second chunk on.
+    read(&mut source).await.unwrap();
+    source.finish().await.unwrap();
+    let chunks = &source.manifest().files[0].chunks;
+    let expected: Vec<_> = bytes.chunks(CHUNK_BYTES as usize).map(|chunk| Some(Digest::of(chunk))).collect();
+    assert_eq!(chunks.iter().map(|chunk| chunk.sha256).collect::<Vec<_>>(), expected);
+    assert_eq!(store.list().await.unwrap()[0].files[0].chunks, *chunks);
+}
+
+#[wasm_bindgen_test]
+async fn a_model_is_taken_over_with_what_it_has() {
+    let store = database().await;
+    let first = store_small(&store, "m").await;
+    let second = store.adopt("m").await.unwrap().unwrap();
+    assert_ne!(first.writer, second.writer);
+    assert_eq!(Manifest { writer: first.writer, last_used: first.last_used, ..second.clone() }, first);
+    assert_eq!(store.put(&first, None).await, Err(replaced()));
+    assert_eq!(store.put(&second, None).await, Ok(()));
+    assert_eq!(store.adopt("never was").await.unwrap(), None);
+}
+
+#[wasm_bindgen_test]
+async fn a_full_disk_keeps_what_it_has() {
+    let store = database().await;
+    let bytes = model(4);
+    let url = blob_url(&bytes);
+    let mut source = open(&store, server(&url)).await;
+    // The browser's own exception, from the third chunk on.
     Function::new_no_args(
-        "const put = IDBObjectStore.prototype.put; let left = 3;
+        "const put = IDBObjectStore.prototype.put; let left = 2;
          self.realPut = put;
          IDBObjectStore.prototype.put = function (...all) {
-             if (this.name === 'chunks' && --left < 2) throw new DOMException('full', 'QuotaExceededError');
+             if (this.name === 'chunks' && --left < 0) throw new DOMException('full', 'QuotaExceededError');
              return put.apply(this, all);
          }",
     )
     .call0(&JsValue::NULL)
     .unwrap();
-    let read = read(&mut source).await;
-    source.finish().await;
+    let outcome = match read(&mut source).await {
+        Ok(_) => source.finish().await,
+        Err(error) => Err(error),
+    };
+    let error = outcome.unwrap_err();
+    source.abandon(&error).await;
     Function::new_no_args("IDBObjectStore.prototype.put = self.realPut").call0(&JsValue::NULL).unwrap();
-    assert!(read.unwrap() == bytes);
-    assert_eq!(source.not_stored().unwrap().code(), "store/quota");
-    let models = store.list().await.unwrap();
-    assert_eq!(models.iter().map(|model| &model.id).collect::<Vec<_>>(), [&kept.id]);
+    assert_eq!(error.code(), "store/quota");
+    let [half] = &store.list().await.unwrap()[..] else { panic!("what is stored stays") };
+    assert!(!half.complete);
+    assert_eq!(half.bytes(), 2 * u64::from(CHUNK_BYTES));
+
+    let mut source = open(&store, server(&url)).await;
+    assert!(read(&mut source).await.unwrap() == bytes);
+    source.finish().await.unwrap();
+    assert!(store.list().await.unwrap()[0].complete);
+}
+
+#[wasm_bindgen_test]
+async fn what_does_not_fit_is_refused() {
+    let store = database().await;
+    assert!(store.room().await.unwrap() > 0);
+    let estimate = "navigator.storage.constructor.prototype.estimate";
+    let replace = format!("self.realEstimate = {estimate}; {estimate} = async () => ({{quota: 5e6, usage: 4e6}})");
+    Function::new_no_args(&replace).call0(&JsValue::NULL).unwrap();
+    let refused = read(&mut open(&store, server(&blob_url(&model(8)))).await).await;
+    Function::new_no_args(&format!("{estimate} = self.realEstimate")).call0(&JsValue::NULL).unwrap();
+    assert_eq!(refused.unwrap_err(), Error::NoSpace { needed: LENGTH as u64, free: 1_000_000 });
+    assert!(store.list().await.unwrap().is_empty());
 }
 
 #[wasm_bindgen_test]
@@ -235,7 +300,7 @@ async fn a_browser_without_storage_does_not_stop_the_load() {
     define.call1(&JsValue::NULL, &real).unwrap();
     assert_eq!(store.as_ref().err().unwrap().code(), "store/unavailable");
     let bytes = model(5);
-    let mut source = WebSource::open(Some(store), server(&blob_url(&bytes))).await;
+    let mut source = WebSource::open(Some(store), server(&blob_url(&bytes)), Rc::default()).await;
     assert!(read(&mut source).await.unwrap() == bytes);
     assert_eq!(source.not_stored().unwrap().code(), "store/unavailable");
 }
@@ -251,7 +316,7 @@ async fn a_hub_folder_stays_at_the_commit_of_its_first_file() {
          if (!(url in bodies)) return new Response('no', {status: 404});
          return new Response(bodies[url], {headers: {'x-repo-commit': 'abc', 'content-length': bodies[url].length}});",
     );
-    let hub = Server::hub("o/n", Some("refs/pr/1"), Some("https://hub.test/"), &signal()).unwrap();
+    let hub = Server::hub("o/n", Some("refs/pr/1"), Some("https://hub.test/"), &signal(), &Rc::default()).unwrap();
     let store = database().await;
     let mut source = open(&store, WebUpstream::Server(hub)).await;
     assert_eq!(source.small_file("config.json").await.unwrap().unwrap(), b"{}");
@@ -259,7 +324,7 @@ async fn a_hub_folder_stays_at_the_commit_of_its_first_file() {
     assert_eq!(source.small_file("chat_template.jinja").await.unwrap(), None, "a page is no template");
     assert_eq!(source.open("model.safetensors").await.unwrap(), 7);
     assert_eq!(source.open("../../x").await.unwrap_err().code(), "weights/not-a-model");
-    source.finish().await;
+    source.finish().await.unwrap();
     stop_serving();
     let manifest = source.manifest();
     assert_eq!((&manifest.id[..], &manifest.name[..]), ("https://hub.test/o/n/resolve/abc/", "o/n"));
@@ -268,50 +333,19 @@ async fn a_hub_folder_stays_at_the_commit_of_its_first_file() {
 
 #[wasm_bindgen_test]
 fn a_hub_file_is_a_url() {
-    use pagellama::store::read_through::Upstream;
-    let hub = |repository| Server::hub(repository, None, None, &signal()).map(WebUpstream::Server);
+    let hub = |repository| Server::hub(repository, None, None, &signal(), &Rc::default()).map(WebUpstream::Server);
     let gguf = hub("o/n/sub dir/m.gguf").unwrap();
     assert_eq!(gguf.address(), "https://huggingface.co/o/n/resolve/main/sub%20dir/m.gguf");
     assert_eq!((gguf.name(), hub("o/n").unwrap().name()), ("m.gguf", "o/n"));
-    assert_eq!(hub("o").unwrap_err().code(), "generate/bad-request");
-    assert_eq!(hub("o/n/../../x").unwrap_err().code(), "generate/bad-request");
-}
-
-/// What a fetch of an answer ends in.
-async fn outcome(answer: &str) -> Result<u64> {
-    serve(answer);
-    let fetched = net::fetch("https://x.test/m.gguf", &signal()).await;
-    stop_serving();
-    let mut download = fetched?;
-    let mut bytes = 0;
-    while let Some(chunk) = download.next().await? {
-        bytes += u64::from(chunk.byte_length());
-    }
-    Ok(bytes)
-}
-
-#[wasm_bindgen_test]
-async fn each_failure_of_a_server_has_its_error() {
-    let url = "https://x.test/m.gguf".to_owned();
-    let announced = |length| format!("return new Response('12345', {{headers: {{'content-length': {length}}}}})");
-    assert_eq!(outcome(&announced(5)).await, Ok(5));
-    assert_eq!(outcome("return new Response('12345')").await, Ok(5));
-    assert_eq!(outcome(&announced(9)).await, Err(Error::Truncated { name: url.clone(), expected: 9, got: 5 }));
-    assert_eq!(outcome(&announced(3)).await.unwrap_err().code(), "net/answer");
-    let elsewhere = "return Object.defineProperty(new Response('12345', {headers: {'content-length': 3}}), 'type', {value: 'cors'})";
-    assert_eq!(outcome(elsewhere).await, Ok(5), "another site's, which may be compressed");
-    assert_eq!(outcome("throw new TypeError('no net')").await.unwrap_err().code(), "net/unreachable");
-    let status = outcome("return new Response('', {status: 503})").await;
-    assert_eq!(status, Err(Error::Status { url: url.clone(), status: 503 }));
-    let breaks = "let n = 0; return new Response(new ReadableStream({pull(c) {
-        if (n++) c.error(new TypeError('cut')); else c.enqueue(new Uint8Array(4)); }}), {headers: {'content-length': 9}})";
-    assert_eq!(outcome(breaks).await, Err(Error::Truncated { name: url, expected: 9, got: 4 }));
+    assert_eq!(hub("o").err().unwrap().code(), "generate/bad-request");
+    assert_eq!(hub("o/n/../../x").err().unwrap().code(), "generate/bad-request");
 }
 
 #[wasm_bindgen_test]
 async fn a_download_can_be_stopped() {
     let controller = AbortController::new().unwrap();
-    let upstream = WebUpstream::Server(Server::new(&blob_url(&model(6)), &controller.signal()).unwrap());
+    let server = Server::new(&blob_url(&model(6)), &controller.signal(), &Rc::default()).unwrap();
+    let upstream = WebUpstream::Server(server);
     let store = database().await;
     let mut source = open(&store, upstream).await;
     let pagellama::weights::source::Kind::Gguf(name) = source.kind() else { panic!("a GGUF file") };
@@ -327,8 +361,8 @@ async fn a_download_can_be_stopped() {
         }
     };
     assert_eq!(stopped, Err(Error::Aborted));
-    source.discard().await;
-    assert!(store.list().await.unwrap().is_empty());
+    source.abandon(&Error::Aborted).await;
+    assert!(store.list().await.unwrap()[0].bytes() >= u64::from(CHUNK_BYTES), "to go on from");
 }
 
 #[wasm_bindgen_test]

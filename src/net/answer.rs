@@ -1,0 +1,185 @@
+//! One request and its answer, whose bytes stay outside the wasm heap.
+
+use std::future::Future;
+
+use futures_util::future::{Either, select};
+use gloo_timers::future::TimeoutFuture;
+use js_sys::{Array, Reflect, Uint8Array};
+use serde::de::DeserializeOwned;
+use wasm_bindgen::{JsCast, JsValue};
+use wasm_bindgen_futures::JsFuture;
+use web_sys::{
+    AbortController, AbortSignal, Headers, ReadableStreamDefaultReader, ReferrerPolicy, Request, RequestCache,
+    RequestInit, Response, WorkerGlobalScope,
+};
+
+use crate::error::{Error, Result};
+
+/// A connection over which nothing comes for so long is dead, whatever the system says of it. Milliseconds.
+const STALL: u32 = 15_000;
+/// What a hub says of a repository is a few hundred bytes a file. Bytes.
+const JSON_BYTES: usize = 16 << 20;
+
+/// What a server said of a file, and its bytes. Dropping it ends the request.
+#[derive(Debug)]
+pub(super) struct Answer {
+    /// What was asked for.
+    pub url: String,
+    /// HTTP status code.
+    pub status: u16,
+    /// Whether it is a part of the file (206).
+    pub partial: bool,
+    /// Place in the file of its next byte.
+    pub at: u64,
+    /// Length of the whole file in bytes; none where the server, or CORS, hides it.
+    pub length: Option<u64>,
+    /// Bytes that the body is announced to have.
+    pub body: Option<u64>,
+    /// ETag, else Last-Modified, as far as CORS lets them be seen. `W/` says nothing about a file that is not compressed.
+    pub validator: Option<String>,
+    /// The commit that a Hugging Face hub resolved the revision to.
+    pub commit: Option<String>,
+    /// Media type, without its parameters.
+    pub media_type: Option<String>,
+    /// Seconds after which the server wants to be asked again.
+    pub retry_after: Option<f64>,
+    reader: Option<ReadableStreamDefaultReader>,
+    left_over: Option<Uint8Array>,
+    abort: AbortController,
+}
+
+impl Drop for Answer {
+    fn drop(&mut self) {
+        self.abort.abort();
+    }
+}
+
+/// Asks for a file, or the bytes from `range.0` to before `range.1`; `signal` ends the request at any time.
+///
+/// A range of this form needs no preflight (Fetch, "CORS-safelisted request-header"), and keeps servers from compressing.
+pub(super) async fn ask(url: &str, range: Option<(u64, u64)>, signal: &AbortSignal) -> Result<Answer> {
+    let abort = AbortController::new().map_err(|error| failure(url, signal, &error))?;
+    let either = AbortSignal::any(&Array::of2(signal, &abort.signal()));
+    let response = match in_time(url, request(url, range, &either)).await? {
+        Ok(response) => response,
+        Err(error) => return Err(failure(url, signal, &error)),
+    };
+    let header = |name| response.headers().get(name).ok().flatten();
+    let place = header("content-range").as_deref().and_then(content_range);
+    let encoded = header("content-encoding").is_some();
+    let body = header("content-length").filter(|_| !encoded).and_then(|length| length.parse().ok());
+    let (status, partial) = (response.status(), response.status() == 206);
+    Ok(Answer {
+        url: url.to_owned(),
+        status,
+        partial,
+        at: match place {
+            Some((first, _)) if partial => first,
+            _ => range.filter(|_| partial).map_or(0, |(first, _)| first),
+        },
+        length: if partial || status == 416 { place.and_then(|(_, total)| total) } else { body },
+        body,
+        validator: header("etag")
+            .map(|etag| etag.trim_start_matches("W/").to_owned())
+            .or_else(|| header("last-modified")),
+        commit: header("x-repo-commit"),
+        media_type: header("content-type").and_then(|media| media.split(';').next().map(str::to_owned)),
+        retry_after: header("retry-after").as_deref().and_then(retry_after),
+        reader: response.body().map(|body| body.get_reader().unchecked_into()),
+        left_over: None,
+        abort,
+    })
+}
+
+async fn request(url: &str, range: Option<(u64, u64)>, signal: &AbortSignal) -> std::result::Result<Response, JsValue> {
+    let init = RequestInit::new();
+    init.set_signal(Some(signal));
+    // What is worth keeping goes to our own store; the browser's cache would hold it a second time.
+    init.set_cache(RequestCache::NoStore);
+    init.set_referrer_policy(ReferrerPolicy::NoReferrer);
+    if let Some((first, end)) = range {
+        let headers = Headers::new()?;
+        headers.set("range", &format!("bytes={first}-{}", end.saturating_sub(1)))?;
+        init.set_headers(&headers);
+    }
+    let request = Request::new_with_str_and_init(url, &init)?;
+    let scope: WorkerGlobalScope = js_sys::global().unchecked_into();
+    Ok(JsFuture::from(scope.fetch_with_request(&request)).await?.unchecked_into())
+}
+
+impl Answer {
+    /// At most `most` of the next bytes; none at the end of the body.
+    pub async fn piece(&mut self, most: u32, signal: &AbortSignal) -> Result<Option<Uint8Array>> {
+        let piece = match self.left_over.take() {
+            Some(piece) => piece,
+            None => match self.read(signal).await? {
+                Some(piece) => piece,
+                None => return Ok(None),
+            },
+        };
+        let fits = piece.byte_length().min(most);
+        if fits < piece.byte_length() {
+            self.left_over = Some(piece.subarray(fits, piece.byte_length()));
+        }
+        self.at += u64::from(fits);
+        Ok(Some(piece.subarray(0, fits)))
+    }
+
+    /// The next bytes as the network brings them.
+    async fn read(&self, signal: &AbortSignal) -> Result<Option<Uint8Array>> {
+        let Some(reader) = &self.reader else { return Ok(None) };
+        let step = in_time(&self.url, JsFuture::from(reader.read())).await?;
+        let step = step.map_err(|error| failure(&self.url, signal, &error))?;
+        let get = |name: &str| Reflect::get(&step, &name.into()).unwrap_or(JsValue::UNDEFINED);
+        if get("done").is_truthy() {
+            return Ok(None);
+        }
+        get("value").dyn_into().map(Some).map_err(|value| failure(&self.url, signal, &value))
+    }
+}
+
+/// A small answer, as JSON; none when there is none or it says something else.
+pub async fn small_json<T: DeserializeOwned>(url: &str, signal: &AbortSignal) -> Option<T> {
+    let mut answer = ask(url, None, signal).await.ok().filter(|answer| answer.status == 200)?;
+    let mut text = Vec::new();
+    while let Some(piece) = answer.piece(u32::MAX, signal).await.ok()? {
+        text.extend_from_slice(&piece.to_vec());
+        if text.len() > JSON_BYTES {
+            return None;
+        }
+    }
+    serde_json::from_slice(&text).ok()
+}
+
+/// What comes of `future`, unless it takes longer than a living connection would.
+async fn in_time<T>(url: &str, future: impl Future<Output = T>) -> Result<T> {
+    match select(Box::pin(future), TimeoutFuture::new(STALL)).await {
+        Either::Left((value, _)) => Ok(value),
+        Either::Right(_) => {
+            let detail = format!("nothing came for {} seconds", STALL / 1000);
+            Err(Error::Unreachable { url: url.to_owned(), detail })
+        }
+    }
+}
+
+/// A request that failed: by the caller's wish, or for a reason that browsers do not give away.
+fn failure(url: &str, signal: &AbortSignal, error: &JsValue) -> Error {
+    if signal.aborted() {
+        return Error::Aborted;
+    }
+    let detail = Reflect::get(error, &"message".into()).ok().and_then(|message| message.as_string());
+    Error::Unreachable { url: url.to_owned(), detail: detail.unwrap_or_else(|| format!("{error:?}")) }
+}
+
+/// First byte and whole length of `bytes 0-99/1234`, `bytes 0-99/*` or `bytes */1234` (RFC 9110, 14.4).
+fn content_range(text: &str) -> Option<(u64, Option<u64>)> {
+    let (range, total) = text.trim().strip_prefix("bytes")?.trim_start().split_once('/')?;
+    let first = if range == "*" { 0 } else { range.split_once('-')?.0.trim().parse().ok()? };
+    Some((first, total.trim().parse().ok()))
+}
+
+/// Seconds from now, of either form of `Retry-After` (RFC 9110, 10.2.3).
+fn retry_after(text: &str) -> Option<f64> {
+    let seconds = text.trim().parse().unwrap_or_else(|_| (js_sys::Date::parse(text) - js_sys::Date::now()) / 1000.0);
+    seconds.is_finite().then_some(seconds.max(0.0))
+}

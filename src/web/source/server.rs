@@ -1,0 +1,202 @@
+//! A GGUF file or a Hugging Face folder on a server.
+
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use js_sys::{Date, Uint8Array, encode_uri_component};
+use wasm_bindgen::JsCast;
+use web_sys::{AbortSignal, Url, WorkerGlobalScope};
+
+use super::hub::Place;
+use crate::digest::{Digest, FileDigests};
+use crate::error::{Error, Result};
+use crate::net::{Opened, Remote};
+use crate::store::traffic::Traffic;
+use crate::store::{CHUNK_BYTES, Pending, StoredFile};
+
+/// Requests for one file at a time: enough to fill a line whose server limits each connection, few enough for any host.
+pub const CONNECTIONS: usize = 4;
+
+/// A GGUF file or a Hugging Face folder on a server.
+pub struct Server {
+    pub(super) address: String,
+    pub(super) name: String,
+    /// Where files are asked for: the GGUF file, or the folder with its slash. Once a hub has told the commit, the same
+    /// with the commit, so that two versions never mix.
+    url: String,
+    pub(super) gguf: Option<String>,
+    commit: Option<String>,
+    /// What is known of the files' bytes beforehand, by name.
+    digests: BTreeMap<String, FileDigests>,
+    /// Whether a hub was asked for them.
+    listed: bool,
+    connections: usize,
+    signal: AbortSignal,
+    traffic: Rc<Traffic>,
+    file: Option<Rc<Remote>>,
+}
+
+impl Server {
+    /// `url` (relative to the worker's own) names a GGUF file, or, with a slash at its end, a folder.
+    pub fn new(url: &str, signal: &AbortSignal, traffic: &Rc<Traffic>) -> Result<Self> {
+        let scope: WorkerGlobalScope = js_sys::global().unchecked_into();
+        let bad = |_| Error::BadRequest { detail: format!("{url} is not a URL") };
+        let parsed = Url::new_with_base(url, &scope.location().href()).map_err(bad)?;
+        parsed.set_hash("");
+        let path = parsed.pathname();
+        let last = path.trim_end_matches('/').rsplit('/').next().unwrap_or_default();
+        let last = js_sys::decode_uri_component(last).map_or_else(|_| last.to_owned(), String::from);
+        Ok(Self {
+            address: parsed.href(),
+            url: parsed.href(),
+            gguf: (!path.ends_with('/')).then(|| last.clone()),
+            name: last,
+            commit: None,
+            digests: BTreeMap::new(),
+            listed: false,
+            connections: CONNECTIONS,
+            signal: signal.clone(),
+            traffic: traffic.clone(),
+            file: None,
+        })
+    }
+
+    /// `repository` is `owner/name` for a folder, or `owner/name/path/to/file.gguf`.
+    pub fn hub(
+        repository: &str,
+        revision: Option<&str>,
+        host: Option<&str>,
+        signal: &AbortSignal,
+        traffic: &Rc<Traffic>,
+    ) -> Result<Self> {
+        let bad = || Error::BadRequest { detail: format!("{repository} is not of the form owner/name[/file.gguf]") };
+        let mut parts = repository.splitn(3, '/');
+        let (Some(owner), Some(name)) = (parts.next(), parts.next()) else { return Err(bad()) };
+        let file = parts.next().map_or(Some(String::new()), encode_path).ok_or_else(bad)?;
+        let folder = encode_path(&format!("{owner}/{name}")).ok_or_else(bad)?;
+        let host = host.unwrap_or("https://huggingface.co").trim_end_matches('/');
+        let revision = encode_uri_component(revision.unwrap_or("main"));
+        let mut server = Self::new(&format!("{host}/{folder}/resolve/{revision}/{file}"), signal, traffic)?;
+        if server.gguf.is_none() {
+            server.name = format!("{owner}/{name}");
+        }
+        Ok(server)
+    }
+
+    /// Refuses files with other bytes than these, by name.
+    pub fn with_digests(mut self, digests: BTreeMap<String, FileDigests>) -> Self {
+        self.digests = digests;
+        self
+    }
+
+    /// Asks for so many parts of a file at a time.
+    pub fn with_connections(mut self, connections: usize) -> Self {
+        self.connections = connections.max(1);
+        self
+    }
+
+    pub(super) fn id(&self, first: &StoredFile) -> String {
+        if self.commit.is_some() {
+            return self.url.clone();
+        }
+        let digests: String = self.digests.iter().map(|(name, known)| format!("{name} {known:?}\n")).collect();
+        match (&first.validator, first.length) {
+            _ if !digests.is_empty() => format!("{}#{}", self.url, Digest::of(digests.as_bytes())),
+            (Some(validator), Some(length)) => format!("{}#{validator},{length}", self.url),
+            (Some(validator), None) => format!("{}#{validator}", self.url),
+            // Nothing tells versions apart but when they came.
+            (None, _) => format!("{}#{}", self.url, Date::now()),
+        }
+    }
+
+    pub(super) fn digests(&self, file: &str) -> FileDigests {
+        self.digests.get(file).cloned().unwrap_or_default()
+    }
+
+    pub(super) fn connections(&self) -> usize {
+        // What comes as one stream comes in order.
+        if self.file.as_ref().is_some_and(|file| file.ranges) { self.connections } else { 1 }
+    }
+
+    pub(super) fn is_pinned(&self) -> bool {
+        self.commit.is_some()
+    }
+
+    pub(super) async fn open(&mut self, file: &str, known: Option<&StoredFile>) -> Result<Option<StoredFile>> {
+        let place = known.and_then(|known| known.url.as_deref()).and_then(Place::of);
+        if let (Some(place), None) = (place, &self.commit) {
+            // What a download began with is what it goes on with, even if its branch has moved on.
+            self.pin(&String::from(js_sys::decode_uri_component(place.revision()).unwrap_or_default()));
+        }
+        self.ask_hub().await;
+        let first = known.map_or(0, |known| known.first_gap().min(known.length.unwrap_or(0).saturating_sub(1)));
+        let end = first - first % u64::from(CHUNK_BYTES) + u64::from(CHUNK_BYTES);
+        let url = self.url_of(file)?;
+        let Opened { remote, commit, media_type } =
+            match Remote::open(&url, (first, end), &self.signal, &self.traffic).await {
+                Err(Error::Status { status: 404 | 410, .. }) if self.gguf.is_none() => return Ok(None),
+                other => other?,
+            };
+        // Servers of single-page applications answer with the page where there is no file.
+        if self.gguf.is_none() && media_type.as_deref() == Some("text/html") {
+            return Ok(None);
+        }
+        if let (Some(commit), None) = (commit, &self.commit) {
+            self.pin(&commit);
+        }
+        let stored = StoredFile {
+            name: file.to_owned(),
+            url: Some(self.url_of(file)?),
+            validator: remote.validator.clone(),
+            length: remote.length,
+            sha256: self.digests(file).sha256,
+            chunks: Vec::new(),
+        };
+        self.file = Some(Rc::new(remote));
+        Ok(Some(stored))
+    }
+
+    pub(super) fn fetch(&self, start: u64, length: u32) -> Pending<Uint8Array> {
+        match &self.file {
+            Some(file) => file.fetch(start, length),
+            None => Box::pin(async { Err(Error::Aborted) }),
+        }
+    }
+
+    fn url_of(&self, file: &str) -> Result<String> {
+        match (&self.gguf, encode_path(file)) {
+            (Some(_), _) => Ok(self.url.clone()),
+            (None, Some(path)) => Ok(format!("{}{path}", self.url)),
+            (None, None) => Err(Error::NotAModel { detail: format!("it names a file {file:?}") }),
+        }
+    }
+
+    /// Asks a hub, once, for the commit and for what the files must hash to.
+    async fn ask_hub(&mut self) {
+        let Some(place) = Place::of(&self.url).filter(|_| !self.listed) else { return };
+        self.listed = true;
+        let Some(listing) = place.listing(&self.signal).await else { return };
+        if self.commit.is_none() {
+            self.pin(&listing.commit);
+        }
+        for (name, digests) in listing.digests {
+            self.digests.entry(name).or_insert(digests);
+        }
+    }
+
+    /// Asks for all files at this commit.
+    fn pin(&mut self, commit: &str) {
+        let Some(place) = Place::of(&self.url) else { return };
+        self.url = place.at(commit);
+        self.commit = Some(commit.to_owned());
+    }
+}
+
+/// A relative path as part of a URL; none if it would lead out of its folder.
+fn encode_path(path: &str) -> Option<String> {
+    let parts = path.split('/').map(|part| {
+        let leads_out = part.is_empty() || part == "." || part == "..";
+        (!leads_out).then(|| String::from(encode_uri_component(part)))
+    });
+    Some(parts.collect::<Option<Vec<_>>>()?.join("/"))
+}
