@@ -87,8 +87,8 @@ test("a good host is asked for each byte once, without a preflight", async () =>
   assert.ok(rig.server.log.every(({ range, start, end }) => range && end - start <= CHUNK));
 });
 
-for (let download = 1; download <= (FULL ? 5 : 2); download++) {
-  const cuts = FULL ? 12 : 6;
+for (let download = 1; download <= (FULL ? 5 : 1); download++) {
+  const cuts = FULL ? 12 : 8;
   test(`connections cut at ${cuts} random places, download ${download}`, async (t) => {
     let made = 0;
     rig.server.fault = ({ start, end }) => {
@@ -108,14 +108,8 @@ test("a link that breaks every 5 MB, for all connections at once, comes to an en
   await assertDownloaded(await visit.load());
 });
 
-test("bodies that end too early are asked for again", async () => {
-  rig.server.fault = first(3, () => ({ close: random.between(1, CHUNK) }));
-  await assertDownloaded(await visit.load());
-  rig.server.behave();
-});
-
-test("answers that hold less than they claim are not taken for whole", async () => {
-  rig.server.fault = first(3, () => ({ short: random.between(1, CHUNK) }));
+test("bodies that end too early are not taken for whole, and are asked for again", async () => {
+  rig.server.fault = first(6, () => ({ [random.fraction() < 0.5 ? "close" : "short"]: random.between(1, CHUNK) }));
   await assertDownloaded(await visit.load());
 });
 
@@ -177,8 +171,8 @@ test("a file that is not the one of its digest is refused, and nothing of it sta
 test("without a digest, bytes flipped on the way cannot be seen", async () => {
   const place = 5 * CHUNK + random.between(0, CHUNK);
   rig.server.fault = () => ({ flip: [place] });
-  const outcome = await visit.load();
-  assert.equal(outcome.ids?.length, 8, outcome.error?.message);
+  const { error } = await visit.load({ tokens: 0 });
+  assert.equal(error, undefined);
   rig.server.publish(PATH, '"1"', [place]);
   assertWhole(await visit.stored(), await published());
 });
@@ -196,10 +190,11 @@ test("a file that changes in the middle is fetched anew, and versions never mix"
     if (++asked === 6) rig.server.publish(PATH, '"2"', edits);
     return undefined;
   };
-  const outcome = await visit.load();
-  assert.equal(outcome.ids?.length, 8, outcome.error?.message);
+  const { error } = await visit.load({ tokens: 0 });
+  assert.equal(error, undefined);
   assertWhole(await visit.stored(), await published());
-  assert.equal(rig.server.sentTwice, 0);
+  // The answers that told of the change were let go, on each of the four connections.
+  assert.ok(rig.server.sentTwice <= 4 * CHUNK, `${rig.server.sentTwice} bytes were sent again`);
 });
 
 test("a file that never stays the same is an error", async () => {
@@ -214,8 +209,8 @@ test("a file that never stays the same is an error", async () => {
 test("a file that changed since the download was stopped is fetched anew", async () => {
   await loadPart(4 * CHUNK);
   rig.server.publish(PATH, '"2"', [2 * CHUNK]);
-  const outcome = await visit.load();
-  assert.equal(outcome.ids?.length, 8, outcome.error?.message);
+  const { error } = await visit.load({ tokens: 0 });
+  assert.equal(error, undefined);
   assertWhole(await visit.stored(), await published());
 });
 
@@ -314,16 +309,20 @@ for (const hide of [["ETag"], ["Content-Range"], ["ETag", "Content-Range", "Acce
     rig.server.fault = () => ({ hide });
     rig.assertWrites(await visit.load());
     assertWhole(await visit.stored(), rig.source);
-    rig.server.behave();
-    rig.assertWrites(await visit.load());
-    assert.deepEqual(rig.server.log, []);
   });
 }
 
-test("an answer that says to be another part is not taken for the right one", async () => {
-  const length = rig.server.length(PATH);
-  rig.server.fault = ({ start }) => (start === 0 ? undefined : { contentRange: `bytes 0-${CHUNK - 1}/${length}` });
-  const outcome = await visit.load();
-  assert.match(outcome.error?.code ?? "none", /^net\//, outcome.error?.message);
+test("an answer that says to be another part is asked for again", async () => {
+  const contentRange = `bytes 0-${CHUNK - 1}/${rig.server.length(PATH)}`;
+  const fault = first(2, () => ({ contentRange }));
+  rig.server.fault = (asked) => (asked.start > 0 ? fault(asked) : undefined);
+  rig.assertWrites(await visit.load());
+  assertWhole(await visit.stored(), rig.source);
+});
+
+test("a host that always answers with another part is an error", { skip: !FULL && "waits for a minute" }, async () => {
+  const contentRange = `bytes 0-${CHUNK - 1}/${rig.server.length(PATH)}`;
+  rig.server.fault = ({ start }) => (start === 0 ? undefined : { contentRange });
+  assertFails(await visit.load(), "net/answer");
   assertSound(await visit.stored(), rig.source);
 });
