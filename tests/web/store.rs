@@ -444,5 +444,5 @@ async fn a_newer_schema_closes_an_old_connection() {
     );
     let upgraded: Promise = upgrade.call1(&JsValue::NULL, &name.into()).unwrap().unchecked_into();
     JsFuture::from(upgraded).await.unwrap();
-    assert_eq!(old.list().await.unwrap_err().code(), "store/unavailable");
+    assert_eq!(old.list().await, Err(Error::StoreOutdated));
 }
