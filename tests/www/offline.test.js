@@ -1,7 +1,9 @@
 // The service worker: the page opens with no network, and its files are all of one version, always.
 
 import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
 import { mkdtemp, rm } from "node:fs/promises";
+import { createRequire } from "node:module";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
@@ -11,8 +13,10 @@ import { launch, serve, Visitor } from "./support/page.js";
 import { NOT_ISOLATED } from "./support/server.js";
 
 /** @import { TestContext } from "node:test" */
-/** @import { Page as BrowserPage } from "playwright-core" */
+/** @import { BrowserContextOptions, Page as BrowserPage } from "playwright-core" */
 /** @import { Page } from "./support/server.js" */
+
+const AXE = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
 
 /** As on a static host that has many projects. */
 const PREFIX = "/people/someone/chat/";
@@ -49,9 +53,13 @@ async function host(t) {
   return { ...server, pages, address: server.origin + PREFIX };
 }
 
-/** A visitor on a page that a service worker serves, which has all files by then. @param {string} address */
-async function arrive(address) {
-  const visitor = await Visitor.arrive(browser);
+/**
+ * A visitor on a page that a service worker serves, which has all files by then.
+ * @param {string} address
+ * @param {BrowserContextOptions} [options]
+ */
+async function arrive(address, options) {
+  const visitor = await Visitor.arrive(browser, options);
   await visitor.page.goto(address);
   await controlled(visitor.page);
   return visitor;
@@ -207,6 +215,25 @@ test("a new version waits, is announced, and replaces the old one when the visit
   await visitor.leave();
 });
 
+for (const colorScheme of /** @type {const} */ (["light", "dark"])) {
+  test(`the news of it fit a narrow window and are accessible: ${colorScheme}`, async (t) => {
+    const site = await host(t);
+    const visitor = await arrive(site.address, { colorScheme, viewport: { width: 360, height: 740 }, bypassCSP: true });
+    deploy(site.pages, PREFIX, SECOND);
+    await visitor.page.context().newPage().then((page) => page.goto(site.address));
+    await visitor.page.addInitScript(AXE);
+    await visitor.page.reload();
+    await news(visitor.page).getByText("Close this page’s other tabs").waitFor();
+    const { violations, wide } = await visitor.page.evaluate(async () => {
+      const { scrollWidth, scrollHeight, clientWidth, clientHeight } = document.documentElement;
+      const { violations } = await Reflect.get(globalThis, "axe").run(document, { resultTypes: ["violations"] });
+      return { violations: violations.map((/** @type {{id: string}} */ { id }) => id), wide: scrollWidth > clientWidth || scrollHeight > clientHeight };
+    });
+    assert.deepEqual({ violations, wide }, { violations: [], wide: false });
+    await visitor.leave();
+  });
+}
+
 test("with two tabs open it does not take over, and says to close the other", async (t) => {
   const site = await host(t);
   const visitor = await arrive(site.address);
@@ -242,6 +269,37 @@ test("a new version takes over by itself once no page is open", async (t) => {
   await site.close();
   await elsewhere.goto(site.address);
   assert.deepEqual(await versions(elsewhere), ["second", "second"]);
+  await visitor.leave();
+});
+
+test("or once the browser was closed", async (t) => {
+  const site = await host(t);
+  const folder = await mkdtemp(join(tmpdir(), "pagellama-profile-"));
+  t.after(() => rm(folder, { recursive: true, force: true }));
+  const first = await launchProfile(folder);
+  const page = await first.newPage();
+  await page.goto(site.address);
+  await controlled(page);
+  deploy(site.pages, PREFIX, SECOND);
+  await update(page);
+  await news(page).waitFor();
+  await first.close();
+  await site.close();
+  const second = await launchProfile(folder);
+  t.after(() => second.close());
+  const again = await second.newPage();
+  await again.goto(site.address);
+  await controlled(again);
+  assert.deepEqual(await versions(again), ["second", "second"]);
+});
+
+test("a host that redirects index.html to its folder serves offline, too", async (t) => {
+  const site = await host(t);
+  site.pages[`${PREFIX}index.html`] = { status: 301, body: "", headers: { Location: PREFIX } };
+  const visitor = await arrive(site.address);
+  await site.close();
+  await visitor.page.goto(`${site.address}?again`);
+  await visitor.button("Download and start").waitFor();
   await visitor.leave();
 });
 
