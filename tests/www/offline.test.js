@@ -41,14 +41,15 @@ before(async () => {
 after(() => browser.close());
 
 /**
- * A plain static server, without any header that isolates a page, on which `pages` may change at any time.
+ * A plain static host, on which `pages` may change at any time: no header isolates a page, and browsers may take a file
+ * to stay as it is for a while.
  * @param {TestContext} t
  */
 async function host(t) {
   /** @type {Record<string, Page>} */
   const pages = {};
   deploy(pages, PREFIX, FIRST);
-  const server = await serve([], pages, NOT_ISOLATED);
+  const server = await serve([], pages, { ...NOT_ISOLATED, "Cache-Control": "max-age=600" });
   t.after(() => server.close());
   return { ...server, pages, address: server.origin + PREFIX };
 }
