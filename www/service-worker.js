@@ -91,6 +91,7 @@ async function replace(agreed, port) {
   if (agreed && pages === 1) await worker.skipWaiting();
 }
 
+/** Those of another copy further down the path count too, which only makes a new version wait. */
 async function openPages() {
   const pages = await worker.clients.matchAll({ includeUncontrolled: true, type: "window" });
   return pages.filter(({ url }) => url.startsWith(SCOPE)).length;
