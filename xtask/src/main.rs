@@ -1,6 +1,7 @@
 //! The project's own commands: `cargo xtask COMMAND`.
 
 mod bundle;
+mod digests;
 mod models;
 mod run;
 mod serve;
@@ -8,6 +9,7 @@ mod setup;
 mod system;
 mod test;
 mod vendor;
+mod version;
 
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};

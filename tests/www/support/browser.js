@@ -2,7 +2,7 @@
 
 import { chromium } from "playwright-core";
 
-/** @import { Browser, LaunchOptions } from "playwright-core" */
+/** @import { Browser, BrowserContext, LaunchOptions } from "playwright-core" */
 
 const ARGUMENTS = [
   "--no-sandbox",
@@ -15,12 +15,23 @@ const ARGUMENTS = [
   "--use-webgpu-adapter=swiftshader",
 ];
 
+/** `CHROME` names another browser than the system's Chromium. */
+const EXECUTABLE = process.env.CHROME ?? "/usr/bin/chromium";
+
 /**
- * `CHROME` names another browser than the system's Chromium.
- *
  * @param {LaunchOptions} [options]
  * @returns {Promise<Browser>}
  */
 export function launch(options = {}) {
-  return chromium.launch({ executablePath: process.env.CHROME ?? "/usr/bin/chromium", args: ARGUMENTS, ...options });
+  return chromium.launch({ executablePath: EXECUTABLE, args: ARGUMENTS, ...options });
+}
+
+/**
+ * The browser with a profile that outlives it: closing the context ends the browser.
+ *
+ * @param {string} folder where the profile is, or will be
+ * @returns {Promise<BrowserContext>}
+ */
+export function launchProfile(folder) {
+  return chromium.launchPersistentContext(folder, { executablePath: EXECUTABLE, args: ARGUMENTS, viewport: { width: 1280, height: 800 } });
 }
