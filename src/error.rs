@@ -64,6 +64,9 @@ pub enum Error {
         /// What the browser said.
         detail: String,
     },
+    /// Another tab has brought the store to a newer version than this page knows.
+    #[error("another tab runs a newer version of this page")]
+    StoreOutdated,
     /// The disk or the site's quota is full.
     #[error("not enough space to store the model: {detail}")]
     Quota {
@@ -251,6 +254,7 @@ impl Error {
             Error::Digest { .. } => "net/digest",
             Error::Aborted => "aborted",
             Error::StoreUnavailable { .. } => "store/unavailable",
+            Error::StoreOutdated => "store/outdated",
             Error::Quota { .. } => "store/quota",
             Error::NoSpace { .. } => "store/no-space",
             Error::StoreCorrupt { .. } => "store/corrupt",
@@ -299,6 +303,7 @@ impl Error {
             Error::Digest { .. } => "Do not use this file: choose another source, or tell its publisher.",
             Error::Aborted => "Start again when you like.",
             Error::StoreUnavailable { .. } => "Leave private browsing, or allow this site to store data.",
+            Error::StoreOutdated => "Reload this page: what is stored stays.",
             Error::Quota { .. } => "Free some disk space or delete a stored model, then go on: what is stored stays.",
             Error::NoSpace { .. } => "Delete a stored model or free disk space, or load it without keeping it.",
             Error::StoreCorrupt { .. } => "Connect to the network and try again, or delete the stored model.",

@@ -4,7 +4,7 @@
 //! Bytes go from `fetch` to the database without a copy in the wasm heap. All requests of a transaction are made at
 //! once: nothing is awaited inside one, so it cannot commit by itself halfway.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use futures_channel::oneshot;
@@ -39,13 +39,17 @@ pub struct IndexedDb {
     connection: Rc<Connection>,
 }
 
-/// Closes when dropped, so that no event reaches a handler that is gone.
 #[derive(Debug)]
-struct Connection(Database);
+struct Connection {
+    database: Database,
+    /// Another tab brought the schema to a version that is newer than this code.
+    outdated: Rc<Cell<bool>>,
+}
 
+/// Closes when dropped, so that no event reaches a handler that is gone.
 impl Drop for Connection {
     fn drop(&mut self) {
-        self.0.close();
+        self.database.close();
     }
 }
 
@@ -54,7 +58,7 @@ impl IndexedDb {
     pub async fn open(name: &str) -> Result<Self> {
         let mut request = Factory::new().and_then(|factory| factory.open(name, Some(VERSION))).map_err(unavailable)?;
         let (sender, receiver) = oneshot::channel();
-        let sender = Rc::new(std::cell::Cell::new(Some(sender)));
+        let sender = Rc::new(Cell::new(Some(sender)));
         let blocked = sender.clone();
         request.on_upgrade_needed(|event| drop(upgrade(&event)));
         request.on_blocked(move |_| {
@@ -74,8 +78,12 @@ impl IndexedDb {
     }
 
     fn transaction(&self, mode: TransactionMode) -> Result<(Transaction, ObjectStore, ObjectStore)> {
+        let Connection { database, outdated } = &*self.connection;
+        if outdated.get() {
+            return Err(Error::StoreOutdated);
+        }
         let open = || {
-            let transaction = self.connection.0.transaction(&[MODELS, CHUNKS], mode)?;
+            let transaction = database.transaction(&[MODELS, CHUNKS], mode)?;
             let models = transaction.object_store(MODELS)?;
             let chunks = transaction.object_store(CHUNKS)?;
             Ok((transaction, models, chunks))
@@ -98,7 +106,7 @@ impl IndexedDb {
     ) -> Result<oneshot::Receiver<Result<()>>> {
         let (transaction, models, chunks) = self.transaction(TransactionMode::ReadWrite)?;
         let (sender, receiver) = oneshot::channel();
-        let lost = Rc::new(std::cell::Cell::new(false));
+        let lost = Rc::new(Cell::new(false));
         let (seen, writer) = (lost.clone(), manifest.writer);
         // The check comes first in the transaction and undoes it: no other writer can come in between.
         let mut check = models.get(JsValue::from_str(&manifest.id)).map_err(unavailable)?;
@@ -262,19 +270,23 @@ fn upgrade(event: &VersionChangeEvent) -> Idb<()> {
 
 async fn connect(request: OpenDatabaseRequest) -> Result<IndexedDb> {
     let mut database = request.await.map_err(unavailable)?;
-    // A tab with a newer version of the page wants to upgrade the schema, or the user clears the site's data.
-    database.on_version_change(|event| {
+    let outdated = Rc::new(Cell::new(false));
+    let newer = outdated.clone();
+    // A tab with a newer version of the page wants to upgrade the schema, or (without a version) the user clears the
+    // site's data. Neither can go on before this connection is closed; what is being written is written first.
+    database.on_version_change(move |event| {
+        newer.set(Reflect::get(&event, &"newVersion".into()).is_ok_and(|version| !version.is_null()));
         if let Some(database) = event.target().and_then(|target| Database::try_from(target).ok()) {
             database.close();
         }
     });
-    Ok(IndexedDb { connection: Rc::new(Connection(database)) })
+    Ok(IndexedDb { connection: Rc::new(Connection { database, outdated }) })
 }
 
 /// Waits for the end of a transaction whose requests were made, or could not all be made and are to be undone.
 async fn finish(mut transaction: Transaction, made: Idb<()>) -> Result<()> {
     let (sender, receiver) = oneshot::channel();
-    let sender = Rc::new(std::cell::Cell::new(Some(sender)));
+    let sender = Rc::new(Cell::new(Some(sender)));
     let aborted = sender.clone();
     transaction.on_complete(move |_| {
         if let Some(sender) = sender.take() {

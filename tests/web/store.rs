@@ -331,6 +331,71 @@ async fn a_hub_folder_stays_at_the_commit_of_its_first_file() {
     assert!(manifest.complete && manifest.bytes() == 9);
 }
 
+/// A hub with one file of 9 MiB in one repository, whose branch `main` is at `commit`.
+fn serve_hub(commit: &str, bytes: &[u8], sha256: Digest) {
+    let file = Uint8Array::from(bytes);
+    Reflect::set(&js_sys::global(), &"hubFile".into(), &file).unwrap();
+    serve(&format!(
+        "self.hubAsked ??= []; self.hubAsked.push(url);
+         if (url === 'https://hub.test/api/models/o/n/revision/main?blobs=true'
+             || url === 'https://hub.test/api/models/o/n/revision/{commit}?blobs=true')
+             return Response.json({{sha: '{commit}', siblings: [
+                 {{rfilename: 'README.md'}}, {{rfilename: 'q/m.gguf', lfs: {{sha256: '{sha256}'}}}}]}});
+         if (!/\\/resolve\\/(v1|v2)\\/q\\/m.gguf$/.test(url)) return new Response('no', {{status: 404}});
+         const [first, last] = request.headers.get('range').slice(6).split('-').map(Number);
+         const part = self.hubFile.slice(first, last + 1);
+         const range = `bytes ${{first}}-${{first + part.length - 1}}/${{self.hubFile.length}}`;
+         return new Response(part, {{status: 206, headers: {{'content-range': range}}}});"
+    ));
+}
+
+fn hub() -> WebUpstream {
+    let hub = Server::hub("o/n/q/m.gguf", None, Some("https://hub.test"), &signal(), &Rc::default());
+    WebUpstream::Server(hub.unwrap())
+}
+
+#[wasm_bindgen_test]
+async fn a_hub_says_what_its_large_files_hash_to() {
+    let (store, bytes) = (database().await, model(9));
+    serve_hub("v1", &bytes, Digest::of(&bytes));
+    let mut source = open(&store, hub()).await;
+    assert!(read(&mut source).await.unwrap() == bytes);
+    source.finish().await.unwrap();
+    assert_eq!(source.manifest().id, "https://hub.test/o/n/resolve/v1/q/m.gguf");
+    assert_eq!(source.manifest().files[0].sha256, Some(Digest::of(&bytes)));
+
+    let store = database().await;
+    serve_hub("v1", &bytes, Digest::of(b"another file"));
+    let mut source = open(&store, hub()).await;
+    let error = read(&mut source).await.unwrap_err();
+    stop_serving();
+    assert_eq!(error, Error::Digest { name: "m.gguf".into(), part: None });
+    source.abandon(&error).await;
+    assert!(store.list().await.unwrap().is_empty());
+}
+
+#[wasm_bindgen_test]
+async fn a_download_from_a_hub_goes_on_at_its_commit() {
+    let (store, bytes) = (database().await, model(10));
+    serve_hub("v1", &bytes, Digest::of(&bytes));
+    let mut source = open(&store, hub()).await;
+    let mut chunk = Vec::new();
+    source.open("m.gguf").await.unwrap();
+    source.next_chunk(&mut chunk).await.unwrap();
+    source.abandon(&Error::Aborted).await;
+
+    serve_hub("v2", &bytes, Digest::of(b"the next version"));
+    Function::new_no_args("self.hubAsked = []").call0(&JsValue::NULL).unwrap();
+    let mut source = open(&store, hub()).await;
+    assert!(read(&mut source).await.unwrap() == bytes);
+    source.finish().await.unwrap();
+    stop_serving();
+    let asked = Function::new_no_args("return self.hubAsked.filter((url) => url.includes('/resolve/')).join(' ')");
+    let asked = asked.call0(&JsValue::NULL).unwrap().as_string().unwrap();
+    assert!(!asked.is_empty() && asked.split(' ').all(|url| url.contains("/resolve/v1/")), "{asked}");
+    assert_eq!(store.list().await.unwrap().len(), 1);
+}
+
 #[wasm_bindgen_test]
 fn a_hub_file_is_a_url() {
     let hub = |repository| Server::hub(repository, None, None, &signal(), &Rc::default()).map(WebUpstream::Server);
@@ -379,5 +444,5 @@ async fn a_newer_schema_closes_an_old_connection() {
     );
     let upgraded: Promise = upgrade.call1(&JsValue::NULL, &name.into()).unwrap().unchecked_into();
     JsFuture::from(upgraded).await.unwrap();
-    assert_eq!(old.list().await.unwrap_err().code(), "store/unavailable");
+    assert_eq!(old.list().await, Err(Error::StoreOutdated));
 }

@@ -6,9 +6,9 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, afterEach, before, beforeEach, test } from "node:test";
 import { assertSound, assertWhole, FILE, Rig, until } from "./support/faults.js";
-import { kill, launchOn } from "./support/profile.js";
+import { kill } from "./support/profile.js";
 import { FULL, Random, SEED } from "./support/random.js";
-import { launch } from "./support/page.js";
+import { launch, launchProfile } from "./support/browser.js";
 
 /** @import { BrowserContext } from "playwright-core" */
 /** @import { Visit } from "./support/faults.js" */
@@ -35,7 +35,7 @@ before(async () => {
 after(() => rig.close());
 beforeEach(async () => {
   profile = await mkdtemp(join(tmpdir(), "pagellama-"));
-  context = await launchOn(profile);
+  context = await launchProfile(profile);
 });
 afterEach(async () => {
   await context.close();
@@ -83,6 +83,6 @@ const kills = FULL ? 10 : 2;
 test(`a browser killed at ${kills} random moments`, async () => {
   await downloadInterrupted(kills, async () => {
     await kill(profile);
-    context = await launchOn(profile);
+    context = await launchProfile(profile);
   });
 });

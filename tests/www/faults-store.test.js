@@ -7,8 +7,7 @@ import { join } from "node:path";
 import { after, afterEach, before, beforeEach, test } from "node:test";
 import { CHUNK } from "./support/fault-server.js";
 import { assertEmpty, assertFails, assertSound, assertWhole, FILE, Rig, until } from "./support/faults.js";
-import { launch } from "./support/page.js";
-import { launchOn } from "./support/profile.js";
+import { launch, launchProfile } from "./support/browser.js";
 import { Random, SEED } from "./support/random.js";
 
 /** @import { ChunkRecord } from "./support/fault-client.js" */
@@ -88,7 +87,7 @@ for (const harm of ["change", "delete"]) {
 test("a browser without room refuses before the download, and says how much to free", async (t) => {
   const profile = await mkdtemp(join(tmpdir(), "pagellama-"));
   // Chromium tells pages that 10 GiB are free whatever is true, unless it is asked not to.
-  const context = await launchOn(profile, ["--disable-features=StaticStorageQuota"]);
+  const context = await launchProfile(profile, ["--disable-features=StaticStorageQuota"]);
   t.after(async () => {
     await context.close();
     await rm(profile, { recursive: true });

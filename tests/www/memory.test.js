@@ -7,7 +7,7 @@ import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { Rig } from "./support/faults.js";
 import { growth } from "./support/memory.js";
-import { launchOn } from "./support/profile.js";
+import { launchProfile } from "./support/browser.js";
 import { FULL } from "./support/random.js";
 
 const MIB = 2 ** 20;
@@ -27,7 +27,7 @@ after(() => rig.close());
  */
 async function store(name) {
   const profile = await mkdtemp(join(tmpdir(), "pagellama-"));
-  const context = await launchOn(profile);
+  const context = await launchProfile(profile);
   try {
     const visit = await rig.visit(context);
     let error;

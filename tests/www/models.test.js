@@ -151,6 +151,21 @@ test("the list's model may be a page of Hugging Face", async () => {
   assert.deepEqual(await request("models/m.gguf"), { url: `${app.origin}/models/m.gguf` });
 });
 
+test("the list's digests go to the engine with the request", async () => {
+  const digests = { "m.gguf": { sha256: "00".repeat(32), chunks: ["00".repeat(32)] } };
+  await visitor.page.route("**/models.json", (route) => route.fulfill({ json: { default: { name: "Listed", url: "models/m.gguf", digests } } }));
+  await visitor.page.addInitScript(() => {
+    const post = Worker.prototype.postMessage;
+    Worker.prototype.postMessage = function (/** @type {any} */ message) {
+      if (message.type === "open") Reflect.set(globalThis, "opened", message.request);
+      post.call(this, message);
+    };
+  });
+  await visitor.begin(app.origin);
+  const opened = await visitor.page.evaluate(() => Reflect.get(globalThis, "opened"));
+  assert.deepEqual(opened, { url: `${app.origin}/models/m.gguf`, digests });
+});
+
 test("a file from disk is loaded by picker and by drop", async () => {
   await visitor.page.goto(app.origin);
   await visitor.chat.getByText("Use another model").click();

@@ -1,6 +1,6 @@
 //! `dist/`: the wasm module, its bindings, the page and the model, as any static web server can host them.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -9,8 +9,9 @@ use anyhow::{Context, Result, bail};
 use flate2::{Compression, write::GzEncoder};
 use wasm_bindgen_cli_support::Bindgen;
 
+use crate::digests::Digests;
 use crate::models::Model;
-use crate::{root, run, target};
+use crate::{root, run, target, version};
 
 /// What a first visit may download of the app itself: JavaScript, wasm and CSS, compressed, in bytes.
 const APP_BUDGET: usize = 1_200_000;
@@ -32,24 +33,32 @@ pub fn build(model: &Model, far: Far) -> Result<PathBuf> {
     let package = bindings(&wasm)?;
     run::step("Page and model into dist/");
     let mut wanted = HashSet::new();
-    for (name, source) in files_below(&root().join("www"))? {
-        copy(&source, &dist.join(&name))?;
-        wanted.insert(dist.join(name));
-    }
-    for (name, source) in files_below(&package)? {
-        let path = dist.join("pkg").join(name);
-        copy(&source, &path)?;
+    for (name, bytes) in app(&package, model)? {
+        let path = dist.join(name);
+        write(&path, &bytes)?;
         wanted.insert(path);
     }
     for (name, source) in model.links()? {
         link(&source, &dist.join(&name), far)?;
         wanted.insert(dist.join(name));
     }
-    let manifest = dist.join("models.json");
-    write(&manifest, model.manifest()?.as_bytes())?;
-    wanted.insert(manifest);
     remove_others(&dist, &wanted)?;
     Ok(dist)
+}
+
+/// Everything but the model, as one version that the service worker can keep.
+fn app(package: &Path, model: &Model) -> Result<BTreeMap<PathBuf, Vec<u8>>> {
+    let mut files = BTreeMap::new();
+    for (folder, place) in [(root().join("www").as_path(), ""), (package, "pkg")] {
+        for (name, source) in files_below(folder)? {
+            let bytes = fs::read(&source).with_context(|| format!("cannot read {}", source.display()))?;
+            files.insert(Path::new(place).join(name), bytes);
+        }
+    }
+    let mut digests = Digests::remembered(target().join("digests.json"));
+    files.insert("models.json".into(), model.manifest(&mut digests)?.into_bytes());
+    version::seal(&mut files)?;
+    Ok(files)
 }
 
 /// The optimised module, as cargo leaves it.
@@ -138,10 +147,6 @@ pub fn files_below(folder: &Path) -> Result<Vec<(PathBuf, PathBuf)>> {
     }
     files.sort();
     Ok(files)
-}
-
-fn copy(source: &Path, path: &Path) -> Result<()> {
-    write(path, &fs::read(source).with_context(|| format!("cannot read {}", source.display()))?)
 }
 
 /// Writes unless that is what the file holds already.

@@ -2,6 +2,7 @@
 
 mod bench;
 mod bundle;
+mod digests;
 mod models;
 mod run;
 mod serve;
@@ -9,6 +10,7 @@ mod setup;
 mod system;
 mod test;
 mod vendor;
+mod version;
 
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};

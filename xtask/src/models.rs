@@ -3,7 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
+
+use crate::digests::Digests;
 
 /// The model asked for on the command line.
 pub enum Model {
@@ -66,9 +68,10 @@ impl Model {
         }
     }
 
-    /// The text of `models.json`; its `url` is relative to itself unless it names another server.
-    pub fn manifest(&self) -> Result<String> {
-        let default = match self {
+    /// The text of `models.json`; its `url` is relative to itself unless it names another server. Files from here come
+    /// with their digests, by name.
+    pub fn manifest(&self, digests: &mut Digests) -> Result<String> {
+        let mut default = match self {
             Self::None => return Ok("{}\n".into()),
             Self::Url(url) => json!({ "name": url_name(url), "url": url }),
             Self::File(path) => {
@@ -88,6 +91,14 @@ impl Model {
                 json!({ "name": folder, "url": format!("models/{}/", percent_encoded(&folder)), "bytes": self.bytes()? })
             }
         };
+        let mut of_files = Map::new();
+        for (path, file) in self.links()? {
+            let name = path.rsplit('/').next().unwrap_or(&path);
+            of_files.insert(name.to_owned(), digests.of(&file)?);
+        }
+        if !of_files.is_empty() {
+            default["digests"] = Value::Object(of_files);
+        }
         Ok(format!("{:#}\n", json!({ "default": default })))
     }
 
@@ -125,6 +136,11 @@ fn percent_encoded(name: &str) -> String {
 mod tests {
     use super::*;
 
+    /// Without a memory: no file can be made there.
+    fn digests() -> Digests {
+        Digests::remembered(PathBuf::new())
+    }
+
     #[test]
     fn names() {
         assert_eq!(display_name("SmolLM2-135M-Instruct.Q4_1.gguf"), "SmolLM2-135M-Instruct Q4_1");
@@ -136,8 +152,8 @@ mod tests {
 
     #[test]
     fn manifests() {
-        assert_eq!(Model::None.manifest().unwrap(), "{}\n");
-        let url = Model::parse("https://host/m/").unwrap().manifest().unwrap();
+        assert_eq!(Model::None.manifest(&mut digests()).unwrap(), "{}\n");
+        let url = Model::parse("https://host/m/").unwrap().manifest(&mut digests()).unwrap();
         let url: Value = serde_json::from_str(&url).unwrap();
         assert_eq!(url["default"], json!({ "name": "m", "url": "https://host/m/" }));
     }
@@ -154,12 +170,20 @@ mod tests {
         let model = Model::parse(folder.to_str().unwrap()).unwrap();
         let links: Vec<_> = model.links().unwrap().into_iter().map(|(path, _)| path).collect();
         assert_eq!(links, ["models/tiny model/config.json", "models/tiny model/model.safetensors"]);
-        let manifest: Value = serde_json::from_str(&model.manifest().unwrap()).unwrap();
-        assert_eq!(manifest["default"], json!({ "name": "tiny model", "url": "models/tiny%20model/", "bytes": 8 }));
+        let manifest: Value = serde_json::from_str(&model.manifest(&mut digests()).unwrap()).unwrap();
+        // `sha256sum` says so.
+        let digest = "03ac674216f3e15c761ee1a5e255f067953623c8b388b4459e13f978d7c846f4";
+        let digest = json!({ "sha256": digest, "chunks": [digest] });
+        let files = json!({ "config.json": digest, "model.safetensors": digest });
+        let expected = json!({ "name": "tiny model", "url": "models/tiny%20model/", "bytes": 8, "digests": files });
+        assert_eq!(manifest["default"], expected);
 
         let file = Model::parse(root.join("m.F16.gguf").to_str().unwrap()).unwrap();
-        let manifest: Value = serde_json::from_str(&file.manifest().unwrap()).unwrap();
-        assert_eq!(manifest["default"], json!({ "name": "m F16", "url": "models/m.F16.gguf", "bytes": 8 }));
+        let manifest: Value = serde_json::from_str(&file.manifest(&mut digests()).unwrap()).unwrap();
+        let digest = "f9dde9e21b7864aeb33373d04031f635140c5ce63bf66db21ba9cd3b5e8b2386";
+        let files = json!({ "m.F16.gguf": { "sha256": digest, "chunks": [digest] } });
+        let expected = json!({ "name": "m F16", "url": "models/m.F16.gguf", "bytes": 8, "digests": files });
+        assert_eq!(manifest["default"], expected);
         assert!(Model::parse(folder.join("README.md").to_str().unwrap()).is_err());
         assert!(Model::parse(root.to_str().unwrap()).is_err());
         assert!(Model::parse("/no/such/thing").is_err());

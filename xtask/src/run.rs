@@ -49,11 +49,16 @@ pub fn check_sha256(path: &Path, expected: &str) -> Result<()> {
     let mut file = std::fs::File::open(path).with_context(|| format!("cannot read {}", path.display()))?;
     let mut hasher = Sha256::new();
     std::io::copy(&mut file, &mut hasher).with_context(|| format!("cannot read {}", path.display()))?;
-    let found: String = hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+    let found = hex(&hasher.finalize());
     if found != expected {
         bail!("{} is damaged or another version: its SHA-256 is\n  {found}, expected\n  {expected}", path.display());
     }
     Ok(())
+}
+
+/// A digest as text.
+pub fn hex(digest: &[u8]) -> String {
+    digest.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// The target of the page's engine.

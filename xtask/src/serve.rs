@@ -21,10 +21,11 @@ const PORT: u16 = 8080;
 /// How many ports are tried from there.
 const PORTS: u16 = 100;
 
-/// What the page may load and reach: itself, WebAssembly, and models anywhere on https or on loopback.
-const CONTENT_SECURITY_POLICY: &str = "default-src 'self'; script-src 'self' 'wasm-unsafe-eval'; style-src 'self'; \
-    worker-src 'self' blob:; connect-src 'self' https: http://localhost:* http://127.0.0.1:*; img-src 'self' data:; \
-    object-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+/// The page's own rule, as `www/index.html` has it, and what only a header can say. It holds in the worker too, which
+/// the page's does not reach.
+const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; style-src 'self'; \
+    img-src 'self'; worker-src 'self'; connect-src 'self' https: http://localhost:* http://127.0.0.1:*; \
+    manifest-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
 /// On every answer, errors too.
 const HEADERS: [(HeaderName, &str); 7] = [

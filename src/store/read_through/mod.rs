@@ -266,7 +266,7 @@ impl<S: Store, U: Upstream<Bytes = S::Bytes>> ReadThrough<S, U> {
     /// one that was stored under another address.
     async fn begin(&mut self, file: &StoredFile) -> Result<()> {
         match self.take_place(file).await {
-            Err(error @ (Error::NoSpace { .. } | Error::Quota { .. })) => Err(error),
+            Err(error @ (Error::NoSpace { .. } | Error::Quota { .. } | Error::StoreOutdated)) => Err(error),
             Err(error) => {
                 self.keeping = Keeping::Passing(Some(error));
                 Ok(())
@@ -301,9 +301,9 @@ impl<S: Store, U: Upstream<Bytes = S::Bytes>> ReadThrough<S, U> {
         Ok(())
     }
 
-    /// Goes on without the store, unless it is full: then the rest would only be thrown away.
+    /// Goes on without the store, unless there is a way to store the rest later: it would only be downloaded twice.
     fn stop_storing(&mut self, reason: Error) -> Result<()> {
-        if matches!(reason, Error::Quota { .. }) {
+        if matches!(reason, Error::Quota { .. } | Error::StoreOutdated) {
             return Err(reason);
         }
         self.keeping = Keeping::Passing(Some(reason));

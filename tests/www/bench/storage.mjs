@@ -6,7 +6,7 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Rig } from "../support/faults.js";
-import { launchOn } from "../support/profile.js";
+import { launchProfile } from "../support/browser.js";
 
 const MODEL = process.env.PAGELLAMA_BENCH_MODEL ?? "synthetic-500mb.gguf";
 const ROUNDS = Number(process.env.PAGELLAMA_ROUNDS ?? 7);
@@ -18,7 +18,7 @@ const RATE = 20e6;
 
 const rig = await Rig.start(MODEL);
 const profile = await mkdtemp(join(tmpdir(), "pagellama-"));
-const context = await launchOn(profile);
+const context = await launchProfile(profile);
 try {
   const url = `${rig.server.origin}/${MODEL}`;
   const { page } = await rig.visit(context);

@@ -2,9 +2,9 @@
 
 import { chromium } from "playwright-core";
 
-/** @import { Browser, LaunchOptions } from "playwright-core" */
+/** @import { Browser, BrowserContext, LaunchOptions } from "playwright-core" */
 
-export const ARGUMENTS = [
+const ARGUMENTS = [
   "--no-sandbox",
   "--disable-quic",
   "--no-first-run",
@@ -15,12 +15,25 @@ export const ARGUMENTS = [
   "--use-webgpu-adapter=swiftshader",
 ];
 
+/** `CHROME` names another browser than the system's Chromium. */
+const EXECUTABLE = process.env.CHROME ?? "/usr/bin/chromium";
+
 /**
- * `CHROME` names another browser than the system's Chromium.
- *
  * @param {LaunchOptions} [options]
  * @returns {Promise<Browser>}
  */
 export function launch(options = {}) {
-  return chromium.launch({ executablePath: process.env.CHROME ?? "/usr/bin/chromium", args: ARGUMENTS, ...options });
+  return chromium.launch({ executablePath: EXECUTABLE, args: ARGUMENTS, ...options });
+}
+
+/**
+ * The browser with a profile that outlives it: closing the context ends the browser.
+ *
+ * @param {string} folder where the profile is, or will be
+ * @param {string[]} [more] arguments of the browser
+ * @returns {Promise<BrowserContext>}
+ */
+export function launchProfile(folder, more = []) {
+  const args = [...ARGUMENTS, ...more];
+  return chromium.launchPersistentContext(folder, { executablePath: EXECUTABLE, args, viewport: { width: 1280, height: 800 } });
 }

@@ -1,7 +1,7 @@
 // Somebody else's page: another origin than the engine's.
 
 import { readFileSync } from "node:fs";
-import { serve } from "./server.js";
+import { NOT_ISOLATED, serve } from "./server.js";
 
 /** @import { Page, Server } from "./server.js" */
 
@@ -15,8 +15,7 @@ export const EXAMPLE = readFileSync(new URL("../../../examples/embed.html", impo
  * @returns {Promise<Server>}
  */
 export function foreign(html, engine) {
-  const headers = { "Cross-Origin-Opener-Policy": "unsafe-none", "Cross-Origin-Embedder-Policy": "unsafe-none" };
   /** @type {Page} */
-  const page = { body: html.replaceAll("http://localhost:8080", engine), headers };
+  const page = { body: html.replaceAll("http://localhost:8080", engine), headers: NOT_ISOLATED };
   return serve([], { "/": page });
 }

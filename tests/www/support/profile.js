@@ -1,18 +1,7 @@
-// A browser with a profile on disk: it can be ended at any moment, and started again with what it has stored.
+// Ends a browser that has a profile on disk, at any moment.
 
 import { readdirSync, readFileSync } from "node:fs";
-import { chromium } from "playwright-core";
-import { ARGUMENTS } from "./browser.js";
 import { until } from "./faults.js";
-
-/**
- * @param {string} folder
- * @param {string[]} [more] arguments of the browser
- */
-export function launchOn(folder, more = []) {
-  const executablePath = process.env.CHROME ?? "/usr/bin/chromium";
-  return chromium.launchPersistentContext(folder, { executablePath, args: [...ARGUMENTS, ...more] });
-}
 
 /**
  * Ends the browser on a profile with SIGKILL, which leaves it no moment to finish anything.

@@ -1,18 +1,21 @@
 // A static server with the headers that the real one sends, for the page and for pages of another origin.
 
-import { createReadStream } from "node:fs";
+import assert from "node:assert/strict";
+import { createReadStream, readFileSync } from "node:fs";
 import { stat } from "node:fs/promises";
 import { createServer } from "node:http";
 import { extname, join, normalize } from "node:path";
 import { pipeline } from "node:stream/promises";
 
 /** @type {Record<string, string>} */
-const TYPES = {
+export const TYPES = {
   ".html": "text/html; charset=utf-8",
   ".js": "text/javascript; charset=utf-8",
   ".css": "text/css; charset=utf-8",
   ".json": "application/json",
   ".svg": "image/svg+xml",
+  ".png": "image/png",
+  ".webmanifest": "application/manifest+json",
   ".wasm": "application/wasm",
 };
 
@@ -25,11 +28,15 @@ const HEADERS = {
   "X-Content-Type-Options": "nosniff",
 };
 
+/** What isolates a page: a plain host sends none of it. */
+export const NOT_ISOLATED = { "Cross-Origin-Opener-Policy": "unsafe-none", "Cross-Origin-Embedder-Policy": "unsafe-none" };
+
+/** The page's own rule. */
+const [POLICY] = /(?<=http-equiv="Content-Security-Policy" content=")[^"]+/.exec(
+  readFileSync(new URL("../../../www/index.html", import.meta.url), "utf8"),
+) ?? assert.fail("index.html states no policy");
 /** What our own server says of our own files: it holds in the worker too, which a page's own rule does not reach. */
-export const CONTENT_SECURITY_POLICY = {
-  "Content-Security-Policy":
-    "default-src 'self'; script-src 'self' 'wasm-unsafe-eval'; style-src 'self'; connect-src 'self' https: http://localhost:* http://127.0.0.1:*; object-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
-};
+export const CONTENT_SECURITY_POLICY = { "Content-Security-Policy": `${POLICY}; frame-ancestors 'none'` };
 
 /**
  * @typedef {{status?: number, type?: string, body: string | Buffer, headers?: Record<string, string>}} Page

@@ -250,3 +250,12 @@ fn a_taken_port_is_passed_over_unless_it_was_asked_for() {
     let (one, two) = (Server::bind(None).unwrap(), Server::bind(None).unwrap());
     assert_ne!(one.address().unwrap(), two.address().unwrap());
 }
+
+/// What the page states of itself holds on any host; the header, in the worker too.
+#[test]
+fn the_page_and_the_server_state_the_same_policy() {
+    let page = std::fs::read_to_string(crate::root().join("www/index.html")).unwrap();
+    let (_, rest) = page.split_once("http-equiv=\"Content-Security-Policy\" content=\"").unwrap();
+    let (policy, _) = rest.split_once('"').unwrap();
+    assert_eq!(CONTENT_SECURITY_POLICY, format!("{policy}; frame-ancestors 'none'"));
+}

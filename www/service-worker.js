@@ -1,0 +1,98 @@
+// Keeps the app's own files in this browser, so that the page opens and chats with the network off. Models are none of
+// its business: the engine stores those.
+//
+// A version is a set of files that were built together. `cargo xtask build` writes two lines above this text:
+//   VERSION   a digest of all of the version's files, this one too
+//   FILES     each file's path beside this script, and its SHA-256 as an `integrity` attribute states it
+// The browser takes any change in them for a new version and installs it beside the running one.
+//
+// page -> worker                    answered by
+//   {type: "claim", version}        nothing; the worker serves the page from now on if both are of one version
+//   {type: "replace", agreed}       how many pages are open; takes over if the visitor agreed and there is only one
+
+const worker = /** @type {ServiceWorkerGlobalScope} */ (/** @type {unknown} */ (self));
+const SCOPE = worker.registration.scope;
+/** Caches belong to the whole origin: the path keeps a copy of the app elsewhere on it, and everyone else, apart. */
+const OURS = `pagellama ${new URL(SCOPE).pathname} `;
+const CACHE = OURS + VERSION;
+const ADDRESSES = new Set(FILES.map(([path]) => new URL(path, SCOPE).href));
+
+worker.addEventListener("install", (event) => event.waitUntil(install()));
+worker.addEventListener("activate", (event) => event.waitUntil(deleteOtherVersions()));
+
+worker.addEventListener("fetch", (event) => {
+  const file = fileFor(event.request);
+  if (file) event.respondWith(answer(file, event.request));
+});
+
+worker.addEventListener("message", (event) => {
+  const { type, version, agreed } = event.data;
+  if (type === "claim") event.waitUntil(claim(version));
+  if (type === "replace") event.waitUntil(replace(agreed, event.ports[0]));
+});
+
+/** All files or none: while a server has some of another version, installing fails and what ran before goes on. */
+async function install() {
+  const cache = await caches.open(CACHE);
+  await Promise.all(
+    FILES.map(async ([path, integrity]) => {
+      // "reload", as the browser's own cache may hold the version before.
+      const response = await fetch(new URL(path, SCOPE), { cache: "reload", integrity });
+      // Some hosts redirect "index.html" to its folder, and a navigation cannot be answered by what was redirected.
+      await cache.put(path, response.redirected ? new Response(response.body, response) : response);
+    }),
+  );
+}
+
+/** Not before this version is the one in use: until then, pages run on the files of another. */
+async function deleteOtherVersions() {
+  const names = (await caches.keys()).filter((name) => name.startsWith(OURS) && name !== CACHE);
+  await Promise.all(names.map((name) => caches.delete(name)));
+}
+
+/**
+ * The file of ours that a request is for; what is none of ours, the worker leaves alone.
+ * @param {Request} request
+ */
+function fileFor({ method, mode, url }) {
+  const address = new URL(url);
+  address.hash = "";
+  // What stands behind "?" in the page's address is for its scripts.
+  if (mode === "navigate") address.search = "";
+  const file = address.href === SCOPE ? `${SCOPE}index.html` : address.href;
+  return method === "GET" && ADDRESSES.has(file) ? file : undefined;
+}
+
+/**
+ * @param {string} file
+ * @param {Request} request
+ */
+async function answer(file, request) {
+  const kept = await caches.match(file, { cacheName: CACHE, ignoreVary: true });
+  // Someone may have emptied the cache by hand; the network then serves all files, as if there were no worker.
+  return kept ?? fetch(request);
+}
+
+/**
+ * Claiming takes every open page at once, so there must be one alone: no other page's version is known here.
+ * @param {string} version the page's
+ */
+async function claim(version) {
+  if (version === VERSION && (await openPages()) === 1) await worker.clients.claim();
+}
+
+/**
+ * @param {boolean} agreed
+ * @param {MessagePort | undefined} port
+ */
+async function replace(agreed, port) {
+  const pages = await openPages();
+  port?.postMessage(pages);
+  if (agreed && pages === 1) await worker.skipWaiting();
+}
+
+/** Those of another copy further down the path count too, which only makes a new version wait. */
+async function openPages() {
+  const pages = await worker.clients.matchAll({ includeUncontrolled: true, type: "window" });
+  return pages.filter(({ url }) => url.startsWith(SCOPE)).length;
+}
