@@ -1,6 +1,6 @@
 //! Writes a synthetic Llama checkpoint: `cargo run --example make_model -- SHAPE FORMAT OUT`.
 //!
-//! SHAPE is `llama2-tiny` or `synthetic-1gb`, FORMAT `hf-f16` (OUT is a folder), `gguf-f16` or `gguf-q8_0` (OUT is a
+//! SHAPE is one of those in `synthetic/mod.rs`, FORMAT `hf-f16` (OUT is a folder), `gguf-f16` or `gguf-q8_0` (OUT is a
 //! file). The same shape holds the same weights, bit for bit, in every format.
 
 mod synthetic;
@@ -11,7 +11,7 @@ use std::process::ExitCode;
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let [shape, format, out] = arguments.as_slice() else {
-        eprintln!("usage: make_model llama2-tiny|synthetic-1gb hf-f16|gguf-f16|gguf-q8_0 OUT");
+        eprintln!("usage: make_model {} hf-f16|gguf-f16|gguf-q8_0 OUT", synthetic::shapes());
         return ExitCode::FAILURE;
     };
     match synthetic::write(shape, format, Path::new(out)) {

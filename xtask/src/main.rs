@@ -1,5 +1,6 @@
 //! The project's own commands: `cargo xtask COMMAND`.
 
+mod bench;
 mod bundle;
 mod digests;
 mod models;
@@ -30,7 +31,9 @@ Usage: cargo xtask COMMAND
               --model PATH|URL   as above
               --without-model    no default model
   test      run all checks and tests; on Debian and Ubuntu, installs what they need
+              --full             also the long ones: many more faults, models of 2 GB
               --yes              install without asking
+  bench     measure; `bench storage`: loading models from the browser's storage and from the network
   vendor    fetch the JavaScript libraries under www/vendor again (needs npm)
 ";
 
@@ -53,9 +56,14 @@ fn command(mut arguments: pico_args::Arguments) -> Result<()> {
         Some("serve") => serve(arguments),
         Some("build") => build(arguments),
         Some("test") => {
-            let yes = arguments.contains("--yes");
+            let (yes, full) = (arguments.contains("--yes"), arguments.contains("--full"));
             nothing_left(arguments)?;
-            test::run(yes)
+            test::run(yes, full)
+        }
+        Some("bench") => {
+            let what = arguments.subcommand()?;
+            nothing_left(arguments)?;
+            bench::run(what.as_deref())
         }
         Some("vendor") => {
             nothing_left(arguments)?;

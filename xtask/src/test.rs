@@ -16,17 +16,18 @@ use crate::{root, run, setup, target};
 /// The tests that run in a browser: the only ones that are built for WebAssembly.
 const BROWSER_TESTS: &str = "web";
 
-/// Runs every step; stops at the first that fails. `yes` installs system packages without asking.
-pub fn run(yes: bool) -> Result<()> {
+/// Runs every step; stops at the first that fails. `yes` installs system packages without asking, `full` takes the long
+/// form of the tests that have one.
+pub fn run(yes: bool, full: bool) -> Result<()> {
     let mut steps = Steps { passed: 0, started: Instant::now() };
-    let done = run_steps(yes, &mut steps);
+    let done = run_steps(yes, full, &mut steps);
     let failed = u32::from(done.is_err());
     let result = done.inspect_err(|error| eprintln!("\n{error:#}"));
     println!("\ncargo xtask test: {} passed, {failed} failed, {}", steps.passed, seconds(steps.started));
     result.map_err(|_| anyhow::anyhow!("a step failed; the ones after it did not run"))
 }
 
-fn run_steps(yes: bool, steps: &mut Steps) -> Result<()> {
+fn run_steps(yes: bool, full: bool, steps: &mut Steps) -> Result<()> {
     let system = steps.run("Tools and system packages", || {
         setup::rust_components()?;
         setup::wasm_target()?;
@@ -56,7 +57,7 @@ fn run_steps(yes: bool, steps: &mut Steps) -> Result<()> {
         bundle::check_size(&dist)?;
         Ok(dist)
     })?;
-    page_tests(steps, &system, &dist)
+    page_tests(steps, &system, &dist, full)
 }
 
 /// Kernels, engine and store in the browser, on its own software adapter.
@@ -87,14 +88,14 @@ fn webdriver_json(browser: &Path) -> Result<PathBuf> {
 }
 
 /// The page's types, and the page, the element and a whole chat as a user sees them.
-fn page_tests(steps: &mut Steps, system: &System, dist: &Path) -> Result<()> {
+fn page_tests(steps: &mut Steps, system: &System, dist: &Path, full: bool) -> Result<()> {
     let npm = steps.run("Packages of the page's tests", || {
         let npm = setup::npm()?;
         run::run(npm.command()?.args(["ci", "--no-audit", "--no-fund"]))?;
         Ok(npm)
     })?;
     steps.run("Types of the page", || run::run(npm.command()?.args(["run", "types"])))?;
-    let models = steps.run("Models for the page's tests", made_models)?;
+    let models = steps.run("Models for the page's tests", || made_models(full))?;
     steps.run("Page and chat in the browser", || {
         let server = Server::bind(Some(0))?;
         let address = server.address()?;
@@ -102,16 +103,26 @@ fn page_tests(steps: &mut Steps, system: &System, dist: &Path) -> Result<()> {
         let mut tests = npm.command()?;
         tests.arg("test").env("CHROME", &system.browser);
         tests.env("PAGELLAMA_URL", address).env("PAGELLAMA_MODELS", &models);
+        if full {
+            // An hour for each file of tests.
+            tests.args(["--", "--test-timeout=3600000"]).env("PAGELLAMA_FULL", "1");
+        }
         run::run(&mut tests)
     })
 }
 
-/// Synthetic checkpoints: (shape, format, name in the folder). The large one takes half a minute.
-const MADE_MODELS: [(&str, &str, &str); 2] =
-    [("llama2-tiny", "hf-f16", "llama2-tiny"), ("synthetic-1gb", "gguf-q8_0", "synthetic-1gb.gguf")];
+/// Synthetic checkpoints: (shape, format, name in the folder). The large ones take half a minute.
+const MADE_MODELS: [(&str, &str, &str); 4] = [
+    ("llama2-tiny", "hf-f16", "llama2-tiny"),
+    ("synthetic-40mb", "gguf-q8_0", "synthetic-40mb.gguf"),
+    ("synthetic-500mb", "gguf-q8_0", "synthetic-500mb.gguf"),
+    ("synthetic-1gb", "gguf-q8_0", "synthetic-1gb.gguf"),
+];
+/// What the long form of the tests needs besides.
+const LARGE_MODELS: [(&str, &str, &str); 1] = [("synthetic-2gb", "gguf-q8_0", "synthetic-2gb.gguf")];
 
 /// Makes the models that are too large to keep in the repository, unless a run before this one has.
-fn made_models() -> Result<PathBuf> {
+pub fn made_models(full: bool) -> Result<PathBuf> {
     let folder = target().join("made-models");
     let sources = bundle::files_below(&root().join("examples/make_model"))?;
     let changed = sources.iter().filter_map(|(_, path)| bundle::modified(path).ok()).max();
@@ -119,7 +130,8 @@ fn made_models() -> Result<PathBuf> {
         std::fs::remove_dir_all(&folder)?;
     }
     std::fs::create_dir_all(&folder)?;
-    for (shape, format, name) in MADE_MODELS {
+    let large = if full { &LARGE_MODELS[..] } else { &[] };
+    for (shape, format, name) in MADE_MODELS.iter().chain(large) {
         let (model, unfinished) = (folder.join(name), folder.join(format!("{name}.unfinished")));
         if !model.exists() {
             run::run(run::cargo().args(["run", "--example", "make_model", "--", shape, format]).arg(&unfinished))?;

@@ -26,7 +26,7 @@ pub struct Shape {
     pub max_positions: usize,
 }
 
-const SHAPES: [Shape; 2] = [
+const SHAPES: [Shape; 5] = [
     // Llama-2-7B's form, everything divided but the vocabulary; all heads have their own keys and values.
     Shape {
         name: "llama2-tiny",
@@ -38,23 +38,46 @@ const SHAPES: [Shape; 2] = [
         kv_heads: 4,
         max_positions: 4096,
     },
-    // TinyLlama-1.1B's layers over a small vocabulary: 969 million weights, 1.03 GB in Q8_0.
+    // Many bytes, little arithmetic, for tests of the download and the store: 11 chunks of 4 MiB in Q8_0.
     Shape {
-        name: "synthetic-1gb",
+        name: "synthetic-40mb",
         tokenizer: "stories260k",
-        hidden: 2048,
+        hidden: 1024,
         intermediate: 5632,
-        layers: 22,
-        heads: 32,
+        layers: 2,
+        heads: 16,
         kv_heads: 4,
         max_positions: 2048,
     },
+    // 0.52, 1.03 and 2.06 GB in Q8_0.
+    layers_of_tinyllama("synthetic-500mb", 11),
+    layers_of_tinyllama("synthetic-1gb", 22),
+    layers_of_tinyllama("synthetic-2gb", 44),
 ];
+
+/// TinyLlama-1.1B's layers, which are 22, over a small vocabulary.
+const fn layers_of_tinyllama(name: &'static str, layers: usize) -> Shape {
+    Shape {
+        name,
+        tokenizer: "stories260k",
+        hidden: 2048,
+        intermediate: 5632,
+        layers,
+        heads: 32,
+        kv_heads: 4,
+        max_positions: 2048,
+    }
+}
 
 /// Shared by every shape, as in Llama 2.
 const ROPE_THETA: f64 = 10000.0;
 /// Shared by every shape, as in Llama 2.
 const RMS_NORM_EPS: f64 = 1e-5;
+
+/// The names of all shapes.
+pub fn shapes() -> String {
+    SHAPES.map(|shape| shape.name).join("|")
+}
 
 /// Writes the checkpoint `shape` in `format` to `out`, a folder for `hf-f16` and a file otherwise.
 pub fn write(shape: &str, format: &str, out: &Path) -> Result<()> {

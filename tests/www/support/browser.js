@@ -30,8 +30,10 @@ export function launch(options = {}) {
  * The browser with a profile that outlives it: closing the context ends the browser.
  *
  * @param {string} folder where the profile is, or will be
+ * @param {string[]} [more] arguments of the browser
  * @returns {Promise<BrowserContext>}
  */
-export function launchProfile(folder) {
-  return chromium.launchPersistentContext(folder, { executablePath: EXECUTABLE, args: ARGUMENTS, viewport: { width: 1280, height: 800 } });
+export function launchProfile(folder, more = []) {
+  const args = [...ARGUMENTS, ...more];
+  return chromium.launchPersistentContext(folder, { executablePath: EXECUTABLE, args, viewport: { width: 1280, height: 800 } });
 }

@@ -1,0 +1,182 @@
+// How fast models come from the browser's storage and from the network, against the least that either can take.
+//
+//   cargo xtask bench storage     prints Markdown tables; PAGELLAMA_ROUNDS and PAGELLAMA_BENCH_MODEL change what is measured
+
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { Rig } from "../support/faults.js";
+import { launchProfile } from "../support/browser.js";
+
+const MODEL = process.env.PAGELLAMA_BENCH_MODEL ?? "synthetic-500mb.gguf";
+const ROUNDS = Number(process.env.PAGELLAMA_ROUNDS ?? 7);
+/** Downloads take longer and vary less. */
+const DOWNLOADS = Math.ceil(ROUNDS / 2);
+const CONNECTIONS = [1, 2, 4, 8];
+/** Of a server that gives each connection its share. Bytes a second. */
+const RATE = 20e6;
+
+const rig = await Rig.start(MODEL);
+const profile = await mkdtemp(join(tmpdir(), "pagellama-"));
+const context = await launchProfile(profile);
+try {
+  const url = `${rig.server.origin}/${MODEL}`;
+  const { page } = await rig.visit(context);
+  const load = (/** @type {object} */ options = {}) => page.evaluate(timedLoad, { engine: rig.app.address, url, options });
+  const forget = () => page.evaluate(deleteAll, rig.app.address);
+  console.log(`\n${MODEL}, ${(rig.server.length(`/${MODEL}`) / 1e6).toFixed(0)} MB; median (least to most)`);
+  await load();
+  await fromStorage(page, load);
+  await fromNetwork(load, forget, `${RATE / 1e6} MB/s a connection`, RATE);
+  await fromNetwork(load, forget, "as fast as the machine", undefined);
+  console.log("\nA browser opens six connections to a host at most, so that eight are six.");
+} finally {
+  await context.close();
+  await Promise.all([rig.close(), rm(profile, { recursive: true, maxRetries: 5 })]);
+}
+
+/**
+ * @param {import("playwright-core").Page} page
+ * @param {(options?: object) => Promise<{ready: number, read: number}>} load
+ */
+async function fromStorage(page, load) {
+  /** @type {Record<string, number[]>} */
+  const times = { ready: [], read: [], cursor: [], batches: [], digests: [] };
+  const note = (/** @type {string} */ name, /** @type {number} */ time) => times[name]?.push(time);
+  for (let round = 0; round < ROUNDS; round++) {
+    const { ready, read } = await load();
+    note("ready", ready);
+    note("read", read);
+    for (const way of ["cursor", "batches", "digests"]) note(way, await page.evaluate(plainRead, way));
+  }
+  const { ready = [], read = [], cursor = [], batches = [], digests = [] } = times;
+  table("From storage", ["what", "time", "against a plain read"], [
+    ["plain read, one record after the other", seconds(cursor), "1"],
+    ["plain read, eight records at a time", seconds(batches), ratio(batches, cursor)],
+    ["plain read and SHA-256", seconds(digests), ratio(digests, cursor)],
+    ["load, until all weights are on the device", seconds(read), ratio(read, cursor)],
+    ["load, until ready", seconds(ready), ratio(ready, cursor)],
+  ]);
+  const share = digests.map((time, round) => (time - (cursor[round] ?? 0)) / (ready[round] ?? 1));
+  console.log(`\nSHA-256 adds to the plain read, as a part of the load: ${spread(share.map((part) => part * 100), 1, " %")}`);
+}
+
+/**
+ * @param {(options?: object) => Promise<{read: number}>} load
+ * @param {() => Promise<void>} forget
+ * @param {string} title
+ * @param {number | undefined} rate
+ */
+async function fromNetwork(load, forget, title, rate) {
+  const times = CONNECTIONS.map(() => /** @type {number[]} */ ([]));
+  for (let round = 0; round < DOWNLOADS; round++) {
+    for (const [index, connections] of CONNECTIONS.entries()) {
+      await forget();
+      rig.server.behave();
+      rig.server.fault = () => ({ rate });
+      times[index]?.push((await load({ connections })).read);
+    }
+  }
+  const [one = []] = times;
+  const rows = times.map((each, index) => [String(CONNECTIONS[index]), seconds(each), ratio(one, each)]);
+  table(`From the network, ${title}`, ["connections", "time", "gain over one"], rows);
+}
+
+/**
+ * In the page: loads the model. `read`: when all its bytes were there. Milliseconds.
+ * @param {{engine: string, url: string, options: object}} order
+ */
+async function timedLoad({ engine, url, options }) {
+  const { load } = await import(`${engine}engine.js`);
+  const begun = performance.now();
+  let read = 0;
+  const onProgress = (/** @type {{phase: string}} */ { phase }) => {
+    if (phase === "compile") read ||= performance.now() - begun;
+  };
+  const model = await load({ model: { url }, device: "webgpu", onProgress, ...options });
+  const ready = performance.now() - begun;
+  await model.unload();
+  return { ready, read };
+}
+
+/** In the page. @param {string} engine */
+async function deleteAll(engine) {
+  const { deleteModel, storedModels } = await import(`${engine}engine.js`);
+  for (const { id } of await storedModels()) await deleteModel(id);
+}
+
+/**
+ * In the page: reads all records with nothing between it and IndexedDB. Milliseconds.
+ * @param {"cursor" | "batches" | "digests"} way
+ */
+async function plainRead(way) {
+  const answer = (/** @type {IDBRequest} */ request) =>
+    new Promise((resolve, reject) => {
+      request.onsuccess = () => resolve(request.result);
+      request.onerror = () => reject(request.error);
+    });
+  const database = await answer(indexedDB.open("pagellama"));
+  const begun = performance.now();
+  const store = database.transaction("chunks").objectStore("chunks");
+  const digests = [];
+  let bytes = 0;
+  if (way === "batches") {
+    for (let range; ; ) {
+      const [keys, records] = await Promise.all([answer(store.getAllKeys(range, 8)), answer(store.getAll(range, 8))]);
+      for (const record of records) bytes += record.bytes.length;
+      if (keys.length < 8) break;
+      range = IDBKeyRange.lowerBound(keys.at(-1), true);
+    }
+  } else {
+    await new Promise((resolve, reject) => {
+      const cursor = store.openCursor();
+      cursor.onerror = () => reject(cursor.error);
+      cursor.onsuccess = () => {
+        if (!cursor.result) return resolve(undefined);
+        bytes += cursor.result.value.bytes.length;
+        if (way === "digests") digests.push(crypto.subtle.digest("SHA-256", cursor.result.value.bytes));
+        cursor.result.continue();
+      };
+    });
+    await Promise.all(digests);
+  }
+  const time = performance.now() - begun;
+  database.close();
+  if (bytes === 0) throw new Error("nothing is stored");
+  return time;
+}
+
+/**
+ * @param {string} title
+ * @param {string[]} head
+ * @param {string[][]} rows
+ */
+function table(title, head, rows) {
+  const line = (/** @type {string[]} */ cells) => `| ${cells.join(" | ")} |`;
+  console.log(["", `### ${title}`, "", line(head), line(head.map(() => "---")), ...rows.map(line)].join("\n"));
+}
+
+/** @param {number[]} times milliseconds */
+function seconds(times) {
+  return spread(times.map((time) => time / 1000), 2, " s");
+}
+
+/**
+ * How many times longer, round by round: what the machine did meanwhile fell on both.
+ * @param {number[]} times
+ * @param {number[]} base
+ */
+function ratio(times, base) {
+  return spread(times.map((time, round) => time / (base[round] ?? 1)), 2, "");
+}
+
+/**
+ * @param {number[]} numbers
+ * @param {number} digits
+ * @param {string} unit
+ */
+function spread(numbers, digits, unit) {
+  const sorted = numbers.toSorted((one, other) => one - other);
+  const [least, median, most] = [0, 0.5, 1].map((part) => sorted[Math.round(part * (sorted.length - 1))]?.toFixed(digits));
+  return `${median}${unit} (${least} to ${most})`;
+}
