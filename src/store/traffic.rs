@@ -2,6 +2,8 @@
 
 use std::cell::{Cell, RefCell};
 
+use crate::error::Error;
+
 /// Why nothing comes just now.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Waiting {
@@ -18,6 +20,7 @@ pub struct Traffic {
     in_flight: Cell<u64>,
     from_store: Cell<bool>,
     waiting: Cell<Option<Waiting>>,
+    not_stored: RefCell<Option<Error>>,
     listener: RefCell<Option<Box<dyn Fn()>>>,
 }
 
@@ -40,6 +43,16 @@ impl Traffic {
     /// Why nothing comes just now, if so.
     pub fn waiting(&self) -> Option<Waiting> {
         self.waiting.get()
+    }
+
+    /// Why nothing is stored although that was asked for, if so.
+    pub fn not_stored(&self) -> Option<Error> {
+        self.not_stored.borrow().clone()
+    }
+
+    /// Nothing more is stored.
+    pub fn refuse(&self, reason: Error) {
+        self.not_stored.replace(Some(reason));
     }
 
     /// Bytes came from the network.

@@ -88,7 +88,7 @@ async fn attempt(
     Ok(WebEngine {
         id: manifest.id.clone(),
         name: info.name.clone().unwrap_or_else(|| manifest.name.clone()),
-        storage: Storage::of(&source),
+        storage: report.storage(),
         info,
         stats: Cell::new(engine.stats()),
         stop: RefCell::default(),

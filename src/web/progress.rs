@@ -16,19 +16,11 @@ use crate::store::traffic::{Traffic, Waiting};
 const INTERVAL: f64 = 100.0;
 
 /// Whether a model is kept, and why not if that was wanted.
-#[derive(Clone, Default, Serialize)]
+#[derive(Serialize)]
 pub struct Storage {
     stored: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<String>,
-}
-
-impl Storage {
-    /// As it stands now.
-    pub fn of(source: &WebSource) -> Self {
-        let reason = source.not_stored().map(sentence);
-        Self { stored: source.manifest().complete || source.is_storing(), reason }
-    }
 }
 
 /// What the loader and the network tell of one load.
@@ -37,7 +29,8 @@ pub struct Report {
     loaded: Cell<(u64, u64)>,
     /// All weights were read.
     read: Cell<bool>,
-    storage: RefCell<Storage>,
+    /// Whether a copy is to be kept.
+    wanted: Cell<bool>,
     traffic: RefCell<Rc<Traffic>>,
     /// When JS was told last.
     last: Cell<f64>,
@@ -46,12 +39,12 @@ pub struct Report {
 
 /// What JS sees of it.
 #[derive(Serialize)]
-struct Told<'a> {
+struct Told {
     phase: &'static str,
     done: u64,
     total: u64,
     #[serde(flatten)]
-    storage: &'a Storage,
+    storage: Storage,
     #[serde(skip_serializing_if = "Option::is_none")]
     waiting: Option<ToldWaiting>,
 }
@@ -68,7 +61,7 @@ impl Report {
         Rc::new(Self {
             loaded: Cell::default(),
             read: Cell::default(),
-            storage: RefCell::default(),
+            wanted: Cell::default(),
             traffic: RefCell::default(),
             last: Cell::default(),
             to,
@@ -78,7 +71,7 @@ impl Report {
     /// A load from this source begins.
     pub fn begin(self: &Rc<Self>, source: &WebSource) {
         self.loaded.set((0, 0));
-        self.storage.replace(Storage::of(source));
+        self.wanted.set(source.is_stored() || source.is_storing());
         self.traffic.replace(source.traffic().clone());
         // The traffic outlives the load in no other way than through its source.
         let report = Rc::downgrade(self);
@@ -87,6 +80,12 @@ impl Report {
                 report.tell(false);
             }
         });
+    }
+
+    /// Whether a copy is kept, as it stands now.
+    pub fn storage(&self) -> Storage {
+        let reason = self.traffic.borrow().not_stored().map(|reason| sentence(&reason));
+        Storage { stored: self.wanted.get() && reason.is_none(), reason }
     }
 
     /// Whether all weights were read.
@@ -119,8 +118,7 @@ impl Report {
             (false, false) => "download",
         };
         let done = (done + traffic.in_flight()).min(total);
-        let told =
-            Told { phase, done, total, storage: &self.storage.borrow(), waiting: waiting.map(ToldWaiting::from) };
+        let told = Told { phase, done, total, storage: self.storage(), waiting: waiting.map(ToldWaiting::from) };
         // What the page does with it is no reason to stop.
         drop(to_js(&told).and_then(|told| self.to.call1(&JsValue::NULL, &told)));
     }

@@ -148,7 +148,7 @@ async fn a_url_is_stored_on_its_way_and_then_read_without_a_request() {
     let mut source = open(&store, server(&url)).await;
     assert!(read(&mut source).await.unwrap() == bytes);
     source.finish().await.unwrap();
-    assert!(source.not_stored().is_none());
+    assert!(source.traffic().not_stored().is_none());
 
     Url::revoke_object_url(&url).unwrap();
     let mut again = open(&store, server(&url)).await;
@@ -302,7 +302,7 @@ async fn a_browser_without_storage_does_not_stop_the_load() {
     let bytes = model(5);
     let mut source = WebSource::open(Some(store), server(&blob_url(&bytes)), Rc::default()).await;
     assert!(read(&mut source).await.unwrap() == bytes);
-    assert_eq!(source.not_stored().unwrap().code(), "store/unavailable");
+    assert_eq!(source.traffic().not_stored().unwrap().code(), "store/unavailable");
 }
 
 #[wasm_bindgen_test]

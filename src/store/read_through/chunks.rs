@@ -71,7 +71,7 @@ impl<S: Store, U: Upstream<Bytes = S::Bytes>> ReadThrough<S, U> {
         while let Some(length) = next_length(file, &self.current, step) {
             let start = self.current.asked;
             let stored =
-                self.store.as_ref().zip(file.chunk(start)).filter(|_| !matches!(self.keeping, Keeping::Passing(_)));
+                self.store.as_ref().zip(file.chunk(start)).filter(|_| !matches!(self.keeping, Keeping::Passing));
             let pending = match (stored, &mut self.upstream) {
                 (Some((store, _)), _) if self.ahead.len() < READS => {
                     read(store, &self.manifest.id, &file.name, start, length)

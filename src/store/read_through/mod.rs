@@ -29,8 +29,8 @@ enum Keeping {
     Stored,
     /// Those that it has not yet go to the store; the first answer is still to come if `begun` is false.
     Storing { begun: bool },
-    /// They are not stored; why, unless the caller did not want it.
-    Passing(Option<Error>),
+    /// They are not stored.
+    Passing,
 }
 
 /// A [`Source`] over a store and an upstream.
@@ -88,12 +88,15 @@ impl<S: Store, U: Upstream<Bytes = S::Bytes>> ReadThrough<S, U> {
         let listed = match &store {
             Some(Ok(store)) => store.list().await,
             Some(Err(error)) => Err(error.clone()),
-            None => return Self::new(None, Some(upstream), fresh, Keeping::Passing(None), traffic),
+            None => return Self::new(None, Some(upstream), fresh, Keeping::Passing, traffic),
         };
         let (store, models) = match (store, listed) {
             (Some(Ok(store)), Ok(models)) => (store, models),
             (_, listed) => {
-                return Self::new(None, Some(upstream), fresh, Keeping::Passing(listed.err()), traffic);
+                if let Err(reason) = listed {
+                    traffic.refuse(reason);
+                }
+                return Self::new(None, Some(upstream), fresh, Keeping::Passing, traffic);
             }
         };
         let (complete, unfinished): (Vec<_>, Vec<_>) =
@@ -148,14 +151,6 @@ impl<S: Store, U: Upstream<Bytes = S::Bytes>> ReadThrough<S, U> {
         matches!(self.keeping, Keeping::Storing { .. })
     }
 
-    /// Why the model is not being stored although that was asked for.
-    pub fn not_stored(&self) -> Option<&Error> {
-        match &self.keeping {
-            Keeping::Passing(reason) => reason.as_ref(),
-            _ => None,
-        }
-    }
-
     /// The model was loaded: the stored copy is complete, or was used once more.
     pub async fn finish(&mut self) -> Result<()> {
         self.finish_file().await?;
@@ -167,6 +162,7 @@ impl<S: Store, U: Upstream<Bytes = S::Bytes>> ReadThrough<S, U> {
             Keeping::Storing { begun: true } => {
                 self.manifest.complete = true;
                 if let Err(error) = store.put(&self.manifest, None).await {
+                    self.manifest.complete = false;
                     self.stop_storing(error)?;
                 }
             }
@@ -186,7 +182,7 @@ impl<S: Store, U: Upstream<Bytes = S::Bytes>> ReadThrough<S, U> {
             drop(store.withdraw(&self.manifest).await);
         }
         self.ahead = FuturesOrdered::new();
-        self.keeping = Keeping::Passing(None);
+        self.keeping = Keeping::Passing;
     }
 
     /// Opens a file wherever it is; false when the checkpoint has none of this name.
@@ -266,11 +262,7 @@ impl<S: Store, U: Upstream<Bytes = S::Bytes>> ReadThrough<S, U> {
     /// one that was stored under another address.
     async fn begin(&mut self, file: &StoredFile) -> Result<()> {
         match self.take_place(file).await {
-            Err(error @ (Error::NoSpace { .. } | Error::Quota { .. } | Error::StoreOutdated)) => Err(error),
-            Err(error) => {
-                self.keeping = Keeping::Passing(Some(error));
-                Ok(())
-            }
+            Err(error) => self.stop_storing(error),
             Ok(()) => Ok(()),
         }
     }
@@ -303,10 +295,11 @@ impl<S: Store, U: Upstream<Bytes = S::Bytes>> ReadThrough<S, U> {
 
     /// Goes on without the store, unless there is a way to store the rest later: it would only be downloaded twice.
     fn stop_storing(&mut self, reason: Error) -> Result<()> {
-        if matches!(reason, Error::Quota { .. } | Error::StoreOutdated) {
+        if matches!(reason, Error::NoSpace { .. } | Error::Quota { .. } | Error::StoreOutdated) {
             return Err(reason);
         }
-        self.keeping = Keeping::Passing(Some(reason));
+        self.traffic.refuse(reason);
+        self.keeping = Keeping::Passing;
         Ok(())
     }
 
