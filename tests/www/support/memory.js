@@ -22,27 +22,36 @@ async function renderers(context) {
  * @param {number} pid
  */
 function pss(pid) {
-  const found = /^Pss:\s+(\d+) kB$/m.exec(readFileSync(`/proc/${pid}/smaps_rollup`, "utf8"));
-  if (!found) throw new Error(`no Pss is told of process ${pid}`);
-  return Number(found[1]) * 1024;
+  const told = rollup(pid);
+  const found = /^Pss:\s+(\d+) kB$/m.exec(told);
+  if (told && !found) throw new Error(`no Pss is told of process ${pid}`);
+  return Number(found?.[1] ?? 0) * 1024;
+}
+
+/** Nothing for a process that has ended: browsers keep one in reserve for a while. @param {number} pid */
+function rollup(pid) {
+  try {
+    return readFileSync(`/proc/${pid}/smaps_rollup`, "utf8");
+  } catch (error) {
+    if (["ENOENT", "ESRCH"].includes(/** @type {NodeJS.ErrnoException} */ (error).code ?? "")) return "";
+    throw error;
+  }
 }
 
 /**
- * By how much the renderers that are there now grow at most while something is done. Bytes.
+ * By how much the renderer that grows most grows while something is done. Bytes.
  * @param {BrowserContext} context
  * @param {() => Promise<unknown>} action
  */
 export async function growth(context, action) {
-  const pids = await renderers(context);
-  const size = () => pids.reduce((sum, pid) => sum + pss(pid), 0);
-  const before = size();
-  let most = before;
+  const before = new Map((await renderers(context)).map((pid) => [pid, pss(pid)]));
+  let most = 0;
   let running = true;
   const done = action().finally(() => (running = false));
   while (running) {
-    most = Math.max(most, size());
+    for (const [pid, size] of before) most = Math.max(most, pss(pid) - size);
     await sleep(100);
   }
   await done;
-  return most - before;
+  return most;
 }
