@@ -1,29 +1,29 @@
 // The view for choosing a model: the one on offer, those that are stored, one from the web, one from disk.
 
-import { deleteModel, storedModels } from "../engine.js";
-import { ask, fill, h, icon, iconButton } from "./dom.js";
+import { h, icon } from "./dom.js";
 import * as format from "./format.js";
 import { errorNotice } from "./notice.js";
 import { fromFiles, parseSource, sourceOf } from "./sources.js";
+import { manager } from "./stored.js";
 
+/** @import { EngineError } from "../engine.js" */
 /** @import { StoredModel } from "../pkg/pagellama.js" */
 /** @import { Preferences } from "./conversations.js" */
-/** @import { Choice } from "./model-session.js" */
+/** @import { Choice, ModelSession } from "./model-session.js" */
 
 /**
  * @typedef {object} PickerOptions
  * @property {ShadowRoot} root where dialogs go
  * @property {Choice | undefined} offer the model to begin with
  * @property {Preferences["model"]} last the model of the last visit
- * @property {string | undefined} loaded the id of the model that is loaded
+ * @property {ModelSession} session
  * @property {boolean} agreed whether something may be downloaded yet, be it the engine itself
  * @property {EngineError | undefined} missing why no model can run here
  * @property {(choice: Choice) => void} choose
- * @property {() => void} unload
- * @property {(id: string) => void} deleted told once a stored model is gone
+ * @property {(model: StoredModel) => void} remove
+ * @property {AbortSignal} signal ends what runs here
  * @property {(() => void) | undefined} back
  */
-/** @import { EngineError } from "../engine.js" */
 
 /**
  * @param {PickerOptions} options
@@ -48,7 +48,7 @@ export function picker(options) {
     hero(),
     options.missing && errorNotice(options.missing, {}),
     options.offer && !isLoaded(options.offer, options) && offerCard(options.offer, options, blocked),
-    options.agreed ? storedList(options, blocked) : null,
+    options.agreed && manager({ ...options, blocked }),
     others(options, attempt, blocked),
     problem,
   );
@@ -58,8 +58,8 @@ export function picker(options) {
  * @param {Choice} offer
  * @param {PickerOptions} options
  */
-function isLoaded(offer, { last, loaded }) {
-  return loaded !== undefined && last?.id === loaded && last.source === sourceOf(offer);
+function isLoaded(offer, { last, session }) {
+  return session.model !== undefined && last?.id === session.model.info.id && last.source === sourceOf(offer);
 }
 
 function hero() {
@@ -79,7 +79,7 @@ function hero() {
  * @param {PickerOptions} options
  * @param {boolean} blocked
  */
-function offerCard(offer, { choose, last, loaded }, blocked) {
+function offerCard(offer, { choose, last, session }, blocked) {
   const stored = last?.source !== undefined && last.source === sourceOf(offer);
   const from = "url" in offer.request ? new URL(offer.request.url, document.baseURI).host : "hub" in offer.request ? "huggingface.co" : "";
   const facts = [offer.bytes ? format.bytes(offer.bytes) : "Size known once it starts", offer.licence ? `${offer.licence} licence` : "", from && `from ${from}`];
@@ -90,7 +90,7 @@ function offerCard(offer, { choose, last, loaded }, blocked) {
     h("h3", {}, offer.name),
     h("p", { class: "facts" }, facts.filter(Boolean).join(" · ")),
     h("button", { type: "button", class: "button primary large", onclick: start, disabled: blocked }, stored ? "Start" : "Download and start"),
-    h("p", { class: "hint" }, loaded ? "It takes the place of the model that is loaded. " : "", where(offer, stored)),
+    h("p", { class: "hint" }, session.model ? "It takes the place of the model that is loaded. " : "", where(offer, stored)),
   );
 }
 
@@ -102,55 +102,6 @@ function where(offer, stored) {
   if (offer.store === false) return "Nothing is stored: it goes when the page is closed.";
   const place = `in this browser's storage (IndexedDB) for ${location.host || "this page"}`;
   return stored ? `Stored ${place}: no download is needed.` : `It is stored ${place}, so that it downloads only once. You can delete it again.`;
-}
-
-/**
- * @param {PickerOptions} options
- * @param {boolean} blocked
- */
-function storedList(options, blocked) {
-  const section = h("section", { class: "stored", "aria-label": "Stored models" });
-  const fail = (/** @type {unknown} */ error) => section.append(errorNotice(error, {}));
-  const refresh = async () => {
-    try {
-      const models = await storedModels();
-      const rows = models.sort((a, b) => b.last_used - a.last_used).map((model) => storedRow(model, options, fail, blocked));
-      fill(section, rows.length > 0 && h("h3", {}, "Stored in this browser"), rows.length > 0 && h("ul", { class: "list" }, ...rows));
-    } catch (error) {
-      fill(section, errorNotice(error, { retry: refresh }));
-    }
-  };
-  refresh();
-  return section;
-}
-
-/**
- * @param {StoredModel} model
- * @param {PickerOptions} options
- * @param {(error: unknown) => void} fail
- * @param {boolean} blocked
- */
-function storedRow(model, { root, loaded, choose, unload, deleted }, fail, blocked) {
-  const current = model.id === loaded;
-  const name = model.name.replace(/\.gguf$/i, "");
-  const load = () => choose({ request: { stored: model.id }, name, bytes: model.bytes });
-  const remove = async () => {
-    const text = `${format.bytes(model.bytes)} become free. The chats stay.`;
-    if ((await ask(root, { title: `Delete ${name}?`, text, confirm: "Delete", danger: true })) === undefined) return;
-    if (current) unload();
-    await deleteModel(model.id).then(() => deleted(model.id), fail);
-  };
-  const state = current ? " · loaded" : model.complete ? "" : " · unfinished";
-  const action = current
-    ? h("button", { type: "button", class: "button", onclick: unload }, "Unload")
-    : model.complete && h("button", { type: "button", class: "button", onclick: load, disabled: blocked, "aria-label": `Load ${name}` }, "Load");
-  return h(
-    "li",
-    { class: "row spread" },
-    h("div", { class: "grow" }, h("div", { class: "strong" }, name), h("div", { class: "hint" }, format.bytes(model.bytes) + state)),
-    action,
-    iconButton("trash", `Delete ${name}`, remove),
-  );
 }
 
 /**
