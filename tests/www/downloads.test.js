@@ -129,7 +129,7 @@ for (const [way, leave] of /** @type {[string, () => Promise<unknown>][]} */ ([
     await downloading();
     await second.page.goto(slow.origin);
     await second.button("Download and start").click();
-    await second.chat.locator(".hint", { hasText: "Another tab is downloading this model." }).waitFor();
+    await second.chat.locator(".loading-wait", { hasText: "Another tab is downloading this model." }).waitFor();
     await second.chat.getByText(/^[\d.]+ MB of 98\.4 MB$/).waitFor();
     const bar = second.chat.getByRole("progressbar", { name: "Downloading" });
     const before = await valueOf(bar);
@@ -151,7 +151,7 @@ test("a tab that waits for another one can be cancelled, and then waits no more"
   await downloading();
   await second.page.goto(slow.origin);
   await second.button("Download and start").click();
-  await second.chat.locator(".hint", { hasText: "Another tab is downloading this model." }).waitFor();
+  await second.chat.locator(".loading-wait", { hasText: "Another tab is downloading this model." }).waitFor();
   await second.button("Cancel").click();
   await second.button("Download and start").waitFor();
   assert.equal(await second.chat.getByRole("alert").count(), 0);

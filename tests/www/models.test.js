@@ -200,6 +200,7 @@ test("a download that did not finish says how much is there, goes on, and can be
   await visitor.page.goto(broken.origin);
   await visitor.button("Download and start").click();
   await visitor.button("Choose another model").click();
+  await visitor.chat.getByRole("region", { name: "Suggested model" }).getByText(/49\.2 MB of it are there already\./).waitFor();
   const row = visitor.chat.getByRole("listitem").filter({ hasText: "unfinished" });
   await row.getByText("49.2 MB of 98.4 MB · unfinished · used just now").waitFor();
   assert.deepEqual(await row.getByRole("button").evaluateAll((buttons) => buttons.map((button) => button.getAttribute("aria-label"))), ["Go on with half", "Verify half", "Delete half"]);
@@ -230,7 +231,7 @@ test("a model can be deleted while it is being downloaded", async (t) => {
   await visitor.page.waitForTimeout(300);
   await visitor.page.reload();
   await visitor.button("Download and start").waitFor();
-  await visitor.chat.getByText(/is in this browser's IndexedDB/).waitFor();
+  await visitor.chat.getByText(/Models and chats are kept in this browser's storage/).waitFor();
   assert.equal(await visitor.button("Delete slow").count(), 0);
 });
 
@@ -301,7 +302,7 @@ test("the list says how much is stored, where, and whether the browser will keep
   await visitor.begin(app.origin);
   await visitor.button("Fake-135M").click();
   const section = visitor.chat.getByRole("region", { name: "Stored models" });
-  await section.getByText(/What 127\.0\.0\.1:\d+ stores uses 123 MB of at most 9\.87 GB\. It is in this browser's IndexedDB\./).waitFor();
+  await section.getByText(/\(IndexedDB\) for 127\.0\.0\.1:\d+, which takes 123 MB of at most 9\.87 GB\. Delete models here/).waitFor();
   await section.getByText("The browser may clear it when disk space runs short.").waitFor();
   assert.equal(await visitor.page.evaluate("asked"), 1, "asked before the download");
   await section.getByRole("button", { name: "Ask the browser to keep it" }).click();

@@ -27,6 +27,7 @@ export class LoadingCard {
   #cancel;
   #bar = h("progress", { "aria-labelledby": "loading-title" });
   #figures = h("p", { class: "figures" }, " ");
+  #waitingFor = h("p", { class: "loading-wait" });
   #news = h("p", { class: "hint" });
   #keeping = h("p", { class: "hint" });
   #title = h("p", { id: "loading-title", class: "loading-title" }, "Starting the engine");
@@ -56,6 +57,7 @@ export class LoadingCard {
       h("p", { class: "loading-name" }, name),
       this.#bar,
       this.#figures,
+      this.#waitingFor,
       this.#news,
       this.#keeping,
     );
@@ -80,7 +82,7 @@ export class LoadingCard {
     fill(this.#figures, counted ? figures(done, total, rate) : " ");
     this.#showPause(phase === "download" && progress.stored && waiting?.for !== "tab");
     this.#keeping.hidden = phase !== "download" || !progress.stored;
-    if (!waiting) fill(this.#news, progress.reason && `No copy is kept: ${progress.reason}`);
+    fill(this.#news, progress.reason && `No copy is kept: ${progress.reason}`);
     this.#tell(counted ? done / total : 0);
   }
 
@@ -92,6 +94,7 @@ export class LoadingCard {
   /** @param {Waiting | undefined} waiting */
   #wait(waiting) {
     clearInterval(this.#countdown);
+    fill(this.#waitingFor);
     if (waiting) this.#count(WAITING[waiting.for], waiting.seconds);
     if (waiting?.for === this.#waiting) return;
     this.#waiting = waiting?.for;
@@ -104,11 +107,11 @@ export class LoadingCard {
    * @param {number} [seconds] until the next attempt
    */
   #count(text, seconds) {
-    if (seconds === undefined) return fill(this.#news, text);
+    if (seconds === undefined) return fill(this.#waitingFor, text);
     const end = performance.now() + seconds * 1000;
     const show = () => {
       const left = Math.ceil((end - performance.now()) / 1000);
-      fill(this.#news, text, left > 0 ? ` Trying again in ${format.duration(left)}.` : " Trying again now.");
+      fill(this.#waitingFor, text, left > 0 ? ` Trying again in ${format.duration(left)}.` : " Trying again now.");
       if (left <= 0) clearInterval(this.#countdown);
     };
     this.#countdown = setInterval(show, 1000);

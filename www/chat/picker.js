@@ -1,9 +1,9 @@
 // The view for choosing a model: the one on offer, those that are stored, one from the web, one from disk.
 
-import { h, icon } from "./dom.js";
+import { fill, h, icon } from "./dom.js";
 import * as format from "./format.js";
 import { errorNotice } from "./notice.js";
-import { fromFiles, parseSource, sourceOf } from "./sources.js";
+import { fromFiles, isFor, parseSource, sourceOf } from "./sources.js";
 import { manager } from "./stored.js";
 
 /** @import { EngineError } from "../engine.js" */
@@ -41,14 +41,15 @@ export function picker(options) {
     }
   };
   const blocked = options.missing !== undefined;
+  const offer = options.offer && !isLoaded(options.offer, options) ? offerCard(options.offer, options, blocked) : undefined;
   return h(
     "div",
     { class: "picker" },
     options.back && h("button", { type: "button", class: "button back", onclick: options.back }, "Back to the chat"),
     hero(),
     options.missing && errorNotice(options.missing, {}),
-    options.offer && !isLoaded(options.offer, options) && offerCard(options.offer, options, blocked),
-    options.agreed && manager({ ...options, blocked }),
+    offer?.element,
+    options.agreed && manager({ ...options, blocked, listed: (models) => offer?.show(models) }),
     others(options, attempt, blocked),
     problem,
   );
@@ -80,18 +81,30 @@ function hero() {
  * @param {boolean} blocked
  */
 function offerCard(offer, { choose, last, session }, blocked) {
-  const stored = last?.source !== undefined && last.source === sourceOf(offer);
   const from = "url" in offer.request ? new URL(offer.request.url, document.baseURI).host : "hub" in offer.request ? "huggingface.co" : "";
   const facts = [offer.bytes ? format.bytes(offer.bytes) : "Size known once it starts", offer.licence ? `${offer.licence} licence` : "", from && `from ${from}`];
-  const start = () => choose(offer);
-  return h(
+  const button = h("button", { type: "button", class: "button primary large", onclick: () => choose(offer), disabled: blocked });
+  const hint = h("p", { class: "hint" });
+  const element = h(
     "section",
     { class: "card offer", "aria-label": "Suggested model" },
     h("h3", {}, offer.name),
     h("p", { class: "facts" }, facts.filter(Boolean).join(" · ")),
-    h("button", { type: "button", class: "button primary large", onclick: start, disabled: blocked }, stored ? "Start" : "Download and start"),
-    h("p", { class: "hint" }, session.model ? "It takes the place of the model that is loaded. " : "", where(offer, stored)),
+    button,
+    hint,
   );
+  const say = (/** @type {boolean} */ stored, /** @type {string} */ before) => {
+    fill(button, stored ? "Start" : "Download and start");
+    fill(hint, session.model ? "It takes the place of the model that is loaded. " : "", before, where(offer, stored));
+  };
+  // Until the engine may be asked, the last visit's model is all that is known.
+  const known = last?.source !== undefined && last.source === sourceOf(offer) ? last.id : undefined;
+  say(known !== undefined, "");
+  const show = (/** @type {StoredModel[]} */ models) => {
+    const there = models.find((model) => model.id === known || isFor(model, offer));
+    say(there?.complete ?? false, there && !there.complete ? `${format.bytes(there.bytes)} of it are there already. ` : "");
+  };
+  return { element, show };
 }
 
 /**

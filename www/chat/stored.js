@@ -18,6 +18,7 @@ import { isFor, sourceOf } from "./sources.js";
  * @property {boolean} blocked whether no model can run here
  * @property {(choice: Choice) => void} choose
  * @property {(model: StoredModel) => void} remove
+ * @property {(models: StoredModel[]) => void} listed told what is stored
  * @property {AbortSignal} signal ends what the manager does
  */
 
@@ -41,6 +42,7 @@ export function manager(options) {
       const models = await newestFirst();
       const rows = models.map((model) => storedRow(model, options));
       const list = rows.length > 0 && h("ul", { class: "list" }, ...rows);
+      options.listed(models);
       fill(section, list && h("h3", {}, "Stored in this browser"), list, storageLine());
     } catch (error) {
       fill(section, errorNotice(error, { retry: refresh }));
@@ -244,11 +246,11 @@ async function saveFiles(files, signal) {
 
 /** How much is stored, where, for how long, and how it is removed. */
 function storageLine() {
-  const place = h("div", { class: "storage" });
+  const element = h("div", { class: "storage" });
   const show = async (refused = false) => {
     const { usage, quota, persisted } = await storage();
-    const amount = usage === undefined ? "" : ` uses ${format.bytes(usage)}${quota ? ` of at most ${format.bytes(quota)}` : ""}. It`;
-    const site = location.host || "this page";
+    const amount = usage === undefined ? "" : `, which takes ${format.bytes(usage)}${quota ? ` of at most ${format.bytes(quota)}` : ""}`;
+    const place = `this browser's storage (IndexedDB) for ${location.host || "this page"}`;
     const ask = async () => show(!(await keepStorage()));
     const promise = persisted
       ? "The browser has promised to keep it."
@@ -256,12 +258,12 @@ function storageLine() {
         ? "The browser does not promise to keep it yet. It may once the page is installed, bookmarked or used more often."
         : "The browser may clear it when disk space runs short.";
     fill(
-      place,
-      h("p", { class: "hint" }, `What ${site} stores${amount} is in this browser's IndexedDB. Delete models here, or everything in the browser's settings for this site.`),
+      element,
+      h("p", { class: "hint" }, `Models and chats are kept in ${place}${amount}. Delete models here, or everything in the browser's settings for this site.`),
       h("p", { class: "hint", role: "status" }, promise),
       !persisted && !refused && h("button", { type: "button", class: "tool", onclick: ask }, "Ask the browser to keep it"),
     );
   };
   show();
-  return place;
+  return element;
 }
