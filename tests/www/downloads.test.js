@@ -291,6 +291,16 @@ test("the browser's promise to keep the download is asked for before it begins, 
   }
 });
 
+test("files from disk are not called a download", async () => {
+  await visitor.page.goto(app.origin);
+  await visitor.chat.getByText("Use another model").click();
+  const choosing = visitor.page.waitForEvent("filechooser");
+  await visitor.button("Choose a file").click();
+  await (await choosing).setFiles({ name: "mine?slow&.gguf", mimeType: "", buffer: Buffer.from("GGUF") });
+  await visitor.chat.getByRole("progressbar", { name: "Reading from this machine" }).waitFor();
+  await visitor.field.waitFor();
+});
+
 test("removing the element in the middle of a download leaves nothing behind", async () => {
   await download(slow.origin);
   await downloading();

@@ -341,14 +341,6 @@ for (const code of ["store/no-space", "store/quota"]) {
   });
 }
 
-test("the digests of the list's model reach the engine", async () => {
-  const digests = { "m.gguf": { sha256: "a".repeat(64) } };
-  await visitor.page.route("**/models.json", (route) => route.fulfill({ json: { default: { name: "Listed", url: "models/m.gguf", digests } } }));
-  await visitor.page.goto(app.origin);
-  const request = await visitor.page.evaluate(async () => (await (await import(/** @type {string} */ ("/chat/sources.js"))).defaultModel()).request);
-  assert.deepEqual(request, { url: `${app.origin}/models/m.gguf`, digests });
-});
-
 test("times are told as people say them", async () => {
   await visitor.page.goto(app.origin);
   const said = await visitor.page.evaluate(async () => {

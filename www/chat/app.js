@@ -132,10 +132,10 @@ export class App {
   /** Frees everything: worker, database, timers of a running answer, locks of a running download. */
   dispose() {
     this.#disposed = true;
+    this.#view.abort();
     this.#answering.stop();
     this.#session.unload();
     this.#modelDock.clear();
-    this.#view.abort();
     this.#chats?.close();
     this.#frame.element.remove();
   }

@@ -4,9 +4,16 @@ import * as format from "./format.js";
 import { fill, h } from "./dom.js";
 
 /** @import { Progress, Waiting } from "../pkg/pagellama.js" */
+/** @import { Choice } from "./model-session.js" */
 
 /** @type {Record<Progress["phase"], string>} */
 const PHASES = { download: "Downloading", read: "Loading from this browser", compile: "Preparing the graphics card" };
+
+/** Files from disk come from no network. */
+const LOCAL = { ...PHASES, download: "Reading from this machine" };
+
+/** A wait that is over before it is heard is not announced. Seconds. */
+const SHORT = 2;
 
 /** @type {Record<Waiting["for"], string>} */
 const WAITING = {
@@ -35,18 +42,20 @@ export class LoadingCard {
   /** @type {Progress["phase"] | undefined} */
   #phase;
   #speed = new format.Speed();
-  /** @type {Waiting["for"] | undefined} */
-  #waiting;
+  #phases;
+  /** What it waits for and was announced. @type {Waiting["for"] | undefined} */
+  #heard;
   /** Counts down to the next attempt. @type {ReturnType<typeof setInterval> | undefined} */
   #countdown;
   #announced = -1;
 
   /**
-   * @param {string} name the model's
+   * @param {Choice} choice
    * @param {Promise<boolean> | undefined} kept whether the browser promises to keep what is stored, where it was asked
    * @param {LoadingActions} actions
    */
-  constructor(name, kept, { pause, cancel, announce }) {
+  constructor({ name, request }, kept, { pause, cancel, announce }) {
+    this.#phases = "files" in request ? LOCAL : PHASES;
     this.#announce = announce;
     this.#pause = h("button", { type: "button", class: "button", onclick: pause, hidden: true }, "Pause");
     this.#cancel = h("button", { type: "button", class: "button", onclick: cancel }, "Cancel");
@@ -73,7 +82,7 @@ export class LoadingCard {
       // What is read from the store comes at another speed, and says nothing about the rest.
       this.#speed = new format.Speed();
       this.#announced = -1;
-      fill(this.#title, PHASES[phase]);
+      fill(this.#title, this.#phases[phase]);
     }
     const counted = phase !== "compile" && total > 0;
     showPart(this.#bar, counted ? done : undefined, total);
@@ -83,7 +92,7 @@ export class LoadingCard {
     this.#showPause(phase === "download" && progress.stored && waiting?.for !== "tab");
     this.#keeping.hidden = phase !== "download" || !progress.stored;
     fill(this.#news, progress.reason && `No copy is kept: ${progress.reason}`);
-    this.#tell(counted ? done / total : 0);
+    if (!waiting) this.#tell(counted ? done / total : 0);
   }
 
   /** Ends its timer. */
@@ -95,11 +104,16 @@ export class LoadingCard {
   #wait(waiting) {
     clearInterval(this.#countdown);
     fill(this.#waitingFor);
-    if (waiting) this.#count(WAITING[waiting.for], waiting.seconds);
-    if (waiting?.for === this.#waiting) return;
-    this.#waiting = waiting?.for;
+    if (!waiting) {
+      this.#heard = undefined;
+      return;
+    }
+    // What came before the wait says nothing about what comes after it.
     this.#speed = new format.Speed();
-    if (waiting) this.#announce(WAITING[waiting.for]);
+    this.#count(WAITING[waiting.for], waiting.seconds);
+    if (waiting.for === this.#heard || (waiting.seconds ?? Infinity) < SHORT) return;
+    this.#heard = waiting.for;
+    this.#announce(WAITING[waiting.for]);
   }
 
   /**
@@ -136,9 +150,9 @@ export class LoadingCard {
   /** A screen reader hears each new phase and each quarter, not every step. @param {number} part */
   #tell(part) {
     const quarter = Math.floor(part * 4);
-    if (quarter === this.#announced || !this.#phase || this.#waiting) return;
+    if (quarter === this.#announced || !this.#phase) return;
     this.#announced = quarter;
-    this.#announce(`${PHASES[this.#phase]}${quarter > 0 ? `: ${quarter * 25} percent` : ""}`);
+    this.#announce(`${this.#phases[this.#phase]}${quarter > 0 ? `: ${quarter * 25} percent` : ""}`);
   }
 }
 

@@ -93,11 +93,11 @@ export class ModelDock {
   }
 
   /** @param {Choice} choice */
-  #loading({ name, request, store }) {
+  #loading(choice) {
     const { announce } = this.#actions;
     // Asked before the first byte comes. Some browsers ask the visitor, whose answer the download does not wait for.
-    const kept = store === false || "stored" in request ? undefined : keepStorage();
-    this.#card = new LoadingCard(name, kept, { pause: () => this.#session.pause(), cancel: () => this.#session.unload(), announce });
+    const kept = choice.store === false || "stored" in choice.request ? undefined : keepStorage();
+    this.#card = new LoadingCard(choice, kept, { pause: () => this.#session.pause(), cancel: () => this.#session.unload(), announce });
     return this.#card.element;
   }
 

@@ -21,7 +21,8 @@ export async function defaultModel() {
   const { default: entry } = await answer.json();
   if (!entry) return undefined;
   const { request } = parseSource(new URL(entry.url, LIST).href);
-  if (entry.digests) request.digests = entry.digests;
+  // With what its files must hash to, where the list says so.
+  if (entry.digests) Object.assign(request, { digests: entry.digests });
   return { request, name: entry.name, bytes: entry.bytes, licence: entry.licence };
 }
 
