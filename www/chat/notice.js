@@ -12,6 +12,7 @@ const NEXT_STEPS = {
   "store/no-space": ["retry", "unkept", "pick"],
   "store/quota": ["retry", "unkept", "pick"],
   "store/corrupt": ["retry", "pick"],
+  "store/outdated": ["reload"],
   weights: ["pick"],
   "gpu/no-webgpu": [],
   "gpu/no-adapter": ["reload"],
