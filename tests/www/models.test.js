@@ -341,6 +341,23 @@ for (const code of ["store/no-space", "store/quota"]) {
   });
 }
 
+test("what can be clicked stays where it is when the list of stored models comes", async () => {
+  /** @type {() => void} */
+  let arrive = () => {};
+  const late = new Promise((resolve) => (arrive = () => resolve(undefined)));
+  await visitor.page.route("**/pkg/pagellama.js", async (route) => {
+    await late;
+    await route.continue();
+  });
+  await visitor.page.goto(app.origin);
+  const places = () => Promise.all([visitor.button("Download and start"), visitor.chat.getByText("Use another model")].map((one) => one.boundingBox()));
+  await visitor.button("Download and start").waitFor();
+  const before = await places();
+  arrive();
+  await visitor.chat.getByText(/Models and chats are kept/).waitFor();
+  assert.deepEqual(await places(), before);
+});
+
 test("times are told as people say them", async () => {
   await visitor.page.goto(app.origin);
   const said = await visitor.page.evaluate(async () => {

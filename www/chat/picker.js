@@ -42,6 +42,7 @@ export function picker(options) {
   };
   const blocked = options.missing !== undefined;
   const offer = options.offer && !isLoaded(options.offer, options) ? offerCard(options.offer, options, blocked) : undefined;
+  const stored = options.agreed && manager({ ...options, blocked, listed: (models) => offer?.show(models) });
   return h(
     "div",
     { class: "picker" },
@@ -49,9 +50,8 @@ export function picker(options) {
     hero(),
     options.missing && errorNotice(options.missing, {}),
     offer?.element,
-    options.agreed && manager({ ...options, blocked, listed: (models) => offer?.show(models) }),
-    others(options, attempt, blocked),
-    problem,
+    // The list comes late: nothing that can be clicked already may move then.
+    ...(options.offer ? [others(options, attempt, blocked), problem, stored] : [stored, others(options, attempt, blocked), problem]),
   );
 }
 
