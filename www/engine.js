@@ -7,19 +7,22 @@
 //
 // It works from another origin than its own, if the server allows that (CORS). What is stored belongs to the page's origin.
 
-/** @import { Info, Progress, Prompt, Result, SamplingOptions, Stats, StoredModel } from "./pkg/pagellama.js" */
+/** @import { FileDigests, Info, Progress, Prompt, Result, SamplingOptions, Stats, StoredModel, Verified } from "./pkg/pagellama.js" */
 
 /**
  * Where a model comes from: an address (a GGUF file, or a Hugging Face folder when it ends in "/"), a Hugging Face
- * repository, files from disk, or one that is already stored.
- * @typedef {{url: string} | {hub: string, revision?: string, host?: string} | {files: File[]} | {stored: string}} ModelRequest
+ * repository, files from disk, or one that is already stored. With `digests` (by file name) other bytes are refused.
+ * @typedef {({url: string} | {hub: string, revision?: string, host?: string} | {files: File[]} | {stored: string})
+ *   & {digests?: Record<string, FileDigests>}} ModelRequest
  */
 /**
  * `context`: tokens to make room for; without it the engine chooses. `kv`: number format of the key/value cache.
- * `store: false` keeps no copy in the browser.
- * @typedef {{context?: number, kv?: "f16" | "f32", device?: "auto" | "webgpu", store?: boolean}} OpenOptions
+ * `store: false` keeps no copy in the browser. `connections`: how many requests fetch a file at a time (default 4).
+ * @typedef {{context?: number, kv?: "f16" | "f32", device?: "auto" | "webgpu", store?: boolean, connections?: number}} OpenOptions
  */
 /** @typedef {SamplingOptions & {max_tokens?: number, ignore_eos?: boolean}} GenerateOptions */
+/** Bytes, of how many. @typedef {{done: number, total: number}} Count */
+/** What a call that takes a while can be given. @typedef {{onProgress?: (progress: Count) => void, signal?: AbortSignal}} LongCall */
 /**
  * A message to the worker; worker.js opens with their table.
  * @typedef {{type: "open", id: number, request: ModelRequest, options: OpenOptions}
@@ -27,12 +30,12 @@
  *   | {type: "count", id: number, prompt: Prompt}
  *   | {type: "stats", id: number}
  *   | {type: "stored", id: number}
- *   | {type: "delete", id: number, model: string}
+ *   | {type: "delete" | "verify" | "export", id: number, model: string}
  *   | {type: "abort", id: number}} Call
  */
 /**
  * A message from the worker.
- * @typedef {{type: "progress", id: number, progress: Progress}
+ * @typedef {{type: "progress", id: number, progress: Progress | Count}
  *   | {type: "text", id: number, text: string}
  *   | {type: "result", id: number, value: unknown}
  *   | {type: "error", id: number, error: {code: string, message: string, advice: string}}} Reply
@@ -72,7 +75,7 @@ export async function load({ model, onProgress, signal, ...options }) {
   const request = "url" in asked ? { ...asked, url: new URL(asked.url, document.baseURI).href } : asked;
   const worker = new Connection();
   try {
-    const onReply = (/** @type {Reply} */ reply) => reply.type === "progress" && onProgress?.(reply.progress);
+    const onReply = (/** @type {Reply} */ reply) => reply.type === "progress" && onProgress?.(/** @type {Progress} */ (reply.progress));
     const opened = worker.call({ type: "open", request, options }, { signal, onReply });
     const info = /** @type {Info} */ (await Promise.race([opened, lateCancel(signal)]));
     return new Model(worker, info);
@@ -97,6 +100,47 @@ export async function storedModels() {
  */
 export async function deleteModel(id) {
   await callOnce({ type: "delete", model: id });
+}
+
+/**
+ * Reads all that is stored of a model; parts that are damaged are fetched again where that is possible.
+ * @param {string} id
+ * @param {LongCall} [options]
+ * @returns {Promise<Verified>}
+ */
+export async function verifyModel(id, options) {
+  return /** @type {Verified} */ (await callOnce({ type: "verify", model: id }, options));
+}
+
+/**
+ * The files of a stored model, as they were published.
+ * @param {string} id
+ * @param {LongCall} [options]
+ * @returns {Promise<File[]>}
+ */
+export async function exportModel(id, options) {
+  return /** @type {File[]} */ (await callOnce({ type: "export", model: id }, options));
+}
+
+/**
+ * How much this origin stores (models, and whatever else it keeps), how much it may, and whether the browser has
+ * promised not to clear it away. A browser that does not tell leaves the figures out.
+ * @returns {Promise<{usage?: number, quota?: number, persisted: boolean}>}
+ */
+export async function storage() {
+  const [estimate, persisted] = await Promise.all([
+    answerOf(() => navigator.storage.estimate()),
+    answerOf(() => navigator.storage.persisted()),
+  ]);
+  return { usage: estimate?.usage, quota: estimate?.quota, persisted: persisted ?? false };
+}
+
+/**
+ * Asks the browser to keep what is stored when disk space runs short; some ask the visitor.
+ * @returns {Promise<boolean>} whether it promises to
+ */
+export async function keepStorage() {
+  return (await answerOf(() => navigator.storage.persist())) ?? false;
 }
 
 /**
@@ -287,13 +331,29 @@ function startWorker() {
 /**
  * A call that needs no model: a worker comes and goes.
  * @param {Order} order
+ * @param {LongCall} [options]
  */
-async function callOnce(order) {
+async function callOnce(order, { onProgress, signal } = {}) {
   const worker = new Connection();
+  const onReply = (/** @type {Reply} */ reply) => reply.type === "progress" && onProgress?.(reply.progress);
   try {
-    return await worker.call(order);
+    return await Promise.race([worker.call(order, { signal, onReply }), lateCancel(signal)]);
   } finally {
     worker.close();
+  }
+}
+
+/**
+ * What the browser's storage answers; nothing where there is none to ask (a page without https, a sandboxed frame).
+ * @template T
+ * @param {() => Promise<T>} ask
+ * @returns {Promise<T | undefined>}
+ */
+async function answerOf(ask) {
+  try {
+    return await ask();
+  } catch {
+    return undefined;
   }
 }
 

@@ -18,8 +18,9 @@
 //   autoload       load the last visit's model without asking; meant for a page that is nothing but this chat
 //
 // Without `model` and `hub` the element offers the model that models.json beside this file names. Nothing is downloaded
-// before the visitor agrees. The element dispatches `llama-title` with the chat's title as `detail`. Its colours follow
-// the `color-scheme` of the element, and `--llama-accent` changes their accent. Removing the element frees everything.
+// before the visitor agrees. The element dispatches `llama-title` with the chat's title as `detail`, and in front of it how
+// far a download is; it changes no title itself. Its colours follow the `color-scheme` of the element, and
+// `--llama-accent` changes their accent. Removing the element frees everything.
 
 import { App } from "./chat/app.js";
 import { errorNotice } from "./chat/notice.js";

@@ -7,15 +7,18 @@
 //   stats     {id}                                  result or error
 //   stored    {id}                                  result (list) or error
 //   delete    {id, model}                           result or error
+//   verify    {id, model}                           progress*, then result (what was found) or error
+//   export    {id, model}                           progress*, then result (files) or error
 //   abort     {id}                                  nothing: the call it names ends early
 //
 // worker -> page
 //   progress  {id, progress}    text {id, text}    result {id, value}    error {id, error: {code, message, advice}}
 
-import init, { delete_model, open, stored_models } from "./pkg/pagellama.js";
+import init, { delete_model, export_model, model_key, open, stored_models, verify_model } from "./pkg/pagellama.js";
+import { takeTurn } from "./turns.js";
 
-/** @import { Call, Reply } from "./engine.js" */
-/** @import { Engine } from "./pkg/pagellama.js" */
+/** @import { Call, Count, Reply } from "./engine.js" */
+/** @import { Engine, Progress } from "./pkg/pagellama.js" */
 
 /** Text is sent on at most this often, so that a fast model does not flood the page. Milliseconds. */
 const TEXT_INTERVAL = 32;
@@ -63,7 +66,7 @@ async function answer(call, signal) {
     await started;
     post({ type: "result", id: call.id, value: await perform(call, signal) });
   } catch (error) {
-    post({ type: "error", id: call.id, error: describe(error) });
+    post({ type: "error", id: call.id, error: describe(error, signal) });
   } finally {
     running.delete(call.id);
   }
@@ -75,13 +78,10 @@ async function answer(call, signal) {
  * @returns {Promise<unknown>}
  */
 async function perform(call, signal) {
+  const report = (/** @type {Count} */ progress) => post({ type: "progress", id: call.id, progress });
   switch (call.type) {
     case "open":
-      engine = await open(
-        { model: call.request, options: call.options },
-        (progress) => post({ type: "progress", id: call.id, progress }),
-        signal,
-      );
+      engine = await openInTurn(call, report, signal);
       return engine.info();
     case "generate":
       return generate(call, signal);
@@ -93,8 +93,28 @@ async function perform(call, signal) {
       return stored_models();
     case "delete":
       return delete_model(call.model);
+    case "verify":
+      return verify_model(call.model, report, signal);
+    case "export":
+      return export_model(call.model, report, signal);
     default:
       throw new Error(`no such call: ${call.type}`);
+  }
+}
+
+/**
+ * @param {Extract<Call, {type: "open"}>} call
+ * @param {(progress: Progress) => void} report
+ * @param {AbortSignal} signal
+ */
+async function openInTurn({ request, options }, report, signal) {
+  // What is stored needs no download, and a download that is not stored is of no use to another tab.
+  const alone = "stored" in request || options.store === false;
+  const turn = alone ? undefined : await takeTurn(model_key(request), report, signal);
+  try {
+    return await open({ model: request, options }, turn?.tell ?? report, signal);
+  } finally {
+    turn?.end();
   }
 }
 
@@ -132,9 +152,12 @@ function loaded() {
  * What the page gets to see of an error. One without a code is a defect: a trap in the wasm, or in this file.
  *
  * @param {unknown} thrown
+ * @param {AbortSignal} signal
  * @returns {{code: string, message: string, advice: string}}
  */
-function describe(thrown) {
+function describe(thrown, signal) {
+  // What the browser throws at an abort has no code of ours.
+  if (thrown === signal.reason && signal.aborted) return { code: "aborted", message: "Stopped.", advice: "Start again when you like." };
   const error = /** @type {{code?: unknown, message?: unknown, advice?: unknown}} */ (Object(thrown));
   const message = typeof error.message === "string" ? error.message : String(thrown);
   if (typeof error.code !== "string") {

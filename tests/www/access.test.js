@@ -12,13 +12,20 @@ let browser;
 let app;
 /** @type {import("./support/server.js").Server} */
 let broken;
+/** @type {import("./support/server.js").Server} */
+let slow;
 
 before(async () => {
-  [browser, app, broken] = await Promise.all([launch(), serveApp(), serveApp({ model: "models/broken.gguf?fail=gpu/out-of-memory" })]);
+  [browser, app, broken, slow] = await Promise.all([
+    launch(),
+    serveApp(),
+    serveApp({ model: "models/broken.gguf?fail=gpu/out-of-memory" }),
+    serveApp({ model: "models/slow.gguf?slow=500&wait=network" }),
+  ]);
 });
 after(async () => {
   await browser.close();
-  await Promise.all([app.close(), broken.close()]);
+  await Promise.all([app.close(), broken.close(), slow.close()]);
 });
 
 const AXE = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
@@ -62,6 +69,41 @@ for (const colorScheme of /** @type {const} */ (["light", "dark"])) {
       await visitor.button("Download and start").click();
       await visitor.chat.getByRole("alert").waitFor();
       await check(visitor, "an error");
+      await visitor.leave();
+    });
+  }
+}
+
+for (const colorScheme of /** @type {const} */ (["light", "dark"])) {
+  for (const viewport of [{ width: 1280, height: 800 }, { width: 360, height: 740 }]) {
+    test(`every view of a download is accessible and fits: ${colorScheme}, ${viewport.width} px`, async () => {
+      const visitor = await Visitor.arrive(browser, { colorScheme, viewport, reducedMotion: "reduce", bypassCSP: true });
+      await visitor.page.addInitScript(AXE);
+      await visitor.page.goto(slow.origin);
+      await visitor.button("Download and start").click();
+      await visitor.chat.getByText(/MB\/s/).waitFor();
+      await check(visitor, "a download");
+      await visitor.button("Pause").click();
+      await check(visitor, "a pause");
+      await visitor.button("Go on").click();
+      await visitor.chat.getByText(/Trying again in/).waitFor();
+      await check(visitor, "waiting");
+      await visitor.button("Pause").click();
+      await visitor.button("Choose another model").click();
+      await visitor.chat.getByText("Use another model").click();
+      await visitor.chat.getByLabel("From the web").fill(`${slow.origin}/models/a-rather-long-name-of-a-model-7b.Q4_0.gguf?stuck`);
+      await visitor.button("Load").click();
+      await visitor.field.waitFor();
+      await visitor.chat.locator(".model-button").click();
+      await visitor.button(/^Verify a-rather/).click();
+      await visitor.button("Stop").waitFor();
+      await check(visitor, "the stored models");
+      await visitor.button("Stop").click();
+      await visitor.chat.getByText("Use another model").click();
+      await visitor.chat.getByLabel("From the web").fill(`${slow.origin}/models/large.gguf?crowded=store/no-space`);
+      await visitor.button("Load").click();
+      await visitor.button("Delete slow").waitFor();
+      await check(visitor, "no room");
       await visitor.leave();
     });
   }

@@ -101,9 +101,49 @@ test("a load reports progress and is cancelled by its signal", async () => {
   assert.equal(phases[0], "download");
 });
 
+test("a cancelled load keeps what has come, and says so in its list", async () => {
+  const { model, phases } = await run(`const [{ bytes, total, complete, url }] = (await api.storedModels()).filter(({ name }) => name === "x");
+    const phases = new Set();
+    (await api.load({ model: url, onProgress: ({ phase }) => phases.add(phase) })).unload();
+    return { model: { total, complete, part: bytes > 0 && bytes < total }, phases: [...phases] };`);
+  assert.deepEqual(model, { total: 98_362_432, complete: false, part: true });
+  assert.deepEqual(phases, ["read", "download", "compile"]);
+});
+
+test("a stored model is verified and exported", async () => {
+  const { found, files, steps } = await run(`let steps = 0;
+    const onProgress = ({ done, total }) => (steps += done <= total);
+    const files = await api.exportModel(model.info.id, { onProgress });
+    const texts = files.map(async (file) => [file.name, await file.text()]);
+    return { found: await api.verifyModel(model.info.id), files: await Promise.all(texts), steps };`);
+  assert.deepEqual(found, { chunks: 24, damaged: [], repaired: 0 });
+  assert.deepEqual(files, [["api.gguf", "bytes of api.gguf"]]);
+  assert.ok(steps > 1);
+});
+
+test("verifying ends when its signal says so", async () => {
+  const code = await run(`const id = location.origin + "/models/api.gguf?stuck";
+    const stop = new AbortController();
+    return api.verifyModel(id, { signal: stop.signal, onProgress: () => stop.abort() }).then(() => "none", (error) => error.code);`);
+  assert.equal(code, "aborted");
+});
+
+test("storage tells its figures, and is undefined where nothing can be asked", async () => {
+  const [figures, kept, none] = await run(`const figures = await api.storage();
+    const kept = await api.keepStorage();
+    Object.defineProperty(navigator, "storage", { value: undefined, configurable: true });
+    const none = [await api.storage(), await api.keepStorage()];
+    delete navigator.storage;
+    return [figures, kept, none];`);
+  assert.ok(figures.usage > 0 && figures.quota > figures.usage);
+  assert.equal(typeof figures.persisted, "boolean");
+  assert.equal(typeof kept, "boolean");
+  assert.deepEqual(none, [{ usage: undefined, quota: undefined, persisted: false }, false]);
+});
+
 test("stored models are listed and deleted", async () => {
   const lists = await run(`const before = await api.storedModels();
     for (const { id } of before) await api.deleteModel(id);
     return [before.length, (await api.storedModels()).length];`);
-  assert.deepEqual(lists, [1, 0]);
+  assert.deepEqual(lists, [2, 0]);
 });

@@ -93,6 +93,28 @@ test("attributes choose the model and describe it", async (t) => {
   await visitor.leave();
 });
 
+test("a download leaves the title of somebody else's page alone", async (t) => {
+  const slow = await serveApp({ model: "models/slow.gguf?slow" });
+  const site = await foreign(`<!doctype html><title>Mine</title><script type="module" src="${slow.origin}/widget.js"></script><llama-chat></llama-chat>`, slow.origin);
+  t.after(() => Promise.all([slow.close(), site.close()]));
+  const visitor = await Visitor.arrive(browser);
+  await visitor.page.goto(site.origin);
+  await visitor.page.evaluate(() => {
+    /** @type {string[]} */
+    const told = [];
+    Reflect.set(globalThis, "told", told);
+    document.addEventListener("llama-title", (event) => told.push(/** @type {CustomEvent<string>} */ (event).detail));
+  });
+  await visitor.button("Download and start").click();
+  await visitor.field.waitFor();
+  /** @type {string[]} */
+  const told = await visitor.page.evaluate("told");
+  assert.ok(told.includes("50%"), told.join(", "));
+  assert.equal(told.at(-1), "");
+  assert.equal(await visitor.page.title(), "Mine");
+  await visitor.leave();
+});
+
 test("two elements do not meet, and removing one ends its worker", async (t) => {
   const site = await foreign(`<!doctype html><script type="module" src="${app.origin}/widget.js"></script>
     <llama-chat chats="a"></llama-chat><llama-chat chats="b"></llama-chat>`, app.origin);

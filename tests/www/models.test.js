@@ -1,6 +1,7 @@
 // Choosing and loading a model: progress, cancel, errors, every source, stored models.
 
 import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
 import { after, afterEach, before, beforeEach, test } from "node:test";
 import { launch, serveApp, Visitor } from "./support/page.js";
 
@@ -208,18 +209,178 @@ test("stored models are listed, loaded without the network, unloaded and deleted
   await visitor.button("Download and start").waitFor();
 });
 
-test("a download that did not finish can be deleted, not loaded", async (t) => {
-  const broken = await serveApp({ model: "models/half.gguf?fail=net/failed" });
+test("a download that did not finish says how much is there, goes on, and can be deleted", async (t) => {
+  const broken = await serveApp({ model: "models/half.gguf?fail=net/status&once" });
   t.after(() => broken.close());
   await visitor.page.goto(broken.origin);
   await visitor.button("Download and start").click();
   await visitor.button("Choose another model").click();
+  await visitor.chat.getByRole("region", { name: "Suggested model" }).getByText(/49\.2 MB of it are there already\./).waitFor();
   const row = visitor.chat.getByRole("listitem").filter({ hasText: "unfinished" });
-  await row.waitFor();
-  assert.deepEqual(await row.getByRole("button").evaluateAll((buttons) => buttons.map((button) => button.getAttribute("aria-label"))), ["Delete half"]);
+  await row.getByText("49.2 MB of 98.4 MB · unfinished · used just now").waitFor();
+  assert.deepEqual(await row.getByRole("button").evaluateAll((buttons) => buttons.map((button) => button.getAttribute("aria-label"))), ["Go on with half", "Verify half", "Delete half"]);
+  await visitor.button("Go on with half").click();
+  await visitor.field.waitFor();
+  await visitor.button("half").click();
+  await visitor.chat.getByRole("listitem").getByText("98.4 MB · loaded · used just now").waitFor();
   await visitor.button("Delete half").click();
   await visitor.button("Delete").click();
-  await row.waitFor({ state: "detached" });
+  await visitor.chat.getByRole("listitem").filter({ hasText: "half" }).waitFor({ state: "detached" });
+});
+
+test("a model can be deleted while it is being downloaded", async (t) => {
+  const slow = await serveApp({ model: "models/slow.gguf?slow" });
+  t.after(() => slow.close());
+  await visitor.page.goto(slow.origin);
+  await visitor.button("Download and start").click();
+  await visitor.button("Pause").click();
+  await visitor.button("Go on").click();
+  await visitor.chat.getByRole("progressbar", { name: "Downloading" }).waitFor();
+  await visitor.button("Fake-135M").click();
+  await visitor.chat.getByText(/MB of 98\.4 MB · on its way/).waitFor();
+  await visitor.button("Delete slow").click();
+  await visitor.button("Delete").click();
+  await visitor.button("Delete slow").waitFor({ state: "detached" });
+  await visitor.button("Download and start").waitFor();
+  // The engine has ended before the model was deleted: nothing of it comes back.
+  await visitor.page.waitForTimeout(300);
+  await visitor.page.reload();
+  await visitor.button("Download and start").waitFor();
+  await visitor.chat.getByText(/Models and chats are kept in this browser's storage/).waitFor();
+  assert.equal(await visitor.button("Delete slow").count(), 0);
+});
+
+/** Loads a model whose address ends in `steer`, and opens the list of what is stored. @param {string} steer */
+async function manage(steer) {
+  await visitor.page.goto(app.origin);
+  await visitor.chat.getByText("Use another model").click();
+  await visitor.chat.getByLabel("From the web").fill(`${app.origin}/models/mine.gguf?${steer}`);
+  await visitor.button("Load").click();
+  await visitor.field.waitFor();
+  await visitor.button("mine").click();
+  await visitor.button("Verify mine").waitFor();
+}
+
+for (const [steer, news] of [
+  ["", "All 24 parts are intact."],
+  ["damaged=1", "1 of 24 parts was damaged and has been fetched again."],
+  ["damaged=2", "2 of 24 parts were damaged and have been fetched again."],
+  ["damaged=2&lost", "2 of 24 parts were damaged."],
+]) {
+  test(`verifying tells what it found: ${steer || "nothing"}`, async () => {
+    await manage(steer ?? "");
+    await visitor.button("Verify mine").click();
+    await visitor.chat.getByRole("status").getByText(news ?? "", { exact: true }).waitFor();
+    assert.equal(await visitor.chat.evaluate((element) => element.shadowRoot?.activeElement?.textContent), "Verify");
+  });
+}
+
+test("verifying and saving show how far they are, and can be stopped", async () => {
+  await manage("stuck");
+  for (const [tool, bar] of [["Verify mine", "Verifying mine"], ["Save as file: mine", "Reading mine"]]) {
+    await visitor.button(tool ?? "").click();
+    await visitor.chat.getByRole("progressbar", { name: bar ?? "" }).waitFor();
+    await visitor.chat.getByText("0 bytes of 98.4 MB").waitFor();
+    await visitor.button("Stop").click();
+    await visitor.chat.getByRole("progressbar").waitFor({ state: "detached" });
+    assert.equal(await visitor.chat.getByRole("alert").count(), 0);
+  }
+  // Leaving the list ends what runs there.
+  await visitor.button("Verify mine").click();
+  await visitor.chat.getByText("0 bytes of 98.4 MB").waitFor();
+  assert.equal(visitor.page.workers().length, 2);
+  const gone = visitor.page.workers()[1]?.waitForEvent("close");
+  await visitor.button("Back to the chat").click();
+  await gone;
+});
+
+test("a model is saved as the files that it came in", async () => {
+  await manage("parts");
+  /** @type {Record<string, string>} */
+  const saved = {};
+  visitor.page.on("download", async (download) => (saved[download.suggestedFilename()] = readFileSync(await download.path(), "utf8")));
+  await visitor.button("Save as file: mine").click();
+  await visitor.chat.getByText("2 files are in the browser's downloads.").waitFor();
+  while (Object.keys(saved).length < 2) await visitor.page.waitForTimeout(20);
+  assert.deepEqual(saved, { "config.json": "bytes of config.json", "model.safetensors": "bytes of model.safetensors" });
+});
+
+test("the list says how much is stored, where, and whether the browser will keep it", async () => {
+  await visitor.page.addInitScript(() => {
+    let kept = false;
+    const asked = /** @type {any} */ (globalThis);
+    asked.asked = 0;
+    StorageManager.prototype.estimate = async () => ({ usage: 123_400_000, quota: 9_870_000_000 });
+    StorageManager.prototype.persisted = async () => kept;
+    StorageManager.prototype.persist = async () => (kept = ++asked.asked > 2);
+  });
+  await visitor.begin(app.origin);
+  await visitor.button("Fake-135M").click();
+  const section = visitor.chat.getByRole("region", { name: "Stored models" });
+  await section.getByText(/\(IndexedDB\) for 127\.0\.0\.1:\d+, which takes 123 MB of at most 9\.87 GB\. Delete models here/).waitFor();
+  await section.getByText("The browser may clear it when disk space runs short.").waitFor();
+  assert.equal(await visitor.page.evaluate("asked"), 1, "asked before the download");
+  await section.getByRole("button", { name: "Ask the browser to keep it" }).click();
+  await section.getByText(/does not promise to keep it yet/).waitFor();
+  await visitor.button("Back to the chat").click();
+  await visitor.button("Fake-135M").click();
+  await section.getByRole("button", { name: "Ask the browser to keep it" }).click();
+  await section.getByText("The browser has promised to keep it.").waitFor();
+});
+
+for (const code of ["store/no-space", "store/quota"]) {
+  test(`where there is no room, others can be deleted, or no copy is kept: ${code}`, async () => {
+    await visitor.begin(app.origin);
+    await visitor.button("Fake-135M").click();
+    await visitor.chat.getByText("Use another model").click();
+    await visitor.chat.getByLabel("From the web").fill(`${app.origin}/models/large.gguf?crowded=${code}`);
+    await visitor.button("Load").click();
+    const alert = visitor.chat.getByRole("alert");
+    await alert.getByText("There is no room for this model.").waitFor();
+    await visitor.button("Go on without keeping it").click();
+    await visitor.field.waitFor();
+    await visitor.button("large").click();
+    await visitor.chat.getByRole("listitem").filter({ hasText: "Fake-135M" }).waitFor();
+    assert.equal(await visitor.chat.getByRole("listitem").filter({ hasText: "large" }).count(), 0);
+    await visitor.chat.getByText("Use another model").click();
+    await visitor.chat.getByLabel("From the web").fill(`${app.origin}/models/large.gguf?crowded=${code}`);
+    await visitor.button("Load").click();
+    await alert.getByText("98.4 MB").waitFor();
+    await alert.getByRole("button", { name: "Delete Fake-135M" }).click();
+    await visitor.button("Delete").click();
+    await alert.getByRole("button", { name: "Delete Fake-135M" }).waitFor({ state: "detached" });
+    await visitor.button("Try again").click();
+    await visitor.field.waitFor();
+    await visitor.button("large").click();
+    await visitor.chat.getByRole("listitem").filter({ hasText: "large" }).getByText("loaded").waitFor();
+  });
+}
+
+test("what can be clicked stays where it is when the list of stored models comes", async () => {
+  /** @type {() => void} */
+  let arrive = () => {};
+  const late = new Promise((resolve) => (arrive = () => resolve(undefined)));
+  await visitor.page.route("**/pkg/pagellama.js", async (route) => {
+    await late;
+    await route.continue();
+  });
+  await visitor.page.goto(app.origin);
+  const places = () => Promise.all([visitor.button("Download and start"), visitor.chat.getByText("Use another model")].map((one) => one.boundingBox()));
+  await visitor.button("Download and start").waitFor();
+  const before = await places();
+  arrive();
+  await visitor.chat.getByText(/Models and chats are kept/).waitFor();
+  assert.deepEqual(await places(), before);
+});
+
+test("times are told as people say them", async () => {
+  await visitor.page.goto(app.origin);
+  const said = await visitor.page.evaluate(async () => {
+    const { ago } = await import(/** @type {string} */ ("/chat/format.js"));
+    const now = Date.UTC(2026, 5, 15);
+    return [0, 59, 60, 7199, 86_400, 10 * 86_400, 40 * 86_400, 800 * 86_400, -5].map((seconds) => ago(now - seconds * 1000, now));
+  });
+  assert.deepEqual(said, ["just now", "just now", "1 minute ago", "1 hour ago", "yesterday", "last week", "last month", "2 years ago", "just now"]);
 });
 
 test("a build without a model asks for one", async () => {

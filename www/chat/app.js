@@ -1,14 +1,13 @@
 // Wires the parts of one chat element: model, conversation, views. All its state is here, and `dispose` frees all of it.
 
-import { missingSupport, storedModels } from "../engine.js";
+import { deleteModel, missingSupport, storedModels } from "../engine.js";
 import { Answering, dropOldest, measure } from "./answering.js";
 import { Composer } from "./composer.js";
 import { Conversations, newConversation, titleOf } from "./conversations.js";
-import { h } from "./dom.js";
-import { Frame } from "./frame.js";
-import { LoadingCard } from "./loading.js";
+import { Frame, greetingOf } from "./frame.js";
+import { ModelDock } from "./model-dock.js";
 import { ModelSession } from "./model-session.js";
-import { errorNotice, notice } from "./notice.js";
+import { answerCut, contextFull, errorNotice, notice } from "./notice.js";
 import { picker } from "./picker.js";
 import { openSettings } from "./settings.js";
 import { Sidebar } from "./sidebar.js";
@@ -16,6 +15,7 @@ import { defaultModel, fromFiles, sourceOf } from "./sources.js";
 import { Transcript } from "./transcript.js";
 
 /** @import { EngineError, Model, OpenOptions } from "../engine.js" */
+/** @import { StoredModel } from "../pkg/pagellama.js" */
 /** @import { Conversation, Message, Preferences, Settings } from "./conversations.js" */
 /** @import { Choice } from "./model-session.js" */
 
@@ -35,8 +35,7 @@ export class App {
   #composer;
   #sidebar;
   #frame;
-  /** @type {LoadingCard | undefined} */
-  #loadingCard;
+  #modelDock;
   /** @type {Conversations | undefined} */
   #chats;
   /** @type {Conversation[]} */
@@ -52,6 +51,9 @@ export class App {
   #missing;
   /** Until the visitor has chosen a model, not even the engine is downloaded. */
   #agreed;
+  /** Ends what the view that is shown has begun. */
+  #view = new AbortController();
+
   /**
    * @param {ShadowRoot} root
    * @param {AppOptions} options
@@ -60,9 +62,15 @@ export class App {
     this.#root = root;
     this.#options = options;
     this.#agreed = options.autoload;
-    this.#session = new ModelSession({
-      onChange: () => this.#modelChanged(),
-      onProgress: (progress) => this.#loadingCard?.update(progress),
+    this.#session = new ModelSession((progress) => this.#modelDock.update(progress));
+    this.#session.addEventListener("change", () => this.#modelChanged());
+    this.#modelDock = new ModelDock(root, this.#session, {
+      load: (choice) => this.#load(choice),
+      pick: () => this.#show("picker"),
+      settings: () => this.#openSettings(),
+      remove: (model) => this.#removeModel(model),
+      announce: (text) => this.#frame.announce(text),
+      percent: () => this.#tellTitle(),
     });
     this.#answering = new Answering({
       begin: (message) => this.#began(message),
@@ -121,11 +129,13 @@ export class App {
     else if (!this.#disposed) this.#show("picker");
   }
 
-  /** Frees everything: worker, database, timers of a running answer. */
+  /** Frees everything: worker, database, timers of a running answer, locks of a running download. */
   dispose() {
     this.#disposed = true;
+    this.#view.abort();
     this.#answering.stop();
     this.#session.unload();
+    this.#modelDock.clear();
     this.#chats?.close();
     this.#frame.element.remove();
   }
@@ -134,22 +144,23 @@ export class App {
 
   /** @param {"picker" | "chat"} view */
   #show(view) {
-    this.#frame.show(view, view === "picker" ? this.#buildPicker(this.#session.model) : undefined);
+    this.#view.abort();
+    this.#view = new AbortController();
+    this.#frame.show(view, view === "picker" ? this.#buildPicker() : undefined);
   }
 
-  /** @param {Model | undefined} model */
-  #buildPicker(model) {
+  #buildPicker() {
     const nothing = this.#session.phase.kind === "none" && this.#conversation.messages.length === 0;
     return picker({
       root: this.#root,
       offer: this.#offer,
       last: this.#last,
-      loaded: model?.info.id,
+      session: this.#session,
       agreed: this.#agreed,
       missing: this.#missing,
       choose: (choice) => this.#load(choice),
-      unload: () => this.#session.unload(),
-      deleted: (id) => this.#modelDeleted(id),
+      remove: (model) => this.#removeModel(model),
+      signal: this.#view.signal,
       back: nothing ? undefined : () => this.#show("chat"),
     });
   }
@@ -167,8 +178,6 @@ export class App {
     this.#answering.stop();
     // Set again once the model is ready: one that takes the tab down is not loaded again by itself.
     this.#chats?.prefer("model", undefined);
-    // Asks that the browser does not clear the model away when disk space is short; a worker cannot ask.
-    if (choice.store !== false) navigator.storage?.persist?.();
     const context = this.#context === undefined ? {} : { context: this.#context };
     this.#session.load(choice, { ...this.#options.open, ...context });
     this.#show("chat");
@@ -178,23 +187,16 @@ export class App {
     if (this.#disposed) return;
     const { phase } = this.#session;
     const focused = this.#hasFocus();
-    this.#loadingCard = undefined;
     this.#transcript.notice(undefined);
     this.#frame.modelName(phase.kind === "none" ? "Choose a model" : phase.choice.name);
-    if (phase.kind === "none") {
-      this.#frame.dock(this.#chooseBar());
-      this.#show("picker");
-    } else if (phase.kind === "loading") {
-      const announce = (/** @type {string} */ text) => this.#frame.announce(text);
-      this.#loadingCard = new LoadingCard(phase.choice.name, { cancel: () => this.#session.unload(), announce });
-      this.#frame.dock(this.#loadingCard.element, focused);
-    } else if (phase.kind === "failed") {
-      const retry = () => this.#load(phase.choice);
-      const steps = { retry, pick: () => this.#show("picker"), settings: () => this.#openSettings() };
-      this.#frame.dock(errorNotice(phase.error, steps), focused);
-    } else {
+    if (phase.kind === "ready") {
+      this.#modelDock.clear();
       this.#modelReady(phase.model, phase.choice, focused);
+    } else {
+      this.#frame.dock(this.#modelDock.show(phase), focused && phase.kind !== "none");
     }
+    if (phase.kind === "none") this.#show("picker");
+    this.#tellTitle();
     this.#showGreeting();
   }
 
@@ -216,18 +218,28 @@ export class App {
     if (focused && this.#frame.view === "chat") this.#composer.focus();
   }
 
-  #chooseBar() {
-    const choose = () => this.#show("picker");
-    return h("div", { class: "card row spread" }, h("p", {}, "No model is loaded."), h("button", { type: "button", class: "button primary", onclick: choose }, "Choose a model"));
+  /**
+   * Deletes a stored model, whether or not it is loaded or being downloaded.
+   * @param {StoredModel} model
+   */
+  async #removeModel(model) {
+    try {
+      if (this.#session.uses(model)) await this.#session.unload();
+      await deleteModel(model.id);
+      if (this.#last?.id === model.id) {
+        this.#last = undefined;
+        this.#chats?.prefer("model", undefined);
+      }
+      if (this.#frame.view === "picker") this.#show("picker");
+    } catch (error) {
+      this.#complain(error);
+    }
   }
 
-  /** @param {string} id */
-  #modelDeleted(id) {
-    if (this.#last?.id === id) {
-      this.#last = undefined;
-      this.#chats?.prefer("model", undefined);
-    }
+  /** Tells, where models are chosen, what went wrong there. @param {unknown} error */
+  #complain(error) {
     this.#show("picker");
+    this.#frame.element.querySelector(".picker")?.append(errorNotice(error, {}));
   }
 
   /** @param {string} id */
@@ -254,18 +266,19 @@ export class App {
     const current = this.#conversation;
     const list = [...this.#list].sort((a, b) => b.updated - a.updated);
     this.#sidebar.show(list, current, this.#chats?.lasting ?? true);
-    const title = current.messages.length > 0 ? titleOf(current) : "";
-    const host = this.#root.host;
-    host.dispatchEvent(new CustomEvent("llama-title", { detail: title, bubbles: true, composed: true }));
+    this.#tellTitle();
+  }
+
+  /** What the page around may show as its title: the chat's, and how far a download is. */
+  #tellTitle() {
+    const { percent } = this.#modelDock;
+    const chat = this.#conversation.messages.length > 0 ? titleOf(this.#conversation) : "";
+    const detail = percent === undefined ? chat : [`${percent}%`, chat].filter(Boolean).join(" · ");
+    this.#root.host.dispatchEvent(new CustomEvent("llama-title", { detail, bubbles: true, composed: true }));
   }
 
   #showGreeting() {
-    const { phase } = this.#session;
-    const empty = this.#conversation.messages.length === 0;
-    if (phase.kind === "loading") this.#frame.greet(empty, { title: "Getting ready", text: "Everything stays on this machine." });
-    else if (phase.kind !== "ready") this.#frame.greet(empty);
-    else if (phase.model.info.chat) this.#frame.greet(empty, { title: "What is on your mind?", text: "Everything stays on this machine." });
-    else this.#frame.greet(empty, { title: "How does it begin?", text: "This model was not trained to chat: it goes on with the text that you begin." });
+    this.#frame.greet(this.#conversation.messages.length === 0, greetingOf(this.#session.phase));
   }
 
   async #measure() {
@@ -401,21 +414,11 @@ export class App {
     const used = usage.prompt_tokens + usage.completion_tokens;
     this.#composer.meter(used, usage.context);
     if (message.finish !== "length") return;
-    this.#transcript.notice(used >= usage.context ? this.#fullNotice() : this.#limitNotice());
+    this.#transcript.notice(used >= usage.context ? this.#fullNotice() : answerCut({ settings: () => this.#openSettings() }));
   }
 
   #fullNotice() {
-    const actions = [
-      { label: "New chat", run: () => this.#newChat(), primary: true },
-      { label: "Go on without the oldest turns", run: () => this.#dropOldest() },
-    ];
-    const text = "The model cannot see more than this. The chat stays in the list either way.";
-    return notice({ title: "The context is full.", text, actions });
-  }
-
-  #limitNotice() {
-    const actions = [{ label: "Settings", run: () => this.#openSettings() }];
-    return notice({ title: "The answer has reached its longest length.", actions });
+    return contextFull({ newChat: () => this.#newChat(), dropOldest: () => this.#dropOldest() });
   }
 
   async #dropOldest() {
@@ -483,8 +486,7 @@ export class App {
     try {
       this.#load(fromFiles(await files, true));
     } catch (error) {
-      this.#show("picker");
-      this.#frame.element.querySelector(".picker")?.append(errorNotice(error, {}));
+      this.#complain(error);
     }
   }
 }

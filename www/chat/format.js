@@ -44,6 +44,29 @@ export function rate(value) {
   return value >= 100 ? value.toFixed(0) : value >= 10 ? value.toFixed(1) : value.toFixed(2);
 }
 
+/** @type {[Intl.RelativeTimeFormatUnit, number][]} */
+const SPANS = [
+  ["year", 31_557_600],
+  ["month", 2_629_800],
+  ["week", 604_800],
+  ["day", 86_400],
+  ["hour", 3600],
+  ["minute", 60],
+];
+
+/**
+ * "3 hours ago", "yesterday", "just now"
+ * @param {number} then milliseconds since 1970
+ * @param {number} now likewise
+ * @returns {string}
+ */
+export function ago(then, now) {
+  const seconds = (now - then) / 1000;
+  const span = SPANS.find(([, length]) => seconds >= length);
+  if (!span) return "just now";
+  return new Intl.RelativeTimeFormat("en", { numeric: "auto" }).format(-Math.floor(seconds / span[1]), span[0]);
+}
+
 /** The speed of something that moves by jumps, smoothed over the last seconds. */
 export class Speed {
   /** @type {{at: number, done: number}[]} */

@@ -3,7 +3,10 @@
 import { fill, h, icon, iconButton } from "./dom.js";
 import { droppedFiles } from "./sources.js";
 
+/** @import { Phase } from "./model-session.js" */
+
 /** @typedef {"starting" | "picker" | "chat"} View */
+/** @typedef {{title: string, text: string}} Greeting */
 /**
  * @typedef {object} FrameActions
  * @property {() => void} pick
@@ -79,13 +82,13 @@ export class Frame {
    */
   dock(element, focus = false) {
     fill(this.#dock, element);
-    if (focus) element.querySelector("button")?.focus();
+    if (focus) /** @type {HTMLElement | null} */ (element.querySelector("button:not([hidden])"))?.focus();
   }
 
   /**
    * What an empty chat shows, with the dock in the middle below it.
    * @param {boolean} empty
-   * @param {{title: string, text: string}} [greeting]
+   * @param {Greeting} [greeting]
    */
   greet(empty, greeting) {
     this.#stage.classList.toggle("empty", empty);
@@ -129,4 +132,16 @@ export class Frame {
       actions.drop(droppedFiles(event.dataTransfer));
     });
   }
+}
+
+/**
+ * @param {Phase} phase of the model
+ * @returns {Greeting | undefined}
+ */
+export function greetingOf(phase) {
+  const text = "Everything stays on this machine.";
+  if (phase.kind === "loading") return { title: "Getting ready", text };
+  if (phase.kind !== "ready") return undefined;
+  if (phase.model.info.chat) return { title: "What is on your mind?", text };
+  return { title: "How does it begin?", text: "This model was not trained to chat: it goes on with the text that you begin." };
 }

@@ -1,35 +1,51 @@
-// The one model that an element has: none, on its way, ready, or failed.
+// The one model that an element has: none, on its way, paused, ready, or failed.
 
 import { load } from "../engine.js";
+import { isFor } from "./sources.js";
 
 /** @import { Model, ModelRequest, OpenOptions } from "../engine.js" */
-/** @import { Progress } from "../pkg/pagellama.js" */
+/** @import { Progress, StoredModel } from "../pkg/pagellama.js" */
 
 /**
  * A model that can be chosen. `bytes` and `licence` where they are known beforehand.
  * @typedef {{request: ModelRequest, name: string, bytes?: number, licence?: string, store?: boolean}} Choice
  */
 /**
- * @typedef {{kind: "none"} | {kind: "loading", choice: Choice} | {kind: "ready", choice: Choice, model: Model}
- *   | {kind: "failed", choice: Choice, error: unknown}} Phase
+ * @typedef {{kind: "none"} | {kind: "loading", choice: Choice} | {kind: "paused", choice: Choice, progress?: Progress}
+ *   | {kind: "ready", choice: Choice, model: Model} | {kind: "failed", choice: Choice, error: unknown}} Phase
  */
 
-export class ModelSession {
+/** Dispatches "change" whenever it enters another phase. */
+export class ModelSession extends EventTarget {
   /** @type {Phase} */
   phase = { kind: "none" };
   #cancel = new AbortController();
-  #onChange;
+  /** Resolves once no load runs any more, be it cancelled a moment ago. @type {Promise<void>} */
+  ended = Promise.resolve();
+  /** @type {Progress | undefined} */
+  #progress;
   #onProgress;
 
-  /** @param {{onChange: () => void, onProgress: (progress: Progress) => void}} listeners */
-  constructor({ onChange, onProgress }) {
-    this.#onChange = onChange;
+  /** @param {(progress: Progress) => void} onProgress */
+  constructor(onProgress) {
+    super();
     this.#onProgress = onProgress;
   }
 
   /** The loaded model, if there is one. */
   get model() {
     return this.phase.kind === "ready" ? this.phase.model : undefined;
+  }
+
+  /**
+   * Whether a stored model is the one that is loaded, or that is being downloaded.
+   * @param {StoredModel} model
+   * @returns {boolean}
+   */
+  uses(model) {
+    const { phase } = this;
+    if (phase.kind === "ready") return phase.model.info.id === model.id;
+    return (phase.kind === "loading" || phase.kind === "paused") && isFor(model, phase.choice);
   }
 
   /**
@@ -41,7 +57,39 @@ export class ModelSession {
     this.#release();
     const { signal } = (this.#cancel = new AbortController());
     this.#enter({ kind: "loading", choice });
-    const onProgress = (/** @type {Progress} */ progress) => void (signal.aborted || this.#onProgress(progress));
+    // A load that was just cancelled may still be writing what it has.
+    await this.ended;
+    if (!signal.aborted) await (this.ended = this.#load(choice, options, signal));
+  }
+
+  /** Ends a load whose bytes stay stored; resolves once it has ended. */
+  async pause() {
+    if (this.phase.kind !== "loading") return;
+    const { choice } = this.phase;
+    this.#release();
+    this.#enter({ kind: "paused", choice, progress: this.#progress });
+    await this.ended;
+  }
+
+  /** Back to no model: cancels a load, frees a loaded model, forgets a failure. Resolves once a load has ended. */
+  async unload() {
+    this.#release();
+    this.#enter({ kind: "none" });
+    await this.ended;
+  }
+
+  /**
+   * @param {Choice} choice
+   * @param {OpenOptions} options
+   * @param {AbortSignal} signal
+   */
+  async #load(choice, options, signal) {
+    this.#progress = undefined;
+    const onProgress = (/** @type {Progress} */ progress) => {
+      if (signal.aborted) return;
+      this.#progress = progress;
+      this.#onProgress(progress);
+    };
     try {
       const model = await load({ model: choice.request, store: choice.store ?? true, onProgress, signal, ...options });
       if (signal.aborted) model.unload();
@@ -49,12 +97,6 @@ export class ModelSession {
     } catch (error) {
       if (!signal.aborted) this.#enter({ kind: "failed", choice, error });
     }
-  }
-
-  /** Back to no model: cancels a load, frees a loaded model, forgets a failure. */
-  unload() {
-    this.#release();
-    this.#enter({ kind: "none" });
   }
 
   #release() {
@@ -65,6 +107,6 @@ export class ModelSession {
   /** @param {Phase} phase */
   #enter(phase) {
     this.phase = phase;
-    this.#onChange();
+    this.dispatchEvent(new Event("change"));
   }
 }

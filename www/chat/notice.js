@@ -3,13 +3,16 @@
 import { h, icon } from "./dom.js";
 
 /** @typedef {{label: string, run: () => void, primary?: boolean}} Action */
-/** @typedef {"retry" | "pick" | "new-chat" | "settings" | "reload"} Step */
+/** @typedef {"retry" | "pick" | "new-chat" | "settings" | "reload" | "unkept"} Step */
 
 /** The next steps that help with an error, by its code or its code's room; without an entry, trying again. @type {Record<string, Step[]>} */
 const NEXT_STEPS = {
   net: ["retry", "pick"],
-  "store/quota": ["pick", "retry"],
-  "store/corrupt": ["pick"],
+  "net/digest": ["pick", "retry"],
+  "store/no-space": ["retry", "unkept", "pick"],
+  "store/quota": ["retry", "unkept", "pick"],
+  "store/corrupt": ["retry", "pick"],
+  "store/outdated": ["reload"],
   weights: ["pick"],
   "gpu/no-webgpu": [],
   "gpu/no-adapter": ["reload"],
@@ -32,14 +35,16 @@ const LABELS = {
   "new-chat": "New chat",
   settings: "Settings",
   reload: "Reload the page",
+  unkept: "Go on without keeping it",
 };
 
 /**
  * @param {unknown} error
  * @param {Partial<Record<Step, () => void>>} steps what is possible here
+ * @param {HTMLElement} [help] what else does, above the buttons
  * @returns {HTMLElement}
  */
-export function errorNotice(error, steps) {
+export function errorNotice(error, steps, help) {
   const { code, message, advice } = describe(error);
   const wanted = NEXT_STEPS[code] ?? NEXT_STEPS[code.split("/")[0] ?? ""] ?? /** @type {Step[]} */ (["retry"]);
   /** @type {Action[]} */
@@ -48,7 +53,29 @@ export function errorNotice(error, steps) {
     const run = step === "reload" ? () => location.reload() : steps[step];
     if (run) actions.push({ label: LABELS[step], run, primary: actions.length === 0 });
   }
-  return notice({ title: message, text: advice, actions, tone: "error", code });
+  return notice({ title: message, text: advice, actions, tone: "error", code, help });
+}
+
+/**
+ * The context is full: a new chat, or this one without what is oldest.
+ * @param {{newChat: () => void, dropOldest: () => void}} steps
+ */
+export function contextFull({ newChat, dropOldest }) {
+  const actions = [
+    { label: "New chat", run: newChat, primary: true },
+    { label: "Go on without the oldest turns", run: dropOldest },
+  ];
+  const text = "The model cannot see more than this. The chat stays in the list either way.";
+  return notice({ title: "The context is full.", text, actions });
+}
+
+/**
+ * The answer was cut where the settings say.
+ * @param {{settings: () => void}} steps
+ */
+export function answerCut({ settings }) {
+  const actions = [{ label: "Settings", run: settings }];
+  return notice({ title: "The answer has reached its longest length.", actions });
 }
 
 /**
@@ -65,10 +92,10 @@ export function describe(error) {
 }
 
 /**
- * @param {{title: string, text?: string, actions?: Action[], tone?: "error" | "info", code?: string}} news
+ * @param {{title: string, text?: string, actions?: Action[], tone?: "error" | "info", code?: string, help?: HTMLElement}} news
  * @returns {HTMLElement}
  */
-export function notice({ title, text, actions = [], tone = "info", code }) {
+export function notice({ title, text, actions = [], tone = "info", code, help }) {
   const buttons = actions.map(({ label, run, primary }) =>
     h("button", { type: "button", class: primary ? "button primary" : "button", onclick: run }, label),
   );
@@ -77,6 +104,7 @@ export function notice({ title, text, actions = [], tone = "info", code }) {
     { class: `notice ${tone}`, role: tone === "error" ? "alert" : "note", "data-code": code },
     h("p", { class: "notice-title" }, tone === "error" && icon("warning"), title),
     text && h("p", {}, text),
+    help,
     buttons.length > 0 && h("div", { class: "row" }, ...buttons),
   );
 }

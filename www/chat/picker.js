@@ -1,29 +1,29 @@
 // The view for choosing a model: the one on offer, those that are stored, one from the web, one from disk.
 
-import { deleteModel, storedModels } from "../engine.js";
-import { ask, fill, h, icon, iconButton } from "./dom.js";
+import { fill, h, icon } from "./dom.js";
 import * as format from "./format.js";
 import { errorNotice } from "./notice.js";
-import { fromFiles, parseSource, sourceOf } from "./sources.js";
+import { fromFiles, isFor, parseSource, sourceOf } from "./sources.js";
+import { manager } from "./stored.js";
 
+/** @import { EngineError } from "../engine.js" */
 /** @import { StoredModel } from "../pkg/pagellama.js" */
 /** @import { Preferences } from "./conversations.js" */
-/** @import { Choice } from "./model-session.js" */
+/** @import { Choice, ModelSession } from "./model-session.js" */
 
 /**
  * @typedef {object} PickerOptions
  * @property {ShadowRoot} root where dialogs go
  * @property {Choice | undefined} offer the model to begin with
  * @property {Preferences["model"]} last the model of the last visit
- * @property {string | undefined} loaded the id of the model that is loaded
+ * @property {ModelSession} session
  * @property {boolean} agreed whether something may be downloaded yet, be it the engine itself
  * @property {EngineError | undefined} missing why no model can run here
  * @property {(choice: Choice) => void} choose
- * @property {() => void} unload
- * @property {(id: string) => void} deleted told once a stored model is gone
+ * @property {(model: StoredModel) => void} remove
+ * @property {AbortSignal} signal ends what runs here
  * @property {(() => void) | undefined} back
  */
-/** @import { EngineError } from "../engine.js" */
 
 /**
  * @param {PickerOptions} options
@@ -41,16 +41,17 @@ export function picker(options) {
     }
   };
   const blocked = options.missing !== undefined;
+  const offer = options.offer && !isLoaded(options.offer, options) ? offerCard(options.offer, options, blocked) : undefined;
+  const stored = options.agreed && manager({ ...options, blocked, listed: (models) => offer?.show(models) });
   return h(
     "div",
     { class: "picker" },
     options.back && h("button", { type: "button", class: "button back", onclick: options.back }, "Back to the chat"),
     hero(),
     options.missing && errorNotice(options.missing, {}),
-    options.offer && !isLoaded(options.offer, options) && offerCard(options.offer, options, blocked),
-    options.agreed ? storedList(options, blocked) : null,
-    others(options, attempt, blocked),
-    problem,
+    offer?.element,
+    // The list comes late: nothing that can be clicked already may move then.
+    ...(options.offer ? [others(options, attempt, blocked), problem, stored] : [stored, others(options, attempt, blocked), problem]),
   );
 }
 
@@ -58,8 +59,8 @@ export function picker(options) {
  * @param {Choice} offer
  * @param {PickerOptions} options
  */
-function isLoaded(offer, { last, loaded }) {
-  return loaded !== undefined && last?.id === loaded && last.source === sourceOf(offer);
+function isLoaded(offer, { last, session }) {
+  return session.model !== undefined && last?.id === session.model.info.id && last.source === sourceOf(offer);
 }
 
 function hero() {
@@ -79,19 +80,31 @@ function hero() {
  * @param {PickerOptions} options
  * @param {boolean} blocked
  */
-function offerCard(offer, { choose, last, loaded }, blocked) {
-  const stored = last?.source !== undefined && last.source === sourceOf(offer);
+function offerCard(offer, { choose, last, session }, blocked) {
   const from = "url" in offer.request ? new URL(offer.request.url, document.baseURI).host : "hub" in offer.request ? "huggingface.co" : "";
   const facts = [offer.bytes ? format.bytes(offer.bytes) : "Size known once it starts", offer.licence ? `${offer.licence} licence` : "", from && `from ${from}`];
-  const start = () => choose(offer);
-  return h(
+  const button = h("button", { type: "button", class: "button primary large", onclick: () => choose(offer), disabled: blocked });
+  const hint = h("p", { class: "hint" });
+  const element = h(
     "section",
     { class: "card offer", "aria-label": "Suggested model" },
     h("h3", {}, offer.name),
     h("p", { class: "facts" }, facts.filter(Boolean).join(" · ")),
-    h("button", { type: "button", class: "button primary large", onclick: start, disabled: blocked }, stored ? "Start" : "Download and start"),
-    h("p", { class: "hint" }, loaded ? "It takes the place of the model that is loaded. " : "", where(offer, stored)),
+    button,
+    hint,
   );
+  const say = (/** @type {boolean} */ stored, /** @type {string} */ before) => {
+    fill(button, stored ? "Start" : "Download and start");
+    fill(hint, session.model ? "It takes the place of the model that is loaded. " : "", before, where(offer, stored));
+  };
+  // Until the engine may be asked, the last visit's model is all that is known.
+  const known = last?.source !== undefined && last.source === sourceOf(offer) ? last.id : undefined;
+  say(known !== undefined, "");
+  const show = (/** @type {StoredModel[]} */ models) => {
+    const there = models.find((model) => model.id === known || isFor(model, offer));
+    say(there?.complete ?? false, there && !there.complete ? `${format.bytes(there.bytes)} of it are there already. ` : "");
+  };
+  return { element, show };
 }
 
 /**
@@ -102,55 +115,6 @@ function where(offer, stored) {
   if (offer.store === false) return "Nothing is stored: it goes when the page is closed.";
   const place = `in this browser's storage (IndexedDB) for ${location.host || "this page"}`;
   return stored ? `Stored ${place}: no download is needed.` : `It is stored ${place}, so that it downloads only once. You can delete it again.`;
-}
-
-/**
- * @param {PickerOptions} options
- * @param {boolean} blocked
- */
-function storedList(options, blocked) {
-  const section = h("section", { class: "stored", "aria-label": "Stored models" });
-  const fail = (/** @type {unknown} */ error) => section.append(errorNotice(error, {}));
-  const refresh = async () => {
-    try {
-      const models = await storedModels();
-      const rows = models.sort((a, b) => b.last_used - a.last_used).map((model) => storedRow(model, options, fail, blocked));
-      fill(section, rows.length > 0 && h("h3", {}, "Stored in this browser"), rows.length > 0 && h("ul", { class: "list" }, ...rows));
-    } catch (error) {
-      fill(section, errorNotice(error, { retry: refresh }));
-    }
-  };
-  refresh();
-  return section;
-}
-
-/**
- * @param {StoredModel} model
- * @param {PickerOptions} options
- * @param {(error: unknown) => void} fail
- * @param {boolean} blocked
- */
-function storedRow(model, { root, loaded, choose, unload, deleted }, fail, blocked) {
-  const current = model.id === loaded;
-  const name = model.name.replace(/\.gguf$/i, "");
-  const load = () => choose({ request: { stored: model.id }, name, bytes: model.bytes });
-  const remove = async () => {
-    const text = `${format.bytes(model.bytes)} become free. The chats stay.`;
-    if ((await ask(root, { title: `Delete ${name}?`, text, confirm: "Delete", danger: true })) === undefined) return;
-    if (current) unload();
-    await deleteModel(model.id).then(() => deleted(model.id), fail);
-  };
-  const state = current ? " · loaded" : model.complete ? "" : " · unfinished";
-  const action = current
-    ? h("button", { type: "button", class: "button", onclick: unload }, "Unload")
-    : model.complete && h("button", { type: "button", class: "button", onclick: load, disabled: blocked, "aria-label": `Load ${name}` }, "Load");
-  return h(
-    "li",
-    { class: "row spread" },
-    h("div", { class: "grow" }, h("div", { class: "strong" }, name), h("div", { class: "hint" }, format.bytes(model.bytes) + state)),
-    action,
-    iconButton("trash", `Delete ${name}`, remove),
-  );
 }
 
 /**

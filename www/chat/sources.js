@@ -2,6 +2,7 @@
 
 import { EngineError } from "../engine.js";
 
+/** @import { StoredModel } from "../pkg/pagellama.js" */
 /** @import { Choice } from "./model-session.js" */
 
 /** Beside the modules, wherever they are hosted. */
@@ -76,6 +77,20 @@ export function sourceOf({ request }) {
   if ("url" in request) return request.url;
   if ("hub" in request) return `${request.hub}@${request.revision ?? ""}`;
   return undefined;
+}
+
+/**
+ * Whether a stored model is what `choice` asks for; of a repository, whichever of its versions.
+ * @param {StoredModel} model
+ * @param {Choice} choice
+ * @returns {boolean}
+ */
+export function isFor(model, { request }) {
+  if ("stored" in request) return model.id === request.stored;
+  if ("url" in request) return model.url === request.url;
+  if ("hub" in request) return model.url?.includes(`/${request.hub}/`) ?? false;
+  // Files have no address; one that is unfinished is the one that is being copied.
+  return model.url === undefined && !model.complete;
 }
 
 /**

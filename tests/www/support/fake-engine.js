@@ -1,19 +1,27 @@
 // Stands where the wasm engine stands (pkg/pagellama.js), so that the page, engine.js and worker.js run as they are.
 //
 // The model's address steers how it loads:  ?fail=CODE&message=TEXT   fails with that error after half of the download, which stays stored
-//                                           ?slow                     takes about two seconds
+//                                           &once                     ... but not when something is stored already
+//                                           ?crowded=CODE             fails with that error while another model is stored, unless no copy is kept
+//                                           ?slow=N                   takes N milliseconds for each of 20 steps (about two seconds without N)
+//                                           ?wait=REASON              waits for that ("network", "server") at half of the download
 //                                           ?plain                    has no chat format
 //                                           ?context=N                has a small context
+// ... and what is found in the store:       ?damaged=N                N parts are damaged; &lost: and cannot be fetched again
+//                                           ?parts                    two files
+//                                           ?stuck                    verifying and saving take until they are stopped
+// Each step is stored as it comes, and the next load goes on from there.
 // The last message steers the answer:       say: TEXT                 answers TEXT
 //                                           burst: TEXT               answers TEXT in one piece
 //                                           fail: CODE                fails in the middle
 //                                           long                      goes on until it is stopped
 // Any other message is answered with a line that tells how many messages and which settings arrived.
 
-/** @import { Engine, Info, Progress, Prompt, Result, StoredModel } from "../types/pkg/pagellama.js" */
+/** @import { Engine, Info, Progress, Prompt, Result, StoredModel, Verified } from "../types/pkg/pagellama.js" */
 
 const BYTES = 98_362_432;
 const STEP = BYTES / 20;
+const PART = 4 * 1024 * 1024;
 
 /** Tells, for tests that count, that the engine was fetched and started. */
 export default async function init() {
@@ -27,23 +35,47 @@ export default async function init() {
  * @returns {Promise<Engine>}
  */
 export async function open({ model, options }, progress, signal) {
-  const id = model.stored ?? model.url ?? model.hub ?? model.files?.[0]?.name ?? "";
-  const steer = new URLSearchParams(id.split("?")[1] ?? "");
-  if (model.url) await fetch(model.url, { signal }).catch(() => undefined);
-  const phase = model.stored ? "read" : "download";
-  for (let done = 0; done <= BYTES; done += STEP) {
-    if (signal.aborted) throw failure("aborted", "Stopped.");
-    progress({ phase, done, total: BYTES });
-    if (steer.has("fail") && done >= BYTES / 2) {
-      await put({ id, name: nameOf(id), bytes: done, complete: false, last_used: Date.now() });
-      throw failure(steer.get("fail") ?? "", steer.get("message") ?? "It did not work.");
-    }
-    await sleep(steer.has("slow") ? 100 : 2);
-  }
-  progress({ phase: "compile", done: 0, total: 0 });
+  const id = model.stored ?? model_key(model);
   const name = nameOf(id);
-  if (options.store !== false) await put({ id, name, bytes: BYTES, complete: true, last_used: Date.now() });
+  const steer = steering(id);
+  const keep = options.store !== false;
+  if (model.url) await fetch(model.url, { signal }).catch(() => undefined);
+  const models = await stored_models();
+  if (keep && steer.has("crowded") && models.some((other) => other.id !== id)) throw failure(steer.get("crowded") ?? "", "There is no room for this model.");
+  const there = models.find((one) => one.id === id)?.bytes ?? 0;
+  const fails = steer.has("fail") && !(steer.has("once") && there > 0);
+  let waited = false;
+  for (let done = 0; done <= BYTES; done += STEP) {
+    /** @type {Progress} */
+    const figures = { phase: model.stored || done < there ? "read" : "download", done, total: BYTES, stored: keep };
+    const half = done >= BYTES / 2;
+    if (keep && figures.phase === "download") await put({ id, name, bytes: done, total: BYTES, complete: false, last_used: Date.now(), url: model.url });
+    if (signal.aborted) throw failure("aborted", "Stopped.");
+    if (fails && half) throw failure(steer.get("fail") ?? "", steer.get("message") ?? "It did not work.");
+    if (half && steer.has("wait") && !waited) {
+      progress({ ...figures, waiting: { for: steer.get("wait") === "server" ? "server" : "network", seconds: 3 } });
+      waited = true;
+      await sleep(3000, signal);
+    }
+    progress(figures);
+    await sleep(steer.has("slow") ? Number(steer.get("slow")) || 100 : 2, signal);
+  }
+  progress({ phase: "compile", done: 0, total: 0, stored: keep });
+  if (keep) await put({ id, name, bytes: BYTES, total: BYTES, complete: true, last_used: Date.now(), url: model.url });
   return new FakeEngine(id, name, steer.has("plain"), options.context ?? Number(steer.get("context") ?? 2048));
+}
+
+/**
+ * @param {{url?: string, hub?: string, files?: File[]}} model
+ * @returns {string}
+ */
+export function model_key(model) {
+  return model.url ?? model.hub ?? model.files?.[0]?.name ?? "";
+}
+
+/** @param {string} id */
+function steering(id) {
+  return new URLSearchParams(id.split("?")[1] ?? "");
 }
 
 /** @param {string} id */
@@ -167,6 +199,46 @@ export async function delete_model(id) {
   await transact("readwrite", (store) => store.delete(id));
 }
 
+/**
+ * @param {string} id
+ * @param {(progress: {done: number, total: number}) => void} progress
+ * @param {AbortSignal} signal
+ * @returns {Promise<Verified>}
+ */
+export async function verify_model(id, progress, signal) {
+  const steer = steering(id);
+  await readAll(steer, progress, signal);
+  const count = Number(steer.get("damaged") ?? 0);
+  const damaged = Array.from({ length: count }, (_, index) => ({ file: "model.gguf", start: index * PART, length: PART }));
+  return { chunks: Math.ceil(BYTES / PART), damaged, repaired: steer.has("lost") ? 0 : count };
+}
+
+/**
+ * @param {string} id
+ * @param {(progress: {done: number, total: number}) => void} progress
+ * @param {AbortSignal} signal
+ * @returns {Promise<File[]>}
+ */
+export async function export_model(id, progress, signal) {
+  const steer = steering(id);
+  await readAll(steer, progress, signal);
+  const names = steer.has("parts") ? ["config.json", "model.safetensors"] : [`${nameOf(id)}.gguf`];
+  return names.map((name) => new File([`bytes of ${name}`], name));
+}
+
+/**
+ * @param {URLSearchParams} steer
+ * @param {(progress: {done: number, total: number}) => void} progress
+ * @param {AbortSignal} signal
+ */
+async function readAll(steer, progress, signal) {
+  for (let done = 0; done <= BYTES; done += STEP) {
+    progress({ done, total: BYTES });
+    await sleep(steer.has("stuck") ? 1e9 : 2, signal);
+    if (signal.aborted) throw failure("aborted", "Stopped.");
+  }
+}
+
 /** @param {StoredModel} model */
 async function put(model) {
   await transact("readwrite", (store) => store.put(model));
@@ -184,7 +256,7 @@ function transact(mode, act) {
     opening.onerror = () => reject(opening.error);
     opening.onsuccess = () => {
       const request = act(opening.result.transaction("models", mode).objectStore("models"));
-      request.onsuccess = () => resolve(request.result);
+      request.onsuccess = () => (opening.result.close(), resolve(request.result));
       request.onerror = () => reject(request.error);
     };
   });
@@ -198,7 +270,13 @@ function failure(code, message) {
   return Object.assign(new Error(message), { code, advice: "Do what a test would do." });
 }
 
-/** @param {number} milliseconds */
-function sleep(milliseconds) {
-  return new Promise((resolve) => setTimeout(resolve, milliseconds));
+/**
+ * @param {number} milliseconds
+ * @param {AbortSignal} [signal] ends it early
+ */
+function sleep(milliseconds, signal) {
+  return new Promise((resolve) => {
+    setTimeout(resolve, milliseconds);
+    signal?.addEventListener("abort", resolve, { once: true });
+  });
 }

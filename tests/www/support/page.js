@@ -72,8 +72,10 @@ export class Visitor {
       if (/Content Security Policy|Refused to/.test(message.text())) this.problems.push(message.text());
     });
     page.on("dialog", (dialog) => {
+      // Who leaves in the middle of a download is asked, and leaves.
+      if (dialog.type() === "beforeunload") return dialog.accept();
       this.problems.push(`dialog: ${dialog.message()}`);
-      dialog.dismiss();
+      return dialog.dismiss();
     });
     page.context().on("request", (request) => this.requests.push(request.url()));
   }
