@@ -10,8 +10,8 @@ use crate::weights::{Format, ROW_GROUP, Role, Sink, TensorSpec, quant};
 
 /// Most words that are packed before they are handed to the device: it bounds the host's memory.
 const SCRATCH_WORDS: usize = 1 << 18;
-/// Most bytes that are handed to the queue between two submissions: until then the driver holds a copy of them.
-const UNSUBMITTED_BYTES: u64 = 64 << 20;
+/// Most bytes that are on their way to the device: until they are there, the browser or driver holds copies of them.
+const UNSETTLED_BYTES: u64 = 16 << 20;
 
 /// A matrix as a list of slabs, each within one binding.
 pub struct Weight {
@@ -47,7 +47,7 @@ pub struct Weights<'a> {
     max_binding_bytes: u64,
     store: WeightStore,
     scratch: Vec<u32>,
-    unsubmitted: u64,
+    unsettled: u64,
 }
 
 /// The weights by what they are to the model.
@@ -78,7 +78,7 @@ impl<'a> Weights<'a> {
 
     /// An empty sink that cuts matrices into slabs of at most `max_binding_bytes`.
     pub fn within(gpu: &'a Gpu, max_binding_bytes: u64) -> Self {
-        Self { gpu, max_binding_bytes, store: WeightStore::default(), scratch: Vec::new(), unsubmitted: 0 }
+        Self { gpu, max_binding_bytes, store: WeightStore::default(), scratch: Vec::new(), unsettled: 0 }
     }
 
     /// What was written.
@@ -126,11 +126,7 @@ impl Sink for Weights<'_> {
     }
 
     fn write_rows(&mut self, role: Role, first_row: usize, bytes: &[u8]) -> Result<()> {
-        self.unsubmitted += bytes.len() as u64;
-        if self.unsubmitted > UNSUBMITTED_BYTES {
-            self.gpu.flush();
-            self.unsubmitted = 0;
-        }
+        self.unsettled += bytes.len() as u64;
         if let Some(norm) = self.store.norms.get(&role) {
             return self.gpu.upload(&norm.buffer, 0, bytemuck::cast_slice(&widen(norm.format, bytes)?));
         }
@@ -148,6 +144,15 @@ impl Sink for Weights<'_> {
             write_tiles(self.gpu, weight, first_row, words, &self.scratch)?;
         }
         Ok(())
+    }
+
+    async fn settle(&mut self) -> Result<()> {
+        if self.unsettled <= UNSETTLED_BYTES {
+            return Ok(());
+        }
+        self.unsettled = 0;
+        self.gpu.flush();
+        self.gpu.finished().await
     }
 }
 

@@ -1,6 +1,7 @@
 //! One request and its answer, whose bytes stay outside the wasm heap.
 
 use std::future::Future;
+use std::rc::Rc;
 
 use futures_util::future::{Either, select};
 use gloo_timers::future::TimeoutFuture;
@@ -9,10 +10,11 @@ use serde::de::DeserializeOwned;
 use wasm_bindgen::{JsCast, JsValue};
 use wasm_bindgen_futures::JsFuture;
 use web_sys::{
-    AbortController, AbortSignal, Headers, ReadableStreamDefaultReader, ReferrerPolicy, Request, RequestCache,
-    RequestInit, Response, WorkerGlobalScope,
+    AbortController, AbortSignal, Headers, ReferrerPolicy, Request, RequestCache, RequestInit, Response,
+    WorkerGlobalScope,
 };
 
+use super::body::{BodyReader, Spares};
 use crate::error::{Error, Result};
 
 /// A connection over which nothing comes for so long is dead, whatever the system says of it. Milliseconds.
@@ -43,8 +45,7 @@ pub(super) struct Answer {
     pub media_type: Option<String>,
     /// Seconds after which the server wants to be asked again.
     pub retry_after: Option<f64>,
-    reader: Option<ReadableStreamDefaultReader>,
-    left_over: Option<Uint8Array>,
+    body_reader: Option<BodyReader>,
     abort: AbortController,
 }
 
@@ -57,7 +58,12 @@ impl Drop for Answer {
 /// Asks for a file, or the bytes from `range.0` to before `range.1`; `signal` ends the request at any time.
 ///
 /// A range of this form needs no preflight (Fetch, "CORS-safelisted request-header"), and keeps servers from compressing.
-pub(super) async fn ask(url: &str, range: Option<(u64, u64)>, signal: &AbortSignal) -> Result<Answer> {
+pub(super) async fn ask(
+    url: &str,
+    range: Option<(u64, u64)>,
+    signal: &AbortSignal,
+    spares: &Rc<Spares>,
+) -> Result<Answer> {
     let abort = AbortController::new().map_err(|error| failure(url, signal, &error))?;
     let either = AbortSignal::any(&Array::of2(signal, &abort.signal()));
     let response = match in_time(url, request(url, range, &either)).await? {
@@ -85,8 +91,7 @@ pub(super) async fn ask(url: &str, range: Option<(u64, u64)>, signal: &AbortSign
         commit: header("x-repo-commit"),
         media_type: header("content-type").and_then(|media| media.split(';').next().map(str::to_owned)),
         retry_after: header("retry-after").as_deref().and_then(retry_after),
-        reader: response.body().map(|body| body.get_reader().unchecked_into()),
-        left_over: None,
+        body_reader: response.body().map(|body| BodyReader::new(&body, spares)),
         abort,
     })
 }
@@ -108,39 +113,19 @@ async fn request(url: &str, range: Option<(u64, u64)>, signal: &AbortSignal) -> 
 }
 
 impl Answer {
-    /// At most `most` of the next bytes; none at the end of the body.
+    /// At most `most` of the next bytes; none at the end of the body. They are to be copied before the next ones are
+    /// asked for.
     pub async fn piece(&mut self, most: u32, signal: &AbortSignal) -> Result<Option<Uint8Array>> {
-        let piece = match self.left_over.take() {
-            Some(piece) => piece,
-            None => match self.read(signal).await? {
-                Some(piece) => piece,
-                None => return Ok(None),
-            },
-        };
-        let fits = piece.byte_length().min(most);
-        if fits < piece.byte_length() {
-            self.left_over = Some(piece.subarray(fits, piece.byte_length()));
-        }
-        self.at += u64::from(fits);
-        Ok(Some(piece.subarray(0, fits)))
-    }
-
-    /// The next bytes as the network brings them.
-    async fn read(&self, signal: &AbortSignal) -> Result<Option<Uint8Array>> {
-        let Some(reader) = &self.reader else { return Ok(None) };
-        let step = in_time(&self.url, JsFuture::from(reader.read())).await?;
-        let step = step.map_err(|error| failure(&self.url, signal, &error))?;
-        let get = |name: &str| Reflect::get(&step, &name.into()).unwrap_or(JsValue::UNDEFINED);
-        if get("done").is_truthy() {
-            return Ok(None);
-        }
-        get("value").dyn_into().map(Some).map_err(|value| failure(&self.url, signal, &value))
+        let Some(reader) = &mut self.body_reader else { return Ok(None) };
+        let piece = in_time(&self.url, reader.read(most)).await?.map_err(|error| failure(&self.url, signal, &error))?;
+        self.at += piece.as_ref().map_or(0, |piece| u64::from(piece.byte_length()));
+        Ok(piece)
     }
 }
 
 /// A small answer, as JSON; none when there is none or it says something else.
 pub async fn small_json<T: DeserializeOwned>(url: &str, signal: &AbortSignal) -> Option<T> {
-    let mut answer = ask(url, None, signal).await.ok().filter(|answer| answer.status == 200)?;
+    let mut answer = ask(url, None, signal, &Rc::default()).await.ok().filter(|answer| answer.status == 200)?;
     let mut text = Vec::new();
     while let Some(piece) = answer.piece(u32::MAX, signal).await.ok()? {
         text.extend_from_slice(&piece.to_vec());

@@ -9,6 +9,7 @@ use wasm_bindgen_futures::spawn_local;
 use web_sys::AbortSignal;
 
 use super::answer::{Answer, ask};
+use super::body::Spares;
 use super::patience::{Failure, Patience};
 use crate::error::{Error, Result};
 use crate::store::Pending;
@@ -29,6 +30,7 @@ pub struct Remote {
     unread: RefCell<Option<Answer>>,
     signal: AbortSignal,
     traffic: Rc<Traffic>,
+    spares: Rc<Spares>,
 }
 
 /// A file whose first answer came, and what else that said.
@@ -48,10 +50,11 @@ impl Remote {
         (first, end): (u64, u64),
         signal: &AbortSignal,
         traffic: &Rc<Traffic>,
+        spares: &Rc<Spares>,
     ) -> Result<Opened> {
         let mut patience = Patience::with_a_stranger();
         let answer = loop {
-            match first_answer(url, first, end, signal).await {
+            match first_answer(url, (first, end), signal, spares).await {
                 Ok(answer) => break answer,
                 Err(failure) => patience.wait(failure, signal, traffic).await?,
             }
@@ -67,6 +70,7 @@ impl Remote {
                 unread: RefCell::new(Some(answer)),
                 signal: signal.clone(),
                 traffic: traffic.clone(),
+                spares: spares.clone(),
             },
         })
     }
@@ -88,7 +92,8 @@ impl Remote {
         length: u32,
         wanted: &oneshot::Sender<Result<Uint8Array>>,
     ) -> Result<Uint8Array> {
-        let mut part = Part { bytes: Uint8Array::new_with_length(length), start, filled: 0, length };
+        let bytes = Uint8Array::new(&self.spares.take(length));
+        let mut part = Part { bytes, start, filled: 0, length };
         let mut patience = Patience::with_an_acquaintance();
         loop {
             let before = part.filled;
@@ -158,7 +163,7 @@ impl Remote {
 
     /// A new answer with the bytes from `at`, of the version that the first one was of.
     async fn ask(&self, at: u64, end: u64) -> Attempt<Answer> {
-        let answer = ask(&self.url, self.ranges.then_some((at, end)), &self.signal).await?;
+        let answer = ask(&self.url, self.ranges.then_some((at, end)), &self.signal, &self.spares).await?;
         let changed = || Error::Changed { url: self.url.clone() };
         let unusable = |detail: &str| Error::Answer { url: self.url.clone(), detail: detail.into() };
         match answer.status {
@@ -195,13 +200,18 @@ struct Part {
 }
 
 /// The first answer: a part with the whole length, or the whole file.
-async fn first_answer(url: &str, first: u64, end: u64, signal: &AbortSignal) -> Attempt<Answer> {
-    let answer = ask(url, Some((first, end)), signal).await?;
+async fn first_answer(
+    url: &str,
+    (first, end): (u64, u64),
+    signal: &AbortSignal,
+    spares: &Rc<Spares>,
+) -> Attempt<Answer> {
+    let answer = ask(url, Some((first, end)), signal, spares).await?;
     match answer.status {
         206 if answer.length.is_some() && answer.at == first => Ok(answer),
         // Which part it is, or of how much, is hidden, or wrong; the file is now shorter than what was asked for, or empty.
         206 | 416 => {
-            let whole = ask(url, None, signal).await?;
+            let whole = ask(url, None, signal, spares).await?;
             if whole.status == 200 { Ok(whole) } else { Err(refusal(&whole)) }
         }
         200 => Ok(answer),

@@ -37,6 +37,9 @@ pub trait Upstream {
     /// empty, only where the file ends.
     fn fetch(&mut self, start: u64, length: u32) -> Pending<Self::Bytes>;
 
+    /// Is given back a chunk that nobody reads any more, to be filled again.
+    fn take_back(&mut self, _bytes: Self::Bytes) {}
+
     /// How many chunks may be fetched at a time; they are asked for in order.
     fn connections(&self) -> usize;
 

@@ -287,6 +287,7 @@ impl WeightFile {
                         let read = bytes.len();
                         left -= read as u64;
                         cursor.consume(read);
+                        rows.sink.settle().await?;
                     }
                     rows.finish()?;
                 }

@@ -188,6 +188,11 @@ pub trait Sink {
     /// Rows of one tensor come in order; `first_row` is a multiple of `ROW_GROUP`, and all calls but a tensor's last
     /// bring a multiple of `ROW_GROUP` rows. Rows of different tensors never come in one call.
     fn write_rows(&mut self, role: Role, first_row: usize, bytes: &[u8]) -> Result<()>;
+
+    /// Waits where more was written than is good to have on its way; called after each run of rows.
+    async fn settle(&mut self) -> Result<()> {
+        Ok(())
+    }
 }
 
 /// Rows come to a [`Sink`] in multiples of this many, so that it can interleave them without keeping any back.

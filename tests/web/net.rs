@@ -65,7 +65,7 @@ fn signal() -> AbortSignal {
 /// Reads the file chunk after chunk.
 async fn read(signal: &AbortSignal) -> Result<Vec<u8>> {
     let traffic = Rc::<Traffic>::default();
-    let remote = Rc::new(Remote::open(URL, (0, u64::from(STEP)), signal, &traffic).await?.remote);
+    let remote = Rc::new(Remote::open(URL, (0, u64::from(STEP)), signal, &traffic, &Rc::default()).await?.remote);
     let mut bytes = Vec::new();
     loop {
         let left = remote.length.map_or(u64::from(STEP), |length| length - bytes.len() as u64);

@@ -38,6 +38,10 @@ impl<S: Store, U: Upstream<Bytes = S::Bytes>> ReadThrough<S, U> {
         if let (Some(hasher), Some(bytes)) = (&mut self.current.hasher, to.get(before..)) {
             hasher.update(bytes);
         }
+        if let Some(upstream) = self.upstream.as_mut().filter(|_| !self.traffic.from_store()) {
+            // What is being written was copied when that began.
+            upstream.take_back(bytes);
+        }
         Ok(true)
     }
 

@@ -79,6 +79,12 @@ impl Upstream for WebUpstream {
         }
     }
 
+    fn take_back(&mut self, bytes: Uint8Array) {
+        if let WebUpstream::Server(server) = self {
+            server.take_back(&bytes);
+        }
+    }
+
     fn connections(&self) -> usize {
         match self {
             WebUpstream::Server(server) => server.connections(),

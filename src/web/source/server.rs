@@ -10,7 +10,7 @@ use web_sys::{AbortSignal, Url, WorkerGlobalScope};
 use super::hub::Place;
 use crate::digest::{Digest, FileDigests};
 use crate::error::{Error, Result};
-use crate::net::{Opened, Remote};
+use crate::net::{Opened, Remote, Spares};
 use crate::store::traffic::Traffic;
 use crate::store::{CHUNK_BYTES, Pending, StoredFile};
 
@@ -34,6 +34,7 @@ pub struct Server {
     signal: AbortSignal,
     traffic: Rc<Traffic>,
     file: Option<Rc<Remote>>,
+    spares: Rc<Spares>,
 }
 
 impl Server {
@@ -58,6 +59,7 @@ impl Server {
             signal: signal.clone(),
             traffic: traffic.clone(),
             file: None,
+            spares: Rc::default(),
         })
     }
 
@@ -133,7 +135,7 @@ impl Server {
         let end = first - first % u64::from(CHUNK_BYTES) + u64::from(CHUNK_BYTES);
         let url = self.url_of(file)?;
         let Opened { remote, commit, media_type } =
-            match Remote::open(&url, (first, end), &self.signal, &self.traffic).await {
+            match Remote::open(&url, (first, end), &self.signal, &self.traffic, &self.spares).await {
                 Err(Error::Status { status: 404 | 410, .. }) if self.gguf.is_none() => return Ok(None),
                 other => other?,
             };
@@ -160,6 +162,14 @@ impl Server {
         match &self.file {
             Some(file) => file.fetch(start, length),
             None => Box::pin(async { Err(Error::Aborted) }),
+        }
+    }
+
+    /// Only a whole buffer can be filled again: a view may be of a larger one that somebody else reads.
+    pub(super) fn take_back(&self, bytes: &Uint8Array) {
+        let buffer = bytes.buffer();
+        if bytes.byte_length() == buffer.byte_length() {
+            self.spares.put(buffer);
         }
     }
 

@@ -4,7 +4,7 @@ import { chromium } from "playwright-core";
 
 /** @import { Browser, BrowserContext, LaunchOptions } from "playwright-core" */
 
-const ARGUMENTS = [
+export const ARGUMENTS = [
   "--no-sandbox",
   "--disable-quic",
   "--no-first-run",
@@ -16,7 +16,7 @@ const ARGUMENTS = [
 ];
 
 /** `CHROME` names another browser than the system's Chromium. */
-const EXECUTABLE = process.env.CHROME ?? "/usr/bin/chromium";
+export const EXECUTABLE = process.env.CHROME ?? "/usr/bin/chromium";
 
 /**
  * @param {LaunchOptions} [options]
