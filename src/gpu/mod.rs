@@ -108,6 +108,8 @@ impl Gpu {
         if let Some(error) = invalid {
             return Err(Error::Gpu { detail: format!("{what}: {error}") });
         }
+        // A device that is gone objects to nothing.
+        self.check()?;
         made
     }
 }

@@ -19,6 +19,8 @@ use crate::generate::{Engine, Generation, Info, OpenOptions, Options, Stats, Sto
 
 /// How often a file may change at its source during one load.
 const CHANGES: u32 = 2;
+/// How often the graphics device may go away during one load.
+const LOSSES: u32 = 3;
 
 /// A model that is open.
 #[wasm_bindgen(js_name = Engine)]
@@ -43,7 +45,7 @@ pub async fn open(request: JsValue, progress: Function, signal: AbortSignal) -> 
 
 async fn opened(request: &JsValue, progress: Function, signal: &AbortSignal) -> Result<WebEngine> {
     let report = Report::new(progress);
-    let (mut changes, mut refusals) = (0, 0);
+    let (mut changes, mut refusals, mut losses) = (0, 0, 0);
     loop {
         let (source, options) = request::open(request, signal).await?;
         match attempt(source, options, &report, signal).await {
@@ -51,6 +53,8 @@ async fn opened(request: &JsValue, progress: Function, signal: &AbortSignal) -> 
             Err(Error::Changed { .. }) if changes < CHANGES => changes += 1,
             // Perhaps damaged on its way; nothing tells which part, so all of it comes once more.
             Err(Error::Digest { part: None, .. }) if refusals < 1 => refusals += 1,
+            // The laptop slept while it downloaded: what is stored is read once more, for another device.
+            Err(Error::DeviceLost { .. }) if losses < LOSSES && report.keeps() => losses += 1,
             ended => return ended,
         }
     }

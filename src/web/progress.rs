@@ -83,9 +83,14 @@ impl Report {
     }
 
     /// Whether a copy is kept, as it stands now.
+    pub fn keeps(&self) -> bool {
+        self.wanted.get() && self.traffic.borrow().not_stored().is_none()
+    }
+
+    /// The same for JS, with the reason.
     pub fn storage(&self) -> Storage {
         let reason = self.traffic.borrow().not_stored().map(|reason| sentence(&reason));
-        Storage { stored: self.wanted.get() && reason.is_none(), reason }
+        Storage { stored: self.keeps(), reason }
     }
 
     /// Whether all weights were read.
