@@ -2,6 +2,7 @@
 
 import assert from "node:assert/strict";
 import { after, afterEach, before, beforeEach, test } from "node:test";
+import { until } from "./support/faults.js";
 import { launch, serveApp, Visitor } from "./support/page.js";
 
 /** @type {import("playwright-core").Browser} */
@@ -56,7 +57,8 @@ test("a download is paused, and goes on from there", async () => {
   assert.ok(there > 0 && there < 98_362_432, text);
   assert.equal(await visitor.chat.evaluate((element) => element.shadowRoot?.activeElement?.textContent), "Go on");
   assert.equal(await visitor.chat.getByRole("status").innerText(), "Paused");
-  assert.equal(visitor.page.workers().length, 0);
+  // That a worker has ended is told a little later.
+  await until(() => visitor.page.workers().length === 0);
   await visitor.page.keyboard.press("Enter");
   // What is stored is read, not downloaded, and has no part in the rate.
   await visitor.chat.getByRole("progressbar", { name: "Loading from this browser" }).waitFor();

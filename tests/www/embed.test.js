@@ -3,6 +3,7 @@
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import { EXAMPLE, foreign } from "./support/foreign.js";
+import { until } from "./support/faults.js";
 import { launch, serve, serveApp, Visitor } from "./support/page.js";
 
 /** @type {import("playwright-core").Browser} */
@@ -126,14 +127,14 @@ test("two elements do not meet, and removing one ends its worker", async (t) => 
   await second.getByRole("button", { name: "Download and start" }).click();
   await second.getByRole("textbox", { name: "Message" }).waitFor();
   assert.equal(await second.getByText("only in the first").count(), 0);
-  assert.equal(visitor.page.workers().length, 2);
+  await until(() => visitor.page.workers().length === 2);
   await visitor.field.fill("long");
   await visitor.field.press("Enter");
   await visitor.answers.getByText("word5").waitFor();
   const gone = visitor.page.workers()[0]?.waitForEvent("close");
   await visitor.page.evaluate(() => document.querySelector("llama-chat")?.remove());
   await gone;
-  assert.equal(visitor.page.workers().length, 1);
+  await until(() => visitor.page.workers().length === 1);
   // An element that only moves keeps its chat.
   await visitor.page.evaluate(() => {
     const element = document.querySelector("llama-chat");

@@ -3,6 +3,7 @@
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { after, afterEach, before, beforeEach, test } from "node:test";
+import { until } from "./support/faults.js";
 import { launch, serveApp, Visitor } from "./support/page.js";
 
 /** @type {import("playwright-core").Browser} */
@@ -288,7 +289,7 @@ test("verifying and saving show how far they are, and can be stopped", async () 
   // Leaving the list ends what runs there.
   await visitor.button("Verify mine").click();
   await visitor.chat.getByText("0 bytes of 98.4 MB").waitFor();
-  assert.equal(visitor.page.workers().length, 2);
+  await until(() => visitor.page.workers().length === 2);
   const gone = visitor.page.workers()[1]?.waitForEvent("close");
   await visitor.button("Back to the chat").click();
   await gone;
