@@ -237,7 +237,8 @@ impl Error {
     /// Whether it says that the source's bytes are of no use, so that there is nothing to go on from.
     pub fn condemns_source(&self) -> bool {
         match self {
-            Error::File { .. } | Error::Digest { part: Some(_), .. } => false,
+            // A file may be missing for a moment only.
+            Error::File { .. } | Error::MissingFile { .. } | Error::Digest { part: Some(_), .. } => false,
             Error::Changed { .. } | Error::Digest { part: None, .. } => true,
             other => ["weights/", "text/"].iter().any(|room| other.code().starts_with(room)),
         }
@@ -306,7 +307,9 @@ impl Error {
             Error::StoreOutdated => "Reload this page: what is stored stays.",
             Error::Quota { .. } => "Free some disk space or delete a stored model, then go on: what is stored stays.",
             Error::NoSpace { .. } => "Delete a stored model or free disk space, or load it without keeping it.",
-            Error::StoreCorrupt { .. } => "Connect to the network and try again, or delete the stored model.",
+            Error::StoreCorrupt { .. } => {
+                "Connect to the network, or choose the file from this machine again; or delete the stored model."
+            }
             Error::File { .. } => "Check the path and its permissions.",
             Error::NotAModel { .. } => "Choose a .gguf file, or a folder with config.json and .safetensors files.",
             Error::MissingFile { .. } => "Add the file, or choose a complete checkpoint.",

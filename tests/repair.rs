@@ -11,7 +11,7 @@ use common::upstream::{Reader, Server, list, open, read, stored};
 use pagellama::digest::{Digest, FileDigests};
 use pagellama::error::Error;
 use pagellama::store::memory::Memory;
-use pagellama::store::{CHUNK_BYTES, Store};
+use pagellama::store::{CHUNK_BYTES, Chunk, Manifest, Store, StoredFile};
 use pollster::block_on;
 
 /// The ways in which a disk fails: a record is lost, cut short, or has other bytes.
@@ -144,4 +144,74 @@ fn a_chunk_that_is_not_what_its_publisher_says_is_fetched_again() {
     assert_eq!(error, Error::Digest { name: "m.gguf".into(), part: Some(chunk) });
     block_on(source.abandon(&error));
     assert_eq!(list(&store)[0].bytes(), chunk, "what was right stays");
+}
+
+#[test]
+fn a_stored_model_that_its_publisher_no_longer_gives_is_not_what_is_asked_for() {
+    let store = stored();
+    let right = Server::gguf().files["m.gguf"].clone();
+    // Until now nobody said what it hashes to: it is hashed once, while it is read.
+    let mut source = open(&store, Server::gguf().with_digest(b"another file"));
+    assert!(source.is_stored());
+    assert_eq!(read(&mut source, "m.gguf", usize::MAX).unwrap_err().code(), "net/digest");
+    let mut source = open(&store, Server::gguf().with_digest(&right));
+    read(&mut source, "m.gguf", usize::MAX).unwrap();
+    block_on(source.finish()).unwrap();
+    assert_eq!(list(&store)[0].files[0].sha256, Some(Digest::of(&right)));
+
+    let mut new = Server { version: "v2", ..Server::gguf() };
+    new.files.insert("m.gguf".into(), vec![7; 40]);
+    let mut source = open(&store, new.with_digest(&[7; 40]));
+    assert!(!source.is_stored(), "the publisher's is another one");
+    assert_eq!(read(&mut source, "m.gguf", usize::MAX).unwrap(), [7; 40]);
+    block_on(source.finish()).unwrap();
+    assert_eq!(list(&store).len(), 2, "the old one stays until somebody deletes it");
+}
+
+#[test]
+fn a_digest_that_was_known_once_is_held_against_the_file_later() {
+    let store = Memory::default();
+    let broken = Server { breaks_after: Some(3), ..Server::gguf() }.with_digest(b"another file");
+    read(&mut open(&store, broken), "m.gguf", usize::MAX).unwrap_err();
+    // The second visit is told no digest: its hub is busy.
+    let error = read(&mut open(&store, Server::gguf()), "m.gguf", usize::MAX).unwrap_err();
+    assert_eq!(error.code(), "net/digest");
+}
+
+#[test]
+fn one_bad_file_of_many_comes_again_alone() {
+    let store = Memory::default();
+    let mut server = Server::folder();
+    let sha256 = Some(Digest::of(b"another file"));
+    server.digests.insert("b.safetensors".into(), FileDigests { sha256, ..FileDigests::default() });
+    let mut source = open(&store, server);
+    read(&mut source, "a.safetensors", usize::MAX).unwrap();
+    let error = read(&mut source, "b.safetensors", usize::MAX).unwrap_err();
+    block_on(source.abandon(&error));
+    let [rest] = &list(&store)[..] else { panic!("the good file stays") };
+    assert_eq!((rest.bytes(), store.chunk_count()), (30, 5));
+    assert!(rest.file("a.safetensors").unwrap().is_whole());
+}
+
+#[test]
+fn chunk_lists_that_make_no_sense_count_as_none() {
+    let chunk = |start, length| Chunk { start, length, sha256: None };
+    let lists = [
+        vec![chunk(0, 0)],
+        vec![chunk(0, CHUNK_BYTES + 1)],
+        vec![chunk(0, u32::MAX)],
+        vec![chunk(7, 7), chunk(0, 7)],
+        vec![chunk(0, 7), chunk(6, 7)],
+        vec![chunk(u64::MAX, 7)],
+    ];
+    let model = |chunks: &[Chunk]| {
+        let file = StoredFile { length: Some(14), chunks: chunks.to_vec(), ..StoredFile::default() };
+        Manifest { files: vec![file], complete: true, ..Manifest::default() }.checked()
+    };
+    for list in &lists {
+        let checked = model(list);
+        assert!(!checked.complete && checked.files[0].chunks.is_empty(), "{list:?}");
+    }
+    let sound = model(&[chunk(0, 7), chunk(7, 7)]);
+    assert!(sound.complete && sound.files[0].is_whole());
 }

@@ -183,6 +183,29 @@ fn a_file_that_changes_between_two_visits_is_told() {
 }
 
 #[test]
+fn a_file_that_is_missing_for_a_moment_costs_nothing() {
+    let store = Memory::default();
+    let mut source = open(&store, Server::folder());
+    read(&mut source, "a.safetensors", usize::MAX).unwrap();
+    let error = block_on(source.open("c.safetensors")).unwrap_err();
+    block_on(source.abandon(&error));
+    assert_eq!(list(&store)[0].bytes(), 30);
+}
+
+#[test]
+fn a_file_whose_length_nobody_tells_is_gone_on_with() {
+    let store = Memory::default();
+    let untold = || Server { tells_length: false, ..Server::folder() };
+    let mut source = open(&store, untold());
+    block_on(source.small_file("config.json")).unwrap();
+    drop(source);
+    let server = untold();
+    let mut source = open(&store, server.clone());
+    assert_eq!(block_on(source.small_file("config.json")).unwrap().unwrap(), server.files["config.json"]);
+    assert!(server.starts("config.json").iter().all(|start| *start >= 7), "{:?}", server.starts("config.json"));
+}
+
+#[test]
 fn a_full_store_keeps_what_it_has_and_goes_on_later() {
     let store = Memory::default();
     let full = Memory::clone(&store).limited(20);

@@ -8,6 +8,7 @@ mod kernels;
 mod web {
     mod engine;
     mod golden;
+    mod hub;
     mod net;
     mod store;
 }

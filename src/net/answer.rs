@@ -15,7 +15,9 @@ use web_sys::{
 };
 
 use super::body::{BodyReader, Spares};
+use super::patience::{Failure, Patience};
 use crate::error::{Error, Result};
+use crate::store::traffic::Traffic;
 
 /// A connection over which nothing comes for so long is dead, whatever the system says of it. Milliseconds.
 const STALL: u32 = 15_000;
@@ -46,12 +48,16 @@ pub(super) struct Answer {
     /// Seconds after which the server wants to be asked again.
     pub retry_after: Option<f64>,
     body_reader: Option<BodyReader>,
-    abort: AbortController,
+    _end: EndsRequest,
 }
 
-impl Drop for Answer {
+/// Ends a request that nobody waits for any more, whether its answer has begun or not.
+#[derive(Debug)]
+struct EndsRequest(AbortController);
+
+impl Drop for EndsRequest {
     fn drop(&mut self) {
-        self.abort.abort();
+        self.0.abort();
     }
 }
 
@@ -64,8 +70,8 @@ pub(super) async fn ask(
     signal: &AbortSignal,
     spares: &Rc<Spares>,
 ) -> Result<Answer> {
-    let abort = AbortController::new().map_err(|error| failure(url, signal, &error))?;
-    let either = AbortSignal::any(&Array::of2(signal, &abort.signal()));
+    let end = EndsRequest(AbortController::new().map_err(|error| failure(url, signal, &error))?);
+    let either = AbortSignal::any(&Array::of2(signal, &end.0.signal()));
     let response = match in_time(url, request(url, range, &either)).await? {
         Ok(response) => response,
         Err(error) => return Err(failure(url, signal, &error)),
@@ -92,7 +98,7 @@ pub(super) async fn ask(
         media_type: header("content-type").and_then(|media| media.split(';').next().map(str::to_owned)),
         retry_after: header("retry-after").as_deref().and_then(retry_after),
         body_reader: response.body().map(|body| BodyReader::new(&body, spares)),
-        abort,
+        _end: end,
     })
 }
 
@@ -121,19 +127,39 @@ impl Answer {
         self.at += piece.as_ref().map_or(0, |piece| u64::from(piece.byte_length()));
         Ok(piece)
     }
+
+    /// What to tell of an answer that is none.
+    pub fn refusal(&self) -> Failure {
+        let error = Error::Status { url: self.url.clone(), status: self.status };
+        Failure { error, retry_after: self.retry_after }
+    }
 }
 
-/// A small answer, as JSON; none when there is none or it says something else.
-pub async fn small_json<T: DeserializeOwned>(url: &str, signal: &AbortSignal) -> Option<T> {
-    let mut answer = ask(url, None, signal, &Rc::default()).await.ok().filter(|answer| answer.status == 200)?;
+/// A small answer, as JSON; none when the server has none, or says something else.
+pub async fn small_json<T: DeserializeOwned>(url: &str, signal: &AbortSignal, traffic: &Traffic) -> Option<T> {
+    let mut patience = Patience::with_a_stranger();
+    let text = loop {
+        match small_text(url, signal).await {
+            Ok(text) => break text,
+            Err(failure) => patience.wait(failure, signal, traffic).await.ok()?,
+        }
+    };
+    serde_json::from_slice(&text).ok()
+}
+
+async fn small_text(url: &str, signal: &AbortSignal) -> std::result::Result<Vec<u8>, Failure> {
+    let mut answer = ask(url, None, signal, &Rc::default()).await?;
+    if answer.status != 200 {
+        return Err(answer.refusal());
+    }
     let mut text = Vec::new();
-    while let Some(piece) = answer.piece(u32::MAX, signal).await.ok()? {
+    while let Some(piece) = answer.piece(u32::MAX, signal).await? {
         text.extend_from_slice(&piece.to_vec());
         if text.len() > JSON_BYTES {
-            return None;
+            return Err(Error::NotAModel { detail: format!("{url} is larger than {JSON_BYTES} bytes") }.into());
         }
     }
-    serde_json::from_slice(&text).ok()
+    Ok(text)
 }
 
 /// What comes of `future`, unless it takes longer than a living connection would.

@@ -10,6 +10,8 @@ use wasm_bindgen::{JsCast, JsValue};
 use wasm_bindgen_futures::JsFuture;
 use web_sys::{ReadableStream, ReadableStreamByobReader, ReadableStreamDefaultReader};
 
+use crate::store::CHUNK_BYTES;
+
 /// Most bytes of one read.
 const PIECE: u32 = 1 << 20;
 /// More buffers than a few connections need are left to the browser.
@@ -22,17 +24,18 @@ pub struct Spares(RefCell<Vec<ArrayBuffer>>);
 impl Spares {
     /// A buffer of this length with anything in it.
     pub fn take(&self, length: u32) -> ArrayBuffer {
-        let mut spares = self.0.borrow_mut();
-        match spares.iter().position(|spare| spare.byte_length() == length) {
-            Some(place) => spares.swap_remove(place),
-            None => ArrayBuffer::new(length),
-        }
+        self.find(length).unwrap_or_else(|| ArrayBuffer::new(length))
     }
 
-    /// Takes a buffer that nobody reads any more.
+    fn find(&self, length: u32) -> Option<ArrayBuffer> {
+        let mut spares = self.0.borrow_mut();
+        spares.iter().position(|spare| spare.byte_length() == length).map(|place| spares.swap_remove(place))
+    }
+
+    /// Takes a buffer that nobody reads any more, if it is of a length that will be asked for again.
     pub fn put(&self, buffer: ArrayBuffer) {
         let mut spares = self.0.borrow_mut();
-        if spares.len() < SPARES {
+        if spares.len() < SPARES && [PIECE, CHUNK_BYTES].contains(&buffer.byte_length()) {
             spares.push(buffer);
         }
     }

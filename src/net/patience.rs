@@ -50,7 +50,7 @@ impl Patience {
         Self { failures: 0, limit: 3 }
     }
 
-    /// For a download under way: about a minute of nothing.
+    /// For a download under way: a minute of refusals, or three of silence.
     pub fn with_an_acquaintance() -> Self {
         Self { failures: 0, limit: 9 }
     }

@@ -45,14 +45,17 @@ pub struct Opened {
 
 impl Remote {
     /// Asks for a file, from `first` to before `end`: the part that is wanted next, so that no byte comes twice.
+    ///
+    /// `acquainted`: whether its server was seen to work, and so deserves more patience.
     pub async fn open(
         url: &str,
         (first, end): (u64, u64),
+        acquainted: bool,
         signal: &AbortSignal,
         traffic: &Rc<Traffic>,
         spares: &Rc<Spares>,
     ) -> Result<Opened> {
-        let mut patience = Patience::with_a_stranger();
+        let mut patience = if acquainted { Patience::with_an_acquaintance() } else { Patience::with_a_stranger() };
         let answer = loop {
             match first_answer(url, (first, end), signal, spares).await {
                 Ok(answer) => break answer,
@@ -176,10 +179,7 @@ impl Remote {
             200 if self.ranges && at > 0 => return Err(unusable("it is the whole file instead of a part").into()),
             200 => {}
             416 => return Err(changed().into()),
-            status => {
-                let error = Error::Status { url: self.url.clone(), status };
-                return Err(Failure { error, retry_after: answer.retry_after });
-            }
+            _ => return Err(answer.refusal()),
         }
         let differ = |ours: bool, theirs: bool, same: bool| ours && theirs && !same;
         if differ(self.length.is_some(), answer.length.is_some(), self.length == answer.length)
@@ -212,14 +212,9 @@ async fn first_answer(
         // Which part it is, or of how much, is hidden, or wrong; the file is now shorter than what was asked for, or empty.
         206 | 416 => {
             let whole = ask(url, None, signal, spares).await?;
-            if whole.status == 200 { Ok(whole) } else { Err(refusal(&whole)) }
+            if whole.status == 200 { Ok(whole) } else { Err(whole.refusal()) }
         }
         200 => Ok(answer),
-        _ => Err(refusal(&answer)),
+        _ => Err(answer.refusal()),
     }
-}
-
-fn refusal(answer: &Answer) -> Failure {
-    let error = Error::Status { url: answer.url.clone(), status: answer.status };
-    Failure { error, retry_after: answer.retry_after }
 }

@@ -5,6 +5,7 @@
 //! once: nothing is awaited inside one, so it cannot commit by itself halfway.
 
 use std::cell::{Cell, RefCell};
+use std::collections::HashSet;
 use std::rc::Rc;
 
 use futures_channel::oneshot;
@@ -89,6 +90,29 @@ impl IndexedDb {
             Ok((transaction, models, chunks))
         };
         open().map_err(unavailable)
+    }
+
+    /// Deletes chunks that no manifest names, as when a manifest was lost with the disk's last breath.
+    pub async fn sweep(&self) -> Result<()> {
+        let (transaction, models, chunks) = self.transaction(TransactionMode::ReadWrite)?;
+        let place = chunks.clone();
+        let mut named = models.get_all_keys(None, None).map_err(unavailable)?;
+        let mut held = chunks.get_all_keys(None, None).map_err(unavailable)?;
+        // None until they are known, which is not the same as none at all.
+        let ids = Rc::new(RefCell::new(None));
+        let known = ids.clone();
+        // Read and deleted in one transaction: what another tab begins to store comes before or after it.
+        named.on_success(move |event| drop(known.replace(event.result().ok().map(ids_of))));
+        held.on_success(move |event| {
+            let (Some(ids), Ok(keys)) = (&*ids.borrow(), event.result()) else { return };
+            for id in ids_of(keys).difference(ids) {
+                // What cannot be deleted now is found again the next time.
+                drop(chunk_range(id).and_then(|range| place.delete(range)));
+            }
+        });
+        finish(transaction, Ok(())).await?;
+        drop((named, held));
+        Ok(())
     }
 
     /// Runs requests in one transaction and waits until it is complete.
@@ -204,6 +228,15 @@ impl Store for IndexedDb {
 
     async fn withdraw(&self, manifest: &Manifest) -> Result<()> {
         let started = self.start_as_writer(manifest, |models, chunks| delete(models, chunks, &manifest.id));
+        pending(started).await
+    }
+
+    async fn withdraw_file(&self, manifest: &Manifest, file: &str) -> Result<()> {
+        let record = manifest_record(manifest)?;
+        let started = self.start_as_writer(manifest, |models, chunks| {
+            chunks.delete(file_range(&manifest.id, file)?)?;
+            models.put(&record, None).map(drop)
+        });
         pending(started).await
     }
 
@@ -323,10 +356,16 @@ fn manifest_record(manifest: &Manifest) -> Result<JsValue> {
 
 /// The manifest in a record; when it makes no sense, one that can still be seen and deleted.
 fn manifest(record: JsValue) -> Manifest {
-    serde_wasm_bindgen::from_value(record.clone()).unwrap_or_else(|_| {
+    serde_wasm_bindgen::from_value(record.clone()).map(Manifest::checked).unwrap_or_else(|_| {
         let id = Reflect::get(&record, &"id".into()).ok().and_then(|id| id.as_string()).unwrap_or_default();
         Manifest { name: id.clone(), id, ..Manifest::default() }
     })
+}
+
+/// The models' ids in keys, which are `id` or `[id, file, start]`.
+fn ids_of(keys: Vec<JsValue>) -> HashSet<String> {
+    let id = |key: JsValue| key.as_string().or_else(|| key.dyn_into::<Array>().ok()?.get(0).as_string());
+    keys.into_iter().filter_map(id).collect()
 }
 
 fn chunk_record(bytes: &Uint8Array) -> JsValue {
@@ -347,6 +386,12 @@ fn chunk_key(id: &str, file: &str, start: u64) -> JsValue {
 fn chunk_range(id: &str) -> Idb<KeyRange> {
     let (lower, upper) = (Array::of1(&id.into()), Array::of2(&id.into(), &Array::new()));
     KeyRange::bound(&lower, &upper, None, None)
+}
+
+/// All chunks of a file.
+fn file_range(id: &str, file: &str) -> Idb<KeyRange> {
+    let (id, file) = (id.into(), file.into());
+    KeyRange::bound(&Array::of2(&id, &file), &Array::of3(&id, &file, &Array::new()), None, None)
 }
 
 fn unavailable(error: idb::Error) -> Error {

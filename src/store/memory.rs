@@ -131,6 +131,14 @@ impl Store for Memory {
         Ok(())
     }
 
+    async fn withdraw_file(&self, manifest: &Manifest, file: &str) -> Result<()> {
+        let state = &mut *self.state.borrow_mut();
+        state.expect_writer(manifest)?;
+        state.chunks.retain(|(model, name, _), _| *model != manifest.id || name != file);
+        state.insert(manifest);
+        Ok(())
+    }
+
     async fn delete(&self, id: &str) -> Result<()> {
         self.state.borrow_mut().delete(id);
         Ok(())

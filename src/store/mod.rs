@@ -23,6 +23,8 @@ use crate::error::{Error, Result};
 pub const CHUNK_BYTES: u32 = 4 << 20;
 
 /// What is known of a model that is stored, or on its way into the store.
+///
+/// It has no table of tensors: the file's own is at the head of its first chunk, where no second one can differ from it.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Manifest {
     /// Identity of this very version of the model: hub repository at a commit, URL with validator, or local file.
@@ -74,6 +76,17 @@ pub struct Chunk {
 }
 
 impl Manifest {
+    /// The same without lists of chunks that make no sense; a record may have been damaged, or written by anyone.
+    pub fn checked(mut self) -> Self {
+        for file in &mut self.files {
+            if !file.chunks_are_sound() {
+                file.chunks.clear();
+                self.complete = false;
+            }
+        }
+        self
+    }
+
     /// Bytes that are stored.
     pub fn bytes(&self) -> u64 {
         self.files.iter().map(StoredFile::bytes).sum()
@@ -94,6 +107,16 @@ impl StoredFile {
     /// Bytes that are stored.
     pub fn bytes(&self) -> u64 {
         self.chunks.iter().map(|chunk| u64::from(chunk.length)).sum()
+    }
+
+    /// Whether the chunks are of lengths that chunks have, in order, and not over each other.
+    fn chunks_are_sound(&self) -> bool {
+        let mut free = 0;
+        self.chunks.iter().all(|chunk| {
+            let sound = chunk.start >= free && (1..=CHUNK_BYTES).contains(&chunk.length);
+            free = chunk.start.saturating_add(u64::from(chunk.length));
+            sound && free < u64::MAX
+        })
     }
 
     /// The chunk that starts at this byte.
@@ -184,6 +207,11 @@ pub trait Store {
     ///
     /// Fails with [`replaced`], and deletes nothing, when it was deleted or begun anew by another writer since.
     async fn withdraw(&self, manifest: &Manifest) -> Result<()>;
+
+    /// Deletes the chunks of one file, and writes the manifest that lists them no longer.
+    ///
+    /// Fails with [`replaced`], and deletes nothing, when the model was deleted or begun anew by another writer since.
+    async fn withdraw_file(&self, manifest: &Manifest, file: &str) -> Result<()>;
 
     /// Deletes a model and all its chunks, whoever wrote it; nothing happens when there is none.
     async fn delete(&self, id: &str) -> Result<()>;

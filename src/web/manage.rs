@@ -17,7 +17,11 @@ use crate::store::{Manifest, Store, StoredFile};
 /// The models in the store: `{id, name, bytes, total?, complete, last_used, url?}[]`.
 #[wasm_bindgen]
 pub async fn stored_models() -> JsResult<JsValue> {
-    let models = async { IndexedDb::open(DATABASE).await?.list().await };
+    let models = async {
+        let store = IndexedDb::open(DATABASE).await?;
+        store.sweep().await?;
+        store.list().await
+    };
     let models = models.await.map_err(js_error)?;
     to_js(&models.iter().map(StoredModel::from).collect::<Vec<_>>())
 }

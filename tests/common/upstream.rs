@@ -30,6 +30,7 @@ pub struct Server {
     /// Chunks that come with a flipped bit: at this byte, so many times.
     pub flips: (u64, usize),
     pub connections: usize,
+    pub tells_length: bool,
     pub step: u32,
     pub opened: String,
     pub sent: Sent,
@@ -57,6 +58,7 @@ impl Server {
             breaks_after: None,
             flips: (0, 0),
             connections: 3,
+            tells_length: true,
             step: 7,
             opened: String::new(),
             sent: Sent::default(),
@@ -102,7 +104,8 @@ impl Upstream for Server {
     async fn open(&mut self, file: &str, _known: Option<&StoredFile>) -> Result<Option<StoredFile>> {
         let Some(bytes) = self.files.get(file) else { return Ok(None) };
         self.opened = file.to_owned();
-        let (validator, length) = (Some(self.version.into()), Some(bytes.len() as u64));
+        let length = self.tells_length.then_some(bytes.len() as u64);
+        let validator = Some(self.version.into());
         let sha256 = self.digests(file).sha256;
         Ok(Some(StoredFile { name: file.into(), validator, length, sha256, ..StoredFile::default() }))
     }

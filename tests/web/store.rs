@@ -6,7 +6,6 @@ use js_sys::{Array, Function, Promise, Reflect, Uint8Array};
 use pagellama::digest::Digest;
 use pagellama::error::{Error, Result};
 use pagellama::store::indexed_db::IndexedDb;
-use pagellama::store::upstream::Upstream;
 use pagellama::store::{CHUNK_BYTES, Chunk, Manifest, Store, StoredFile, replaced};
 use pagellama::web::source::{Local, Server, WebSource, WebUpstream};
 use pagellama::weights::source::Source;
@@ -19,15 +18,15 @@ use web_sys::{AbortController, AbortSignal, Blob, File, Url};
 const LENGTH: usize = 2 * CHUNK_BYTES as usize + 12_345;
 
 /// A database of its own for each test.
-async fn database() -> IndexedDb {
+pub async fn database() -> IndexedDb {
     IndexedDb::open(&format!("test-{}", js_sys::Math::random())).await.unwrap()
 }
 
-fn signal() -> AbortSignal {
+pub fn signal() -> AbortSignal {
     AbortController::new().unwrap().signal()
 }
 
-fn model(seed: u32) -> Vec<u8> {
+pub fn model(seed: u32) -> Vec<u8> {
     (0..LENGTH as u32).map(|i| (i.wrapping_mul(2_654_435_761).wrapping_add(seed) >> 24) as u8).collect()
 }
 
@@ -41,12 +40,12 @@ fn blob_url(bytes: &[u8]) -> String {
 }
 
 /// A URL of a server of our own: `answer` is the body of `(url) => Response`, run instead of `fetch`.
-fn serve(answer: &str) {
+pub fn serve(answer: &str) {
     let set = "self.realFetch ??= self.fetch; self.fetch = async request => { const url = request.url; ANSWER };";
     Function::new_no_args(&set.replace("ANSWER", answer)).call0(&JsValue::NULL).unwrap();
 }
 
-fn stop_serving() {
+pub fn stop_serving() {
     Function::new_no_args("self.fetch = self.realFetch").call0(&JsValue::NULL).unwrap();
 }
 
@@ -54,7 +53,7 @@ fn server(url: &str) -> WebUpstream {
     WebUpstream::Server(Server::new(url, &signal(), &Rc::default()).unwrap())
 }
 
-async fn open(store: &IndexedDb, upstream: WebUpstream) -> WebSource {
+pub async fn open(store: &IndexedDb, upstream: WebUpstream) -> WebSource {
     WebSource::open(Some(Ok(store.clone())), upstream, Rc::default()).await
 }
 
@@ -64,7 +63,7 @@ fn at_rest(store: &IndexedDb, manifest: &Manifest) -> WebSource {
 }
 
 /// Reads the GGUF file of a source to its end.
-async fn read(source: &mut WebSource) -> Result<Vec<u8>> {
+pub async fn read(source: &mut WebSource) -> Result<Vec<u8>> {
     let pagellama::weights::source::Kind::Gguf(name) = source.kind() else { panic!("a GGUF file") };
     let (mut whole, mut chunk) = (Vec::new(), Vec::new());
     let length = source.open(&name).await?;
@@ -306,104 +305,28 @@ async fn a_browser_without_storage_does_not_stop_the_load() {
 }
 
 #[wasm_bindgen_test]
-async fn a_hub_folder_stays_at_the_commit_of_its_first_file() {
-    serve(
-        "const bodies = {
-             'https://hub.test/o/n/resolve/refs%2Fpr%2F1/config.json': '{}',
-             'https://hub.test/o/n/resolve/abc/model.safetensors': 'weights',
-         };
-         if (url.endsWith('.jinja')) return new Response('<html>', {headers: {'content-type': 'text/html; x=y'}});
-         if (!(url in bodies)) return new Response('no', {status: 404});
-         return new Response(bodies[url], {headers: {'x-repo-commit': 'abc', 'content-length': bodies[url].length}});",
+async fn chunks_that_no_manifest_names_are_swept() {
+    let name = format!("test-{}", js_sys::Math::random());
+    let store = IndexedDb::open(&name).await.unwrap();
+    store_small(&store, "kept").await;
+    store_small(&store, "lost").await;
+    let lose = Function::new_with_args(
+        "name",
+        "return new Promise((done) => {
+             const request = indexedDB.open(name);
+             request.onsuccess = () => {
+                 const transaction = request.result.transaction('models', 'readwrite');
+                 transaction.objectStore('models').delete('lost');
+                 transaction.oncomplete = () => { request.result.close(); done(); };
+             };
+         })",
     );
-    let hub = Server::hub("o/n", Some("refs/pr/1"), Some("https://hub.test/"), &signal(), &Rc::default()).unwrap();
-    let store = database().await;
-    let mut source = open(&store, WebUpstream::Server(hub)).await;
-    assert_eq!(source.small_file("config.json").await.unwrap().unwrap(), b"{}");
-    assert_eq!(source.small_file("tokenizer.json").await.unwrap(), None);
-    assert_eq!(source.small_file("chat_template.jinja").await.unwrap(), None, "a page is no template");
-    assert_eq!(source.open("model.safetensors").await.unwrap(), 7);
-    assert_eq!(source.open("../../x").await.unwrap_err().code(), "weights/not-a-model");
-    source.finish().await.unwrap();
-    stop_serving();
-    let manifest = source.manifest();
-    assert_eq!((&manifest.id[..], &manifest.name[..]), ("https://hub.test/o/n/resolve/abc/", "o/n"));
-    assert!(manifest.complete && manifest.bytes() == 9);
-}
-
-/// A hub with one file of 9 MiB in one repository, whose branch `main` is at `commit`.
-fn serve_hub(commit: &str, bytes: &[u8], sha256: Digest) {
-    let file = Uint8Array::from(bytes);
-    Reflect::set(&js_sys::global(), &"hubFile".into(), &file).unwrap();
-    serve(&format!(
-        "self.hubAsked ??= []; self.hubAsked.push(url);
-         if (url === 'https://hub.test/api/models/o/n/revision/main?blobs=true'
-             || url === 'https://hub.test/api/models/o/n/revision/{commit}?blobs=true')
-             return Response.json({{sha: '{commit}', siblings: [
-                 {{rfilename: 'README.md'}}, {{rfilename: 'q/m.gguf', lfs: {{sha256: '{sha256}'}}}}]}});
-         if (!/\\/resolve\\/(v1|v2)\\/q\\/m.gguf$/.test(url)) return new Response('no', {{status: 404}});
-         const [first, last] = request.headers.get('range').slice(6).split('-').map(Number);
-         const part = self.hubFile.slice(first, last + 1);
-         const range = `bytes ${{first}}-${{first + part.length - 1}}/${{self.hubFile.length}}`;
-         return new Response(part, {{status: 206, headers: {{'content-range': range}}}});"
-    ));
-}
-
-fn hub() -> WebUpstream {
-    let hub = Server::hub("o/n/q/m.gguf", None, Some("https://hub.test"), &signal(), &Rc::default());
-    WebUpstream::Server(hub.unwrap())
-}
-
-#[wasm_bindgen_test]
-async fn a_hub_says_what_its_large_files_hash_to() {
-    let (store, bytes) = (database().await, model(9));
-    serve_hub("v1", &bytes, Digest::of(&bytes));
-    let mut source = open(&store, hub()).await;
-    assert!(read(&mut source).await.unwrap() == bytes);
-    source.finish().await.unwrap();
-    assert_eq!(source.manifest().id, "https://hub.test/o/n/resolve/v1/q/m.gguf");
-    assert_eq!(source.manifest().files[0].sha256, Some(Digest::of(&bytes)));
-
-    let store = database().await;
-    serve_hub("v1", &bytes, Digest::of(b"another file"));
-    let mut source = open(&store, hub()).await;
-    let error = read(&mut source).await.unwrap_err();
-    stop_serving();
-    assert_eq!(error, Error::Digest { name: "m.gguf".into(), part: None });
-    source.abandon(&error).await;
-    assert!(store.list().await.unwrap().is_empty());
-}
-
-#[wasm_bindgen_test]
-async fn a_download_from_a_hub_goes_on_at_its_commit() {
-    let (store, bytes) = (database().await, model(10));
-    serve_hub("v1", &bytes, Digest::of(&bytes));
-    let mut source = open(&store, hub()).await;
-    let mut chunk = Vec::new();
-    source.open("m.gguf").await.unwrap();
-    source.next_chunk(&mut chunk).await.unwrap();
-    source.abandon(&Error::Aborted).await;
-
-    serve_hub("v2", &bytes, Digest::of(b"the next version"));
-    Function::new_no_args("self.hubAsked = []").call0(&JsValue::NULL).unwrap();
-    let mut source = open(&store, hub()).await;
-    assert!(read(&mut source).await.unwrap() == bytes);
-    source.finish().await.unwrap();
-    stop_serving();
-    let asked = Function::new_no_args("return self.hubAsked.filter((url) => url.includes('/resolve/')).join(' ')");
-    let asked = asked.call0(&JsValue::NULL).unwrap().as_string().unwrap();
-    assert!(!asked.is_empty() && asked.split(' ').all(|url| url.contains("/resolve/v1/")), "{asked}");
-    assert_eq!(store.list().await.unwrap().len(), 1);
-}
-
-#[wasm_bindgen_test]
-fn a_hub_file_is_a_url() {
-    let hub = |repository| Server::hub(repository, None, None, &signal(), &Rc::default()).map(WebUpstream::Server);
-    let gguf = hub("o/n/sub dir/m.gguf").unwrap();
-    assert_eq!(gguf.address(), "https://huggingface.co/o/n/resolve/main/sub%20dir/m.gguf");
-    assert_eq!((gguf.name(), hub("o/n").unwrap().name()), ("m.gguf", "o/n"));
-    assert_eq!(hub("o").err().unwrap().code(), "generate/bad-request");
-    assert_eq!(hub("o/n/../../x").err().unwrap().code(), "generate/bad-request");
+    let lost: Promise = lose.call1(&JsValue::NULL, &name.into()).unwrap().unchecked_into();
+    JsFuture::from(lost).await.unwrap();
+    assert!(store.get("lost", "f", 0).await.unwrap().is_some());
+    store.sweep().await.unwrap();
+    assert!(store.get("lost", "f", 0).await.unwrap().is_none());
+    assert!(store.get("kept", "f", 0).await.unwrap().is_some());
 }
 
 #[wasm_bindgen_test]

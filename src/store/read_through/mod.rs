@@ -14,7 +14,7 @@ use futures_util::stream::FuturesOrdered;
 use super::traffic::Traffic;
 use super::upstream::Upstream;
 use super::{Bytes, Chunk, Manifest, Pending, Store, StoredFile};
-use crate::digest::{FileDigests, Hasher};
+use crate::digest::{Digest, FileDigests, Hasher};
 use crate::error::{Error, Result};
 use crate::weights::source::{Kind, Source};
 use chunks::OnItsWay;
@@ -101,7 +101,8 @@ impl<S: Store, U: Upstream<Bytes = S::Bytes>> ReadThrough<S, U> {
         };
         let (complete, unfinished): (Vec<_>, Vec<_>) =
             models.into_iter().filter(|model| model.address == fresh.address).partition(|model| model.complete);
-        if let Some(stored) = complete.into_iter().next() {
+        // One that its publisher no longer gives stays, but is not what is asked for.
+        if let Some(stored) = complete.into_iter().find(|model| agrees(model, &upstream)) {
             return Self::new(Some(store), Some(upstream), stored, Keeping::Stored, traffic);
         }
         let mut source = Self::new(Some(store), Some(upstream), fresh, Keeping::Storing { begun: false }, traffic);
@@ -179,7 +180,17 @@ impl<S: Store, U: Upstream<Bytes = S::Bytes>> ReadThrough<S, U> {
             && error.condemns_source()
         {
             // The load's own error is the one to tell. What cannot be deleted now is replaced by the next attempt.
-            drop(store.withdraw(&self.manifest).await);
+            drop(match error {
+                Error::Digest { name, part: None } if self.manifest.files.len() > 1 => {
+                    self.manifest
+                        .files
+                        .iter_mut()
+                        .filter(|file| file.name == *name)
+                        .for_each(|file| file.chunks.clear());
+                    store.withdraw_file(&self.manifest, name).await
+                }
+                _ => store.withdraw(&self.manifest).await,
+            });
         }
         self.ahead = FuturesOrdered::new();
         self.keeping = Keeping::Passing;
@@ -200,8 +211,20 @@ impl<S: Store, U: Upstream<Bytes = S::Bytes>> ReadThrough<S, U> {
         if !self.manifest.files.get(place).is_some_and(StoredFile::is_whole) {
             return Err(Error::StoreCorrupt { detail: format!("{name} is not whole") });
         }
-        self.current = Current { file: place, ..Current::default() };
+        let digests = self.upstream.as_ref().map(|upstream| upstream.digests(name)).unwrap_or_default();
+        self.set_current(Current { file: place, digests, ..Current::default() });
         Ok(true)
+    }
+
+    /// Goes to the start of a file; all of it is hashed where only the digest of the whole is known, until it was once.
+    fn set_current(&mut self, current: Current) {
+        self.current = current;
+        let Some(file) = self.manifest.files.get(self.current.file) else { return };
+        let digests = &self.current.digests;
+        let published = if self.is_stored() { digests.sha256.filter(|_| file.sha256.is_none()) } else { file.sha256 };
+        if published.is_some() && !digests.cover(file.length) {
+            self.current.hasher = Some(Hasher::default());
+        }
     }
 
     async fn open_upstream(&mut self, name: &str) -> Result<bool> {
@@ -228,10 +251,8 @@ impl<S: Store, U: Upstream<Bytes = S::Bytes>> ReadThrough<S, U> {
             }
         }
         let digests = self.upstream.as_ref().map(|upstream| upstream.digests(name)).unwrap_or_default();
-        let whole_only = file.sha256.is_some() && !digests.cover(file.length);
-        let hasher = whole_only.then(Hasher::default);
         let file = self.add_file(file)?;
-        self.current = Current { file, upstream, digests, hasher, ..Current::default() };
+        self.set_current(Current { file, upstream, digests, ..Current::default() });
         Ok(true)
     }
 
@@ -250,9 +271,12 @@ impl<S: Store, U: Upstream<Bytes = S::Bytes>> ReadThrough<S, U> {
             (Some(known), Some(new)) => known == new,
             _ => pinned || (known.validator.is_some() && known.validator == file.validator),
         };
-        if !same_content || known.length != file.length {
+        let other_length = known.length.is_some() && file.length.is_some() && known.length != file.length;
+        if !same_content || other_length {
             return Err(Error::Changed { url: file.url.unwrap_or(file.name) });
         }
+        known.length = known.length.or(file.length);
+        known.sha256 = known.sha256.or(file.sha256);
         // Records from before chunks were hashed cannot be trusted to be what they were meant to be.
         known.chunks.retain(|chunk| chunk.sha256.is_some());
         Ok(place)
@@ -276,7 +300,7 @@ impl<S: Store, U: Upstream<Bytes = S::Bytes>> ReadThrough<S, U> {
                 self.manifest = model;
                 self.keeping = Keeping::Stored;
                 return Ok(());
-            } else if model.id == self.manifest.id {
+            } else if model.id == self.manifest.id && !model.address.is_empty() {
                 adopted = store.adopt(&model.id).await?;
             } else if model.address == self.manifest.address && !model.complete {
                 // Of an older version, which nobody can go on with.
@@ -313,6 +337,19 @@ impl<S: Store, U: Upstream<Bytes = S::Bytes>> ReadThrough<S, U> {
         }
         Ok(())
     }
+}
+
+/// Whether a stored model is the one that its publisher gives, as far as digests tell.
+fn agrees<U: Upstream>(model: &Manifest, upstream: &U) -> bool {
+    model.files.iter().all(|file| {
+        let published = upstream.digests(&file.name);
+        let same = |stored: Option<Digest>, published: Option<Digest>| {
+            stored.zip(published).is_none_or(|(stored, published)| stored == published)
+        };
+        let chunks = &mut file.chunks.iter();
+        same(file.sha256, published.sha256)
+            && chunks.all(|chunk| same(chunk.sha256, published.chunk(chunk.start, chunk.length, file.length)))
+    })
 }
 
 /// Refuses what will not fit, before it is downloaded.

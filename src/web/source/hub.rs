@@ -8,6 +8,7 @@ use web_sys::AbortSignal;
 
 use crate::digest::{Digest, FileDigests};
 use crate::net;
+use crate::store::traffic::Traffic;
 
 /// The parts of `{host}/{owner}/{name}/resolve/{revision}/{path}`, each as it stands in the address.
 #[derive(Debug, Clone, PartialEq)]
@@ -50,9 +51,9 @@ impl Place {
     }
 
     /// Asks the hub; none when it does not answer in the usual way, which is no reason not to load the model.
-    pub async fn listing(&self, signal: &AbortSignal) -> Option<Listing> {
+    pub async fn listing(&self, signal: &AbortSignal, traffic: &Traffic) -> Option<Listing> {
         let url = format!("{}/api/models/{}/revision/{}?blobs=true", self.host, self.repository, self.revision);
-        let answer: Answer = net::small_json(&url, signal).await?;
+        let answer: Answer = net::small_json(&url, signal, traffic).await?;
         let folder = js_sys::decode_uri_component(self.folder()).ok().map(String::from)?;
         let large = answer.siblings.into_iter().filter_map(|file| {
             let name = file.rfilename.strip_prefix(&folder)?.to_owned();

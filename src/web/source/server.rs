@@ -16,6 +16,8 @@ use crate::store::{CHUNK_BYTES, Pending, StoredFile};
 
 /// Requests for one file at a time: enough to fill a line whose server limits each connection, few enough for any host.
 pub const CONNECTIONS: usize = 4;
+/// Each has a chunk in memory.
+const MOST_CONNECTIONS: usize = 16;
 
 /// A GGUF file or a Hugging Face folder on a server.
 pub struct Server {
@@ -93,7 +95,7 @@ impl Server {
 
     /// Asks for so many parts of a file at a time.
     pub fn with_connections(mut self, connections: usize) -> Self {
-        self.connections = connections.max(1);
+        self.connections = connections.clamp(1, MOST_CONNECTIONS);
         self
     }
 
@@ -128,14 +130,15 @@ impl Server {
         let place = known.and_then(|known| known.url.as_deref()).and_then(Place::of);
         if let (Some(place), None) = (place, &self.commit) {
             // What a download began with is what it goes on with, even if its branch has moved on.
-            self.pin(&String::from(js_sys::decode_uri_component(place.revision()).unwrap_or_default()));
+            self.pin(place.revision());
         }
-        self.ask_hub().await;
+        self.ask_hub(known.is_none()).await;
         let first = known.map_or(0, |known| known.first_gap().min(known.length.unwrap_or(0).saturating_sub(1)));
         let end = first - first % u64::from(CHUNK_BYTES) + u64::from(CHUNK_BYTES);
         let url = self.url_of(file)?;
+        let acquainted = self.file.is_some() || known.is_some();
         let Opened { remote, commit, media_type } =
-            match Remote::open(&url, (first, end), &self.signal, &self.traffic, &self.spares).await {
+            match Remote::open(&url, (first, end), acquainted, &self.signal, &self.traffic, &self.spares).await {
                 Err(Error::Status { status: 404 | 410, .. }) if self.gguf.is_none() => return Ok(None),
                 other => other?,
             };
@@ -143,7 +146,7 @@ impl Server {
         if self.gguf.is_none() && media_type.as_deref() == Some("text/html") {
             return Ok(None);
         }
-        if let (Some(commit), None) = (commit, &self.commit) {
+        if let (Some(commit), None, None) = (commit, known, &self.commit) {
             self.pin(&commit);
         }
         let stored = StoredFile {
@@ -181,12 +184,12 @@ impl Server {
         }
     }
 
-    /// Asks a hub, once, for the commit and for what the files must hash to.
-    async fn ask_hub(&mut self) {
+    /// Asks a hub, once, for what the files must hash to and, for a download that begins, for the commit.
+    async fn ask_hub(&mut self, begins: bool) {
         let Some(place) = Place::of(&self.url).filter(|_| !self.listed) else { return };
         self.listed = true;
-        let Some(listing) = place.listing(&self.signal).await else { return };
-        if self.commit.is_none() {
+        let Some(listing) = place.listing(&self.signal, &self.traffic).await else { return };
+        if begins && self.commit.is_none() {
             self.pin(&listing.commit);
         }
         for (name, digests) in listing.digests {
@@ -194,9 +197,10 @@ impl Server {
         }
     }
 
-    /// Asks for all files at this commit.
+    /// Asks for all files at this commit. A branch or tag is none: it can mean another version tomorrow.
     fn pin(&mut self, commit: &str) {
-        let Some(place) = Place::of(&self.url) else { return };
+        let is_commit = commit.len() == 40 && commit.bytes().all(|digit| digit.is_ascii_hexdigit());
+        let Some(place) = Place::of(&self.url).filter(|_| is_commit) else { return };
         self.url = place.at(commit);
         self.commit = Some(commit.to_owned());
     }

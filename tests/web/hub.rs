@@ -1,0 +1,153 @@
+//! Hugging Face hubs: addresses, commits, and what they say of their files' bytes.
+
+use std::rc::Rc;
+
+use js_sys::{Function, Reflect, Uint8Array};
+use pagellama::digest::Digest;
+use pagellama::error::Error;
+use pagellama::store::upstream::Upstream;
+use pagellama::store::{CHUNK_BYTES, Store};
+use pagellama::web::source::{Server, WebUpstream};
+use pagellama::weights::source::Source;
+use wasm_bindgen::JsValue;
+use wasm_bindgen_test::wasm_bindgen_test;
+
+use super::store::{database, model, open, read, serve, signal, stop_serving};
+
+#[wasm_bindgen_test]
+async fn a_hub_folder_stays_at_the_commit_of_its_first_file() {
+    serve(
+        "const bodies = {
+             'https://hub.test/o/n/resolve/refs%2Fpr%2F1/config.json': '{}',
+             'https://hub.test/o/n/resolve/abc0000000000000000000000000000000000000/model.safetensors': 'weights',
+         };
+         if (url.endsWith('.jinja')) return new Response('<html>', {headers: {'content-type': 'text/html; x=y'}});
+         if (!(url in bodies)) return new Response('no', {status: 404});
+         return new Response(bodies[url], {headers: {'x-repo-commit': 'abc0000000000000000000000000000000000000', 'content-length': bodies[url].length}});",
+    );
+    let hub = Server::hub("o/n", Some("refs/pr/1"), Some("https://hub.test/"), &signal(), &Rc::default()).unwrap();
+    let store = database().await;
+    let mut source = open(&store, WebUpstream::Server(hub)).await;
+    assert_eq!(source.small_file("config.json").await.unwrap().unwrap(), b"{}");
+    assert_eq!(source.small_file("tokenizer.json").await.unwrap(), None);
+    assert_eq!(source.small_file("chat_template.jinja").await.unwrap(), None, "a page is no template");
+    assert_eq!(source.open("model.safetensors").await.unwrap(), 7);
+    assert_eq!(source.open("../../x").await.unwrap_err().code(), "weights/not-a-model");
+    source.finish().await.unwrap();
+    stop_serving();
+    let manifest = source.manifest();
+    assert_eq!(
+        (&manifest.id[..], &manifest.name[..]),
+        ("https://hub.test/o/n/resolve/abc0000000000000000000000000000000000000/", "o/n")
+    );
+    assert!(manifest.complete && manifest.bytes() == 9);
+}
+
+const V1: &str = "1111111111111111111111111111111111111111";
+const V2: &str = "2222222222222222222222222222222222222222";
+
+/// A hub with one file of 9 MiB in one repository, whose branch `main` is at `commit`.
+fn serve_hub(commit: &str, bytes: &[u8], sha256: Digest) {
+    let file = Uint8Array::from(bytes);
+    Reflect::set(&js_sys::global(), &"hubFile".into(), &file).unwrap();
+    serve(&format!(
+        "self.hubAsked ??= []; self.hubAsked.push(url);
+         if (url === 'https://hub.test/api/models/o/n/revision/main?blobs=true'
+             || url === 'https://hub.test/api/models/o/n/revision/{commit}?blobs=true')
+             return Response.json({{sha: '{commit}', siblings: [
+                 {{rfilename: 'README.md'}}, {{rfilename: 'q/m.gguf', lfs: {{sha256: '{sha256}'}}}}]}});
+         if (!/\\/resolve\\/(1+|2+|main)\\/q\\/m.gguf$/.test(url)) return new Response('no', {{status: 404}});
+         const [first, last] = request.headers.get('range').slice(6).split('-').map(Number);
+         const part = self.hubFile.slice(first, last + 1);
+         const range = `bytes ${{first}}-${{first + part.length - 1}}/${{self.hubFile.length}}`;
+         return new Response(part, {{status: 206, headers: {{'content-range': range}}}});"
+    ));
+}
+
+fn hub() -> WebUpstream {
+    let hub = Server::hub("o/n/q/m.gguf", None, Some("https://hub.test"), &signal(), &Rc::default());
+    WebUpstream::Server(hub.unwrap())
+}
+
+#[wasm_bindgen_test]
+async fn a_hub_says_what_its_large_files_hash_to() {
+    let (store, bytes) = (database().await, model(9));
+    serve_hub(V1, &bytes, Digest::of(&bytes));
+    let mut source = open(&store, hub()).await;
+    assert!(read(&mut source).await.unwrap() == bytes);
+    source.finish().await.unwrap();
+    assert_eq!(source.manifest().id, "https://hub.test/o/n/resolve/1111111111111111111111111111111111111111/q/m.gguf");
+    assert_eq!(source.manifest().files[0].sha256, Some(Digest::of(&bytes)));
+
+    let store = database().await;
+    serve_hub(V1, &bytes, Digest::of(b"another file"));
+    let mut source = open(&store, hub()).await;
+    let error = read(&mut source).await.unwrap_err();
+    stop_serving();
+    assert_eq!(error, Error::Digest { name: "m.gguf".into(), part: None });
+    source.abandon(&error).await;
+    assert!(store.list().await.unwrap().is_empty());
+}
+
+#[wasm_bindgen_test]
+async fn a_download_from_a_hub_goes_on_at_its_commit() {
+    let (store, bytes) = (database().await, model(10));
+    serve_hub(V1, &bytes, Digest::of(&bytes));
+    let mut source = open(&store, hub()).await;
+    let mut chunk = Vec::new();
+    source.open("m.gguf").await.unwrap();
+    source.next_chunk(&mut chunk).await.unwrap();
+    source.abandon(&Error::Aborted).await;
+
+    serve_hub(V2, &bytes, Digest::of(b"the next version"));
+    Function::new_no_args("self.hubAsked = []").call0(&JsValue::NULL).unwrap();
+    let mut source = open(&store, hub()).await;
+    assert!(read(&mut source).await.unwrap() == bytes);
+    source.finish().await.unwrap();
+    stop_serving();
+    let asked = Function::new_no_args("return self.hubAsked.filter((url) => url.includes('/resolve/')).join(' ')");
+    let asked = asked.call0(&JsValue::NULL).unwrap().as_string().unwrap();
+    assert!(!asked.is_empty() && asked.split(' ').all(|url| url.contains(V1)), "{asked}");
+    assert_eq!(store.list().await.unwrap().len(), 1);
+}
+
+#[wasm_bindgen_test]
+async fn a_branch_is_not_a_commit() {
+    let (store, bytes) = (database().await, model(11));
+    // Like a hub, but it tells neither commits nor digests.
+    let etag = |etag: &str| {
+        serve_hub("none", &bytes, Digest::of(b""));
+        let answer = format!(
+            "const real = self.fetch; self.fetch = async (request) => {{
+                 if (request.url.includes('/api/')) return new Response('', {{status: 404}});
+                 const answer = await real(request); answer.headers.set('etag', '{etag}'); return answer; }}"
+        );
+        Function::new_no_args(&answer).call0(&JsValue::NULL).unwrap();
+    };
+    for _ in 0..2 {
+        etag("v1");
+        let mut source = open(&store, hub()).await;
+        source.open("m.gguf").await.unwrap();
+        source.next_chunk(&mut Vec::new()).await.unwrap();
+        source.abandon(&Error::Aborted).await;
+        let [half] = &store.list().await.unwrap()[..] else { panic!("one model") };
+        assert!(half.id.contains("/resolve/main/") && half.id.contains("v1"), "{}", half.id);
+        assert!(half.bytes() >= u64::from(CHUNK_BYTES));
+    }
+    etag("v2");
+    let mut source = open(&store, hub()).await;
+    source.open("m.gguf").await.unwrap();
+    stop_serving();
+    let [new] = &store.list().await.unwrap()[..] else { panic!("one model") };
+    assert!(new.id.contains("v2") && new.bytes() == 0, "the branch moved on");
+}
+
+#[wasm_bindgen_test]
+fn a_hub_file_is_a_url() {
+    let hub = |repository| Server::hub(repository, None, None, &signal(), &Rc::default()).map(WebUpstream::Server);
+    let gguf = hub("o/n/sub dir/m.gguf").unwrap();
+    assert_eq!(gguf.address(), "https://huggingface.co/o/n/resolve/main/sub%20dir/m.gguf");
+    assert_eq!((gguf.name(), hub("o/n").unwrap().name()), ("m.gguf", "o/n"));
+    assert_eq!(hub("o").err().unwrap().code(), "generate/bad-request");
+    assert_eq!(hub("o/n/../../x").err().unwrap().code(), "generate/bad-request");
+}
