@@ -400,6 +400,10 @@ fn unavailable(error: idb::Error) -> Error {
     if detail.contains("QuotaExceededError") {
         return Error::Quota { detail };
     }
+    // Opened at a version from before the one that a newer page made of it.
+    if detail.contains("VersionError") {
+        return Error::StoreOutdated;
+    }
     Error::StoreUnavailable { detail }
 }
 

@@ -289,6 +289,30 @@ async fn what_does_not_fit_is_refused() {
     assert!(store.list().await.unwrap().is_empty());
 }
 
+/// Bytes that the browser says this site takes.
+async fn usage() -> f64 {
+    let usage = Function::new_no_args("return navigator.storage.estimate().then(({usage}) => usage)");
+    let usage: Promise = usage.call0(&JsValue::NULL).unwrap().unchecked_into();
+    JsFuture::from(usage).await.unwrap().as_f64().unwrap()
+}
+
+#[wasm_bindgen_test]
+async fn deleting_frees_the_space() {
+    let store = database().await;
+    let before = usage().await;
+    let mut source = open(&store, server(&blob_url(&model(12)))).await;
+    read(&mut source).await.unwrap();
+    source.finish().await.unwrap();
+    // Less than was stored, as the browser compresses it.
+    let taken = usage().await - before;
+    assert!(taken > 1e6, "{taken}");
+    store.delete(&source.manifest().id).await.unwrap();
+    // The browser takes a while to clear up; the test's own time limit ends a wait that is in vain.
+    while usage().await - before > taken / 10.0 {
+        gloo_timers::future::TimeoutFuture::new(100).await;
+    }
+}
+
 #[wasm_bindgen_test]
 async fn a_browser_without_storage_does_not_stop_the_load() {
     let real = Reflect::get(&js_sys::global(), &"indexedDB".into()).unwrap();
@@ -354,18 +378,32 @@ async fn a_download_can_be_stopped() {
 }
 
 #[wasm_bindgen_test]
-async fn a_newer_schema_closes_an_old_connection() {
+async fn a_newer_schema_waits_for_no_old_tab_and_loses_nothing() {
     let name = format!("test-{}", js_sys::Math::random());
     let old = IndexedDb::open(&name).await.unwrap();
+    let mut manifest = store_small(&old, "m").await;
+    // Under way while the newer version asks.
+    let chunk = Chunk { start: 3, length: 2, sha256: None };
+    manifest.files[0].chunks.push(chunk.clone());
+    let writing = old.put(&manifest, Some(("f", &chunk, &Uint8Array::from(&[4, 5][..]))));
     let upgrade = Function::new_with_args(
         "name",
         "return new Promise((done, failed) => {
              const request = indexedDB.open(name, 1000);
-             request.onsuccess = () => { request.result.close(); done(); };
              request.onblocked = request.onerror = failed;
+             request.onsuccess = () => {
+                 const chunks = request.result.transaction('chunks').objectStore('chunks').getAll();
+                 chunks.onsuccess = () => {
+                     request.result.close();
+                     done(chunks.result.map(({bytes}) => [...bytes].join()).join(' '));
+                 };
+             };
          })",
     );
-    let upgraded: Promise = upgrade.call1(&JsValue::NULL, &name.into()).unwrap().unchecked_into();
-    JsFuture::from(upgraded).await.unwrap();
+    let upgraded: Promise = upgrade.call1(&JsValue::NULL, &name.clone().into()).unwrap().unchecked_into();
+    let chunks = JsFuture::from(upgraded).await.unwrap();
+    assert_eq!(chunks.as_string().unwrap(), "1,2,3 4,5");
+    assert_eq!(writing.await, Ok(()));
     assert_eq!(old.list().await, Err(Error::StoreOutdated));
+    assert_eq!(IndexedDb::open(&name).await.err(), Some(Error::StoreOutdated), "an old page that comes later");
 }
