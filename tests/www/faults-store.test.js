@@ -84,6 +84,24 @@ for (const harm of ["change", "delete"]) {
   });
 }
 
+test("a model is verified: damage is found without a load, and mended alone when the server is there", async () => {
+  const { models, chunks } = await download();
+  const harmed = pick(chunks, 2).sort((one, other) => one.start - other.start);
+  for (const [index, harm] of ["change", "delete"].entries()) await visit.call("damage", { ...harmed[index], harm });
+  const damaged = harmed.map(({ file, start, length }) => ({ file, start, length }));
+  const verify = () => visit.call("verifyModel", rig.app.address, models[0]?.id);
+
+  rig.server.fault = () => ({ status: 404 });
+  assert.deepEqual(await verify(), { chunks: chunks.length, damaged, repaired: 0 });
+  rig.server.behave();
+  assert.deepEqual(await verify(), { chunks: chunks.length, damaged, repaired: 2 });
+  assert.equal(rig.server.sent, harmed.reduce((sum, { length }) => sum + length, 0));
+  assertWhole(await visit.stored(), rig.source);
+  rig.server.behave();
+  assert.deepEqual(await verify(), { chunks: chunks.length, damaged: [], repaired: 0 });
+  assert.deepEqual(rig.server.log, []);
+});
+
 test("a browser without room refuses before the download, and says how much to free", async (t) => {
   const profile = await mkdtemp(join(tmpdir(), "pagellama-"));
   // Chromium tells pages that 10 GiB are free whatever is true, unless it is asked not to.

@@ -3,9 +3,10 @@
 // A failure is repeated by the seed that is printed first: PAGELLAMA_SEED=123 node --test faults.test.js
 
 import assert from "node:assert/strict";
+import { fileURLToPath } from "node:url";
 import { after, afterEach, before, beforeEach, test } from "node:test";
 import { CHUNK } from "./support/fault-server.js";
-import { assertEmpty, assertFails, assertSound, assertWhole, FILE, Rig, until } from "./support/faults.js";
+import { assertEmpty, assertFails, assertSound, assertWhole, FILE, madeModel, Rig, until } from "./support/faults.js";
 import { launch } from "./support/page.js";
 import { FULL, Random, SEED } from "./support/random.js";
 
@@ -45,11 +46,6 @@ async function assertDownloaded(outcome) {
   rig.assertWrites(outcome);
   assertWhole(await visit.stored(), rig.source);
   assert.equal(rig.server.sentTwice, 0, "bytes that had arrived were sent again");
-}
-
-/** What is published now, where it is another version than the first. */
-async function published() {
-  return { [FILE]: await rig.server.digests(PATH) };
 }
 
 /** An order of the model with digests that are known beforehand. @param {FileDigests} known @returns {Partial<Order>} */
@@ -174,7 +170,7 @@ test("without a digest, bytes flipped on the way cannot be seen", async () => {
   const { error } = await visit.load({ tokens: 0 });
   assert.equal(error, undefined);
   rig.server.publish(PATH, '"1"', [place]);
-  assertWhole(await visit.stored(), await published());
+  assertWhole(await visit.stored(), await rig.published());
 });
 
 test("a file whose structure is broken is refused, and nothing of it stays", async () => {
@@ -192,7 +188,7 @@ test("a file that changes in the middle is fetched anew, and versions never mix"
   };
   const { error } = await visit.load({ tokens: 0 });
   assert.equal(error, undefined);
-  assertWhole(await visit.stored(), await published());
+  assertWhole(await visit.stored(), await rig.published());
   // The answers that told of the change were let go, on each of the four connections.
   assert.ok(rig.server.sentTwice <= 4 * CHUNK, `${rig.server.sentTwice} bytes were sent again`);
 });
@@ -211,7 +207,16 @@ test("a file that changed since the download was stopped is fetched anew", async
   rig.server.publish(PATH, '"2"', [2 * CHUNK]);
   const { error } = await visit.load({ tokens: 0 });
   assert.equal(error, undefined);
-  assertWhole(await visit.stored(), await published());
+  assertWhole(await visit.stored(), await rig.published());
+});
+
+test("a version of another length leaves no chunks of the old one", async (t) => {
+  await loadPart(4 * CHUNK);
+  t.after(() => rig.server.replace(PATH, madeModel(FILE), '"1"'));
+  await rig.server.replace(PATH, fileURLToPath(new URL("../data/gguf/stories260k.Q8_0.gguf", import.meta.url)), '"2"');
+  const { error } = await visit.load({ tokens: 0 });
+  assert.equal(error, undefined);
+  assertWhole(await visit.stored(), await rig.published());
 });
 
 test("a download that was stopped goes on, also over another connection count", async () => {

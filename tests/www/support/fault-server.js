@@ -69,8 +69,7 @@ export class FaultServer {
   static async start(files) {
     const server = new FaultServer();
     for (const [path, file] of Object.entries(files)) {
-      const handle = await open(file);
-      server.#files.set(path, { handle, length: (await handle.stat()).size, etag: '"1"', edits: [] });
+      await server.replace(path, file, '"1"');
     }
     server.#server.on("connection", (socket) => {
       server.#sockets.add(socket);
@@ -107,6 +106,23 @@ export class FaultServer {
    */
   publish(path, etag, edits) {
     Object.assign(this.#file(path), { etag, edits });
+  }
+
+  /**
+   * Puts another file in the place of one, or one where none was.
+   * @param {string} path
+   * @param {string} file on disk
+   * @param {string} etag
+   */
+  async replace(path, file, etag) {
+    await this.#files.get(path)?.handle.close();
+    const handle = await open(file);
+    this.#files.set(path, { handle, length: (await handle.stat()).size, etag, edits: [] });
+  }
+
+  /** All that is served. */
+  get paths() {
+    return [...this.#files.keys()];
   }
 
   /** @param {string} path */
