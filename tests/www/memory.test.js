@@ -10,7 +10,7 @@ import { FaultServer } from "./support/fault-server.js";
 import { madeModel } from "./support/faults.js";
 import { growth } from "./support/memory.js";
 import { serve, serveEngine } from "./support/page.js";
-import { FULL } from "./support/random.js";
+import { FULL, LONG_FORM } from "./support/random.js";
 
 const MIB = 2 ** 20;
 const MODELS = FULL ? ["synthetic-500mb.gguf", "synthetic-2gb.gguf"] : ["synthetic-500mb.gguf"];
@@ -78,7 +78,7 @@ test("storing a model takes less than 256 MiB, whatever its size", async (t) => 
   assert.ok(Math.max(...grown) - Math.min(...grown) <= 64 * MIB, String(grown));
 });
 
-test(`a link that breaks every 5 MB carries ${LARGEST}`, { skip: !FULL && "faults.test.js has a smaller one" }, async (t) => {
+test(`a link that breaks every 5 MB carries ${LARGEST}`, LONG_FORM, async (t) => {
   server.behave();
   server.linkBreaksEvery = 5e6;
   const grown = await store(LARGEST);
