@@ -62,6 +62,8 @@ export class FaultServer {
   /** @type {Set<Socket>} */
   #sockets = new Set();
   #sinceBreak = 0;
+  /** Answers that are on their way. */
+  #answering = 0;
 
   /**
    * @param {Record<string, string>} files paths on disk, by the path that they are served under
@@ -96,6 +98,11 @@ export class FaultServer {
     this.linkBreaksEvery = Infinity;
     this.#sinceBreak = 0;
     this.log = [];
+  }
+
+  /** Waits until nothing has been asked for a moment: the last requests of a download that was stopped may come late. */
+  async quiet() {
+    for (let moments = 0; moments < 10; moments = this.#answering > 0 ? 0 : moments + 1) await sleep(10);
   }
 
   /**
@@ -220,7 +227,8 @@ export class FaultServer {
       response.end();
       return;
     }
-    await this.#send(version, fault, answered, response);
+    this.#answering += 1;
+    await this.#send(version, fault, answered, response).finally(() => (this.#answering -= 1));
   }
 
   /**

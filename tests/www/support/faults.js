@@ -142,6 +142,13 @@ export class Visit {
     return this.finish();
   }
 
+  /** Stops a load that has begun. */
+  async stop() {
+    await this.call("cancel");
+    assertFails(await this.finish(), "aborted");
+    await this.rig.server.quiet();
+  }
+
   /** @returns {Promise<Stored>} */
   stored() {
     return this.call("stored");
