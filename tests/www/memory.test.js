@@ -46,9 +46,9 @@ async function store(name) {
     import { begin, finish, manifests } from "/fault-client.js";
     await fetch("/begins");
     begin({ engine: "${app.address}", model: { url: "${server.origin}/${name}" }, tokens: 0 });
-    const outcome = await finish();
-    const complete = !outcome.error && (await manifests())[0]?.complete;
-    await fetch("/done?" + encodeURIComponent(JSON.stringify({ ...outcome, complete })));`;
+    const { error } = await finish();
+    const complete = !error && (await manifests())[0]?.complete;
+    await fetch("/done?" + encodeURIComponent(JSON.stringify({ error, complete })));`;
   const tell = (/** @type {ReturnType<typeof deferred>} */ told) => (/** @type {URL} */ url) => {
     told.resolve(decodeURIComponent(url.search.slice(1)));
     return { body: "" };
