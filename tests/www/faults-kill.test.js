@@ -10,7 +10,7 @@ import { kill } from "./support/profile.js";
 import { FULL, Random, SEED } from "./support/random.js";
 import { launch, launchProfile } from "./support/browser.js";
 
-/** @import { BrowserContext } from "playwright-core" */
+/** @import { BrowserContext, Page } from "playwright-core" */
 /** @import { Visit } from "./support/faults.js" */
 
 const PATH = `/${FILE}`;
@@ -74,9 +74,26 @@ async function someTime(visit) {
   if (model) await visit.call("deleteModel", rig.app.address, model.id);
 }
 
+/** Ends the tab's process at once. @param {Page} page */
+async function crash(page) {
+  const devtools = await page.context().newCDPSession(page);
+  const crashed = page.waitForEvent("crash");
+  // Nobody is left to answer.
+  devtools.send("Page.crash").catch(() => undefined);
+  await crashed;
+}
+
 const closings = FULL ? 24 : 5;
-test(`a tab closed at ${closings} random moments`, async () => {
-  await downloadInterrupted(closings, ({ page }) => page.close());
+test(`a tab closed or crashed at ${closings} random moments`, async (t) => {
+  let crashes = 0;
+  await downloadInterrupted(closings, async ({ page }) => {
+    if (random.fraction() < 0.5) {
+      await crash(page);
+      crashes += 1;
+    }
+    await page.close();
+  });
+  t.diagnostic(`${crashes} of them crashed`);
 });
 
 const kills = FULL ? 10 : 2;

@@ -76,6 +76,16 @@ export async function deleteModel(engine, id) {
 }
 
 /**
+ * Has the engine read all that is stored of a model.
+ * @param {string} engine
+ * @param {string} id
+ * @returns {Promise<import("../types/pkg/pagellama.js").Verified>}
+ */
+export async function verifyModel(engine, id) {
+  return (await import(`${engine}engine.js`)).verifyModel(id);
+}
+
+/**
  * All that the store holds, read without the engine; each record with the SHA-256 of its bytes as they are.
  * @returns {Promise<{models: Manifest[], chunks: ChunkRecord[]}>}
  */

@@ -62,6 +62,8 @@ export class FaultServer {
   /** @type {Set<Socket>} */
   #sockets = new Set();
   #sinceBreak = 0;
+  /** Answers that are on their way. */
+  #answering = 0;
 
   /**
    * @param {Record<string, string>} files paths on disk, by the path that they are served under
@@ -69,8 +71,7 @@ export class FaultServer {
   static async start(files) {
     const server = new FaultServer();
     for (const [path, file] of Object.entries(files)) {
-      const handle = await open(file);
-      server.#files.set(path, { handle, length: (await handle.stat()).size, etag: '"1"', edits: [] });
+      await server.replace(path, file, '"1"');
     }
     server.#server.on("connection", (socket) => {
       server.#sockets.add(socket);
@@ -99,6 +100,11 @@ export class FaultServer {
     this.log = [];
   }
 
+  /** Waits until nothing has been asked for a moment: the last requests of a download that was stopped may come late. */
+  async quiet() {
+    for (let moments = 0; moments < 10; moments = this.#answering > 0 ? 0 : moments + 1) await sleep(10);
+  }
+
   /**
    * Puts another version in the place of a file.
    * @param {string} path
@@ -107,6 +113,23 @@ export class FaultServer {
    */
   publish(path, etag, edits) {
     Object.assign(this.#file(path), { etag, edits });
+  }
+
+  /**
+   * Puts another file in the place of one, or one where none was.
+   * @param {string} path
+   * @param {string} file on disk
+   * @param {string} etag
+   */
+  async replace(path, file, etag) {
+    await this.#files.get(path)?.handle.close();
+    const handle = await open(file);
+    this.#files.set(path, { handle, length: (await handle.stat()).size, etag, edits: [] });
+  }
+
+  /** All that is served. */
+  get paths() {
+    return [...this.#files.keys()];
   }
 
   /** @param {string} path */
@@ -204,7 +227,8 @@ export class FaultServer {
       response.end();
       return;
     }
-    await this.#send(version, fault, answered, response);
+    this.#answering += 1;
+    await this.#send(version, fault, answered, response).finally(() => (this.#answering -= 1));
   }
 
   /**

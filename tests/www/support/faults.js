@@ -1,7 +1,7 @@
 // What every test of broken downloads needs: the misbehaving server, a page that loads from it, and what must hold after.
 
 import assert from "node:assert/strict";
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { setTimeout as sleep } from "node:timers/promises";
 import { CHUNK, FaultServer } from "./fault-server.js";
@@ -26,30 +26,48 @@ export function madeModel(name) {
   return join(folder, name);
 }
 
-/** The engine, a blank page of another origin, and a server of models of a third one. */
+/** The engine, a blank page of another origin, and a server of one model of a third one. */
 export class Rig {
-  /** What `FILE` is, by its name. @type {Record<string, Required<FileDigests>>} */
+  /** What the model's files are, by their names. @type {Record<string, Required<FileDigests>>} */
   source = {};
-  /** What the model of `FILE` writes after an undisturbed load. @type {number[]} */
+  /** What the model writes after an undisturbed load. @type {number[]} */
   ids = [];
 
   /**
+   * @param {string} path of the model on the server
    * @param {{address: string, close: () => Promise<void>}} app
    * @param {Server} site
    * @param {FaultServer} server
    */
-  constructor(app, site, server) {
+  constructor(path, app, site, server) {
+    this.path = path;
     this.app = app;
     this.site = site;
     this.server = server;
   }
 
-  /** @param {string[]} names of the models that are served */
-  static async start(...names) {
+  /** @param {string} name of a made model */
+  static start(name) {
+    return Rig.#start(`/${name}`, { [`/${name}`]: madeModel(name) });
+  }
+
+  /**
+   * With a model of several files.
+   * @param {string} folder
+   * @param {string[]} names of the files in it
+   */
+  static startFolder(folder, names) {
+    return Rig.#start("/folder/", Object.fromEntries(names.map((name) => [`/folder/${name}`, join(folder, name)])));
+  }
+
+  /**
+   * @param {string} path
+   * @param {Record<string, string>} files
+   */
+  static async #start(path, files) {
     const support = fileURLToPath(new URL(".", import.meta.url));
     const blank = { body: "<!doctype html><title>A page of somebody else's</title>" };
-    const files = Object.fromEntries(names.map((name) => [`/${name}`, madeModel(name)]));
-    return new Rig(...(await Promise.all([serveEngine(), serve([support], { "/": blank }), FaultServer.start(files)])));
+    return new Rig(path, ...(await Promise.all([serveEngine(), serve([support], { "/": blank }), FaultServer.start(files)])));
   }
 
   async close() {
@@ -58,12 +76,18 @@ export class Rig {
 
   /** Finds out what every other load is compared with. @param {BrowserContext} context one that is for this alone */
   async learn(context) {
-    this.source = { [FILE]: await this.server.digests(`/${FILE}`) };
+    this.source = await this.published();
     const { ids = [], error } = await (await this.visit(context)).load({ options: { store: false } });
     assert.ok(new Set(ids).size > 2, error?.message ?? `these tokens are too alike to tell a fault: ${ids}`);
     this.ids = ids;
     await context.close();
     this.server.behave();
+  }
+
+  /** What the server's files are now. @returns {Promise<Record<string, Required<FileDigests>>>} */
+  async published() {
+    const paths = this.server.paths;
+    return Object.fromEntries(await Promise.all(paths.map(async (path) => [basename(path), await this.server.digests(path)])));
   }
 
   /** It wrote what it should. @param {Outcome} outcome */
@@ -101,9 +125,9 @@ export class Visit {
     );
   }
 
-  /** Starts to load a model, `FILE` if no other is named. @param {Partial<Order>} [order] @returns {Promise<void>} */
+  /** Starts to load a model, the rig's if no other is named. @param {Partial<Order>} [order] @returns {Promise<void>} */
   begin(order = {}) {
-    const model = { url: `${this.rig.server.origin}/${FILE}` };
+    const model = { url: this.rig.server.origin + this.rig.path };
     return this.call("begin", { engine: this.rig.app.address, model, ...order });
   }
 
@@ -116,6 +140,13 @@ export class Visit {
   async load(order) {
     await this.begin(order);
     return this.finish();
+  }
+
+  /** Stops a load that has begun. */
+  async stop() {
+    await this.call("cancel");
+    assertFails(await this.finish(), "aborted");
+    await this.rig.server.quiet();
   }
 
   /** @returns {Promise<Stored>} */

@@ -3,6 +3,9 @@
 /** Whether the long form of a test is asked for, as by `cargo xtask test --full`. */
 export const FULL = process.env.PAGELLAMA_FULL === "1";
 
+/** For tests that only the long form has; in the short one another test has their kind of fault. */
+export const LONG_FORM = { skip: !FULL && "part of the long form" };
+
 /** What repeats a run: a number of one's own in `PAGELLAMA_SEED`; else 1 in the short form and another each time in the long one. */
 export const SEED = Number(process.env.PAGELLAMA_SEED ?? (FULL ? Date.now() % 1_000_000 : 1));
 
