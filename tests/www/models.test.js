@@ -115,6 +115,7 @@ test("sources are read as people write them", async () => {
       "https://huggingface.co/owner/name/tree/abc",
       "https://huggingface.co/owner/name/blob/main/m.Q4_0.gguf",
       "https://example.org/folder/",
+      "HTTPS://Example.org:443/a/../m.gguf?x#part",
     ];
     return texts.map((text) => parseSource(text).request);
   });
@@ -125,7 +126,38 @@ test("sources are read as people write them", async () => {
     { hub: "owner/name", revision: "abc" },
     { url: "https://huggingface.co/owner/name/resolve/main/m.Q4_0.gguf" },
     { url: "https://example.org/folder/" },
+    { url: "https://example.org/m.gguf?x" },
   ]);
+});
+
+test("a stored model is known again by where it came from, and no other is taken for it", async () => {
+  await visitor.page.goto(app.origin);
+  const hub = "https://huggingface.co/owner/name/resolve/main/";
+  const known = await visitor.page.evaluate(async (folder) => {
+    const { fromFiles, isFor, parseSource } = await import(/** @type {string} */ ("/chat/sources.js"));
+    const stored = (/** @type {object} */ facts) => ({ id: "x", name: "m.gguf", bytes: 1, complete: false, last_used: 0, ...facts });
+    const files = fromFiles([new File(["GGUF"], "m.gguf")], true);
+    const unnamed = fromFiles([new File(["{}"], "config.json")], true);
+    /** @type {[object, object][]} */
+    const pairs = [
+      [{ url: folder }, parseSource("owner/name")],
+      [{ url: `${folder}m.gguf` }, parseSource("owner/name")],
+      [{ url: `${folder}m.gguf` }, { request: { hub: "owner/name/m.gguf" } }],
+      [{ url: folder }, parseSource("owner/name@v2")],
+      [{ url: folder.replace("main", "refs%2Fpr%2F1") }, parseSource("owner/name@refs/pr/1")],
+      [{ url: "https://elsewhere.org/owner/name/resolve/main/" }, parseSource("owner/name")],
+      [{ url: "https://elsewhere.org/owner/name/resolve/main/" }, { request: { hub: "owner/name", host: "https://elsewhere.org/" } }],
+      [{ url: "https://example.org/m.gguf" }, parseSource("https://EXAMPLE.org/m.gguf#a")],
+      [{ url: "https://example.org/m.gguf" }, { request: { url: "https://example.org/m.gguf#a" } }],
+      [{ total: 4 }, files],
+      [{ total: 5 }, files],
+      [{ name: "other.gguf", total: 4 }, files],
+      [{ total: 4, url: "https://example.org/m.gguf" }, files],
+      [{ name: "local folder" }, unnamed],
+    ];
+    return pairs.map(([facts, choice]) => isFor(stored(facts), choice));
+  }, hub);
+  assert.deepEqual(known, [true, false, true, false, true, false, true, true, true, true, false, false, false, false]);
 });
 
 test("names of files and addresses may hold any character", async () => {

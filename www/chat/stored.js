@@ -4,7 +4,7 @@ import { exportModel, keepStorage, storage, storedModels, verifyModel } from "..
 import { ask, fill, h } from "./dom.js";
 import * as format from "./format.js";
 import { errorNotice, notice } from "./notice.js";
-import { isFor, sourceOf } from "./sources.js";
+import { isFor } from "./sources.js";
 
 /** @import { LongCall } from "../engine.js" */
 /** @import { StoredModel, Verified } from "../pkg/pagellama.js" */
@@ -177,7 +177,7 @@ function mainButton(model, { session, offer, blocked, choose }) {
   const { url } = model;
   if (!url) return h("span", { class: "hint" }, "Choose its file again to go on");
   // The offer also knows what the files should be.
-  const request = offer && sourceOf(offer) === url ? offer.request : { url };
+  const request = offer && isFor(model, offer) ? offer.request : { url };
   return button("Go on", `Go on with ${name}`, () => choose({ request, name, bytes: model.total }));
 }
 
