@@ -19,8 +19,10 @@ const SHORT = 2;
 const WAITING = {
   network: "The connection was lost.",
   server: "The server asks for patience.",
-  tab: "Another tab is downloading this model. When it stops, this one goes on.",
+  tab: "Another tab is loading this model. When it stops, this one goes on.",
 };
+
+const TAB_DOWNLOADS = "Another tab is downloading this model. When it stops, this one goes on.";
 
 /**
  * @typedef {object} LoadingActions
@@ -86,7 +88,7 @@ export class LoadingCard {
     }
     const counted = phase !== "compile" && total > 0;
     showPart(this.#bar, counted ? done : undefined, total);
-    this.#wait(waiting);
+    this.#wait(waiting, phase);
     const rate = waiting ? undefined : this.#speed.add(done, performance.now());
     fill(this.#figures, counted ? figures(done, total, rate) : " ");
     this.#showPause(phase === "download" && progress.stored && waiting?.for !== "tab");
@@ -100,8 +102,11 @@ export class LoadingCard {
     clearInterval(this.#countdown);
   }
 
-  /** @param {Waiting | undefined} waiting */
-  #wait(waiting) {
+  /**
+   * @param {Waiting | undefined} waiting
+   * @param {Progress["phase"]} phase
+   */
+  #wait(waiting, phase) {
     clearInterval(this.#countdown);
     fill(this.#waitingFor);
     if (!waiting) {
@@ -110,10 +115,11 @@ export class LoadingCard {
     }
     // What came before the wait says nothing about what comes after it.
     this.#speed = new format.Speed();
-    this.#count(WAITING[waiting.for], waiting.seconds);
+    const text = waiting.for === "tab" && phase === "download" ? TAB_DOWNLOADS : WAITING[waiting.for];
+    this.#count(text, waiting.seconds);
     if (waiting.for === this.#heard || (waiting.seconds ?? Infinity) < SHORT) return;
     this.#heard = waiting.for;
-    this.#announce(WAITING[waiting.for]);
+    this.#announce(text);
   }
 
   /**
