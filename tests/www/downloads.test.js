@@ -285,6 +285,18 @@ for (const code of ["net/unreachable", "net/truncated"]) {
   });
 }
 
+test("a load that goes on by itself leaves the visitor where they are", async (t) => {
+  const broken = await serveApp({ model: "models/lost.gguf?fail=net/unreachable&once" });
+  t.after(() => broken.close());
+  await download(broken.origin);
+  await visitor.button("Choose another model").click();
+  await visitor.chat.getByText("49.2 MB of 98.4 MB · unfinished").waitFor();
+  await visitor.page.evaluate(() => dispatchEvent(new Event("online")));
+  await visitor.chat.getByText("98.4 MB · loaded").waitFor();
+  await visitor.button("Back to the chat").click();
+  await visitor.field.waitFor();
+});
+
 test("a load that failed for another reason, or was given up, does not begin by itself", async (t) => {
   for (const code of ["weights/bad-header", "net/unreachable"]) {
     const broken = await serveApp({ model: `models/lost.gguf?fail=${code}&once` });
