@@ -49,6 +49,8 @@ export class LoadingCard {
   #heard;
   /** Counts down to the next attempt. @type {ReturnType<typeof setInterval> | undefined} */
   #countdown;
+  /** The wait that is counted down, and when it is over. @type {{text: string, seconds: number, end: number} | undefined} */
+  #counted;
   #announced = -1;
 
   /**
@@ -107,9 +109,8 @@ export class LoadingCard {
    * @param {Progress["phase"]} phase
    */
   #wait(waiting, phase) {
-    clearInterval(this.#countdown);
-    fill(this.#waitingFor);
     if (!waiting) {
+      this.#endCount();
       this.#heard = undefined;
       return;
     }
@@ -127,8 +128,14 @@ export class LoadingCard {
    * @param {number} [seconds] until the next attempt
    */
   #count(text, seconds) {
+    const now = performance.now();
+    const { text: before, seconds: of, end: until = 0 } = this.#counted ?? {};
+    // Reports come during a wait, too: other connections go on.
+    if (text === before && seconds === of && now < until) return;
+    this.#endCount();
     if (seconds === undefined) return fill(this.#waitingFor, text);
-    const end = performance.now() + seconds * 1000;
+    const end = now + seconds * 1000;
+    this.#counted = { text, seconds, end };
     const show = () => {
       const left = Math.ceil((end - performance.now()) / 1000);
       fill(this.#waitingFor, text, left > 0 ? ` Trying again in ${format.duration(left)}.` : " Trying again now.");
@@ -136,6 +143,12 @@ export class LoadingCard {
     };
     this.#countdown = setInterval(show, 1000);
     show();
+  }
+
+  #endCount() {
+    clearInterval(this.#countdown);
+    this.#counted = undefined;
+    fill(this.#waitingFor);
   }
 
   /** @param {boolean} possible */
