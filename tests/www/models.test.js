@@ -327,6 +327,22 @@ test("verifying and saving show how far they are, and can be stopped", async () 
   await gone;
 });
 
+test("what changes while a model is verified is shown afterwards, and the focus stays", async () => {
+  await manage("stuck");
+  await visitor.chat.getByText("Use another model").click();
+  await visitor.chat.getByLabel("From the web").fill(`${app.origin}/models/slow.gguf?slow=150`);
+  await visitor.button("Load").click();
+  await visitor.button("slow").click();
+  const row = visitor.chat.getByRole("listitem").filter({ hasText: "slow" });
+  await row.getByText("on its way").waitFor();
+  await visitor.button("Verify mine").click();
+  await visitor.chat.getByText("slow is ready").waitFor({ state: "attached" });
+  await row.getByText("on its way").waitFor();
+  await visitor.button("Stop").click();
+  await row.getByText("98.4 MB · loaded").waitFor();
+  assert.equal(await visitor.chat.evaluate((element) => element.shadowRoot?.activeElement?.getAttribute("aria-label")), "Verify mine");
+});
+
 test("a model is saved as the files that it came in", async () => {
   await manage("parts");
   /** @type {Record<string, string>} */
