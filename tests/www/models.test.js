@@ -335,12 +335,27 @@ test("what changes while a model is verified is shown afterwards, and the focus 
   await visitor.button("slow").click();
   const row = visitor.chat.getByRole("listitem").filter({ hasText: "slow" });
   await row.getByText("on its way").waitFor();
+  assert.equal(await visitor.button("Verify slow").count(), 0);
   await visitor.button("Verify mine").click();
   await visitor.chat.getByText("slow is ready").waitFor({ state: "attached" });
   await row.getByText("on its way").waitFor();
   await visitor.button("Stop").click();
   await row.getByText("98.4 MB · loaded").waitFor();
   assert.equal(await visitor.chat.evaluate((element) => element.shadowRoot?.activeElement?.getAttribute("aria-label")), "Verify mine");
+});
+
+test("verifying waits while another tab has the model, and can be stopped meanwhile", async () => {
+  await manage("");
+  await visitor.page.evaluate((name) => {
+    navigator.locks.request(name, () => new Promise((resolve) => Reflect.set(globalThis, "release", resolve)));
+  }, `pagellama ${app.origin}/models/mine.gguf?`);
+  for (const way of ["stop", "wait"]) {
+    await visitor.button("Verify mine").click();
+    await visitor.chat.getByText("Waiting for another tab").waitFor();
+    if (way === "stop") await visitor.button("Stop").click();
+    else await visitor.page.evaluate("release()");
+  }
+  await visitor.chat.getByText("All 24 parts are intact.").waitFor();
 });
 
 test("a model is saved as the files that it came in", async () => {

@@ -6,7 +6,7 @@ import * as format from "./format.js";
 import { errorNotice, notice } from "./notice.js";
 import { isFor } from "./sources.js";
 
-/** @import { LongCall } from "../engine.js" */
+/** @import { Count, LongCall } from "../engine.js" */
 /** @import { StoredModel, Verified } from "../pkg/pagellama.js" */
 /** @import { Choice, ModelSession, Phase } from "./model-session.js" */
 
@@ -155,7 +155,7 @@ function storedRow(model, options, news, changed) {
  * @param {HTMLElement} news
  * @param {() => void} changed told when a task has ended: what happened meanwhile has yet to be shown
  */
-function upkeep(model, { root, remove, signal }, news, changed) {
+function upkeep(model, { root, remove, session, signal }, news, changed) {
   const name = nameOf(model);
   const task = h("div", { class: "task" });
   /** @type {(label: string, work: (call: LongCall) => Promise<HTMLElement>) => (event: Event) => Promise<void>} */
@@ -182,7 +182,8 @@ function upkeep(model, { root, remove, signal }, news, changed) {
   const tools = h(
     "div",
     { class: "row tools" },
-    tool("Verify", `Verify ${name}`, verify),
+    // What is on its way is checked as it comes.
+    !(session.uses(model) && session.phase.kind === "loading") && tool("Verify", `Verify ${name}`, verify),
     model.complete && tool("Save as file", `Save as file: ${name}`, save),
     tool("Delete", `Delete ${name}`, erase),
   );
@@ -229,7 +230,8 @@ function taskView(label, cancel) {
   const bar = h("progress", { "aria-label": label });
   const figures = h("span", { class: "figures" }, "Starting");
   const stop = h("button", { type: "button", class: "tool", onclick: cancel }, "Stop");
-  const update = (/** @type {{done: number, total: number}} */ { done, total }) => {
+  const update = (/** @type {Count} */ { done, total, waiting }) => {
+    if (waiting) return fill(figures, "Waiting for another tab that has this model");
     bar.max = total;
     bar.value = done;
     fill(figures, `${format.bytes(done)} of ${format.bytes(total)}`);
