@@ -7,7 +7,7 @@
 //
 // It works from another origin than its own, if the server allows that (CORS). What is stored belongs to the page's origin.
 
-/** @import { FileDigests, Info, Progress, Prompt, Result, SamplingOptions, Stats, StoredModel, Verified } from "./pkg/pagellama.js" */
+/** @import { FileDigests, Info, Progress, Prompt, Result, SamplingOptions, Stats, StoredModel, Verified, Waiting } from "./pkg/pagellama.js" */
 
 /**
  * Where a model comes from: an address (a GGUF file, or a Hugging Face folder when it ends in "/"), a Hugging Face
@@ -21,7 +21,7 @@
  * @typedef {{context?: number, kv?: "f16" | "f32", device?: "auto" | "webgpu", store?: boolean, connections?: number}} OpenOptions
  */
 /** @typedef {SamplingOptions & {max_tokens?: number, ignore_eos?: boolean}} GenerateOptions */
-/** Bytes, of how many. @typedef {{done: number, total: number}} Count */
+/** Bytes, of how many; `waiting` while another tab has the model, whose figures they are. @typedef {{done: number, total: number, waiting?: Waiting}} Count */
 /** What a call that takes a while can be given. @typedef {{onProgress?: (progress: Count) => void, signal?: AbortSignal}} LongCall */
 /**
  * A message to the worker; worker.js opens with their table.
@@ -103,7 +103,8 @@ export async function deleteModel(id) {
 }
 
 /**
- * Reads all that is stored of a model; parts that are damaged are fetched again where that is possible.
+ * Reads all that is stored of a model; parts that are damaged are fetched again where that is possible. While another tab
+ * loads the same model from the network, it waits.
  * @param {string} id
  * @param {LongCall} [options]
  * @returns {Promise<Verified>}

@@ -44,7 +44,10 @@ function offerNewVersions(registration, place) {
     // An installed version that no page stands in the way of takes over by itself.
     if (registration.waiting && controlled()) show(registration.waiting, place);
   };
-  registration.addEventListener("updatefound", () => registration.installing?.addEventListener("statechange", offer));
+  const watch = () => registration.installing?.addEventListener("statechange", offer);
+  registration.addEventListener("updatefound", watch);
+  // One may be installing since before this page came.
+  watch();
   offer();
 }
 

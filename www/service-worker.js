@@ -74,7 +74,9 @@ async function answer(file, request) {
 }
 
 /**
- * Claiming takes every open page at once, so there must be one alone: no other page's version is known here.
+ * Claiming takes every open page at once, so there must be one alone: no other page's version is known here. Two tabs of
+ * a first visit are thus served by the network until they are loaded again. What they have yet to fetch (the engine, when
+ * a model is chosen) may then be of a version that the server got meanwhile, as with no worker at all.
  * @param {string} version the page's
  */
 async function claim(version) {

@@ -21,9 +21,11 @@
  * @returns {Promise<Turn>}
  */
 export async function takeTurn(name, report, signal) {
-  const free = await lock(name, { ifAvailable: true }).catch(() => NO_LOCKS);
+  // Locks and channels are shared with the page around, which may be anyone's.
+  const ours = `pagellama ${name}`;
+  const free = await lock(ours, { ifAvailable: true }).catch(() => NO_LOCKS);
   if (free === NO_LOCKS) return { tell: report, end: NO_LOCKS };
-  const channel = new BroadcastChannel(name);
+  const channel = new BroadcastChannel(ours);
   try {
     return holdTurn(channel, free ?? (await watchTurn(channel, report, signal)), report);
   } catch (error) {
@@ -41,9 +43,10 @@ const NO_LOCKS = () => {};
  * @param {AbortSignal} signal
  */
 function watchTurn(channel, report, signal) {
-  const show = (/** @type {Progress} */ progress) => report({ ...progress, phase: "download", waiting: { for: "tab" } });
+  const show = (/** @type {Progress} */ progress) => report({ ...progress, waiting: { for: "tab" } });
   channel.onmessage = ({ data }) => "progress" in data && show(data.progress);
-  show({ phase: "download", done: 0, total: 0, stored: true });
+  // Until the other tab has answered, nothing says that it downloads.
+  show({ phase: "read", done: 0, total: 0, stored: true });
   post(channel, { ask: true });
   return lock(channel.name, { signal });
 }

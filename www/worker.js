@@ -94,7 +94,7 @@ async function perform(call, signal) {
     case "delete":
       return delete_model(call.model);
     case "verify":
-      return verify_model(call.model, report, signal);
+      return verifyInTurn(call.model, report, signal);
     case "export":
       return export_model(call.model, report, signal);
     default:
@@ -113,6 +113,25 @@ async function openInTurn({ request, options }, report, signal) {
   const turn = alone ? undefined : await takeTurn(model_key(request), report, signal);
   try {
     return await open({ model: request, options }, turn?.tell ?? report, signal);
+  } finally {
+    turn?.end();
+  }
+}
+
+/**
+ * What verifying fetches again must not cross a download of the same model.
+ *
+ * @param {string} id
+ * @param {(progress: Count) => void} report
+ * @param {AbortSignal} signal
+ */
+async function verifyInTurn(id, report, signal) {
+  const { url } = (await stored_models()).find((model) => model.id === id) ?? {};
+  // Files from disk have no address, and nothing to fetch them from.
+  const turn = url === undefined ? undefined : await takeTurn(model_key({ url }), report, signal);
+  const tell = (/** @type {Count} */ { done, total }) => turn?.tell({ phase: "read", done, total, stored: true });
+  try {
+    return await verify_model(id, turn ? tell : report, signal);
   } finally {
     turn?.end();
   }

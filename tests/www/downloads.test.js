@@ -147,6 +147,36 @@ for (const [way, leave] of /** @type {[string, () => Promise<unknown>][]} */ ([
   });
 }
 
+test("a tab that waits while another one reads a stored model speaks of no download", async () => {
+  const address = `${app.origin}/models/stored.gguf?slow=200`;
+  await visitor.page.goto(app.origin);
+  const open = (/** @type {string} */ url) =>
+    visitor.page.evaluate(async (model) => {
+      const { load } = await import(/** @type {string} */ ("/engine.js"));
+      (await load({ model })).unload();
+    }, url);
+  await open(address);
+  const second = await anotherTab();
+  await second.page.addInitScript(() => {
+    Object.defineProperty(Navigator.prototype, "wakeLock", { get: () => Reflect.set(globalThis, "awake", true) });
+  });
+  await second.page.goto(app.origin);
+  await second.chat.getByText("Use another model").click();
+  await second.chat.getByLabel("From the web").fill(address);
+  const again = open(address);
+  await until(async () => (await second.page.evaluate(() => navigator.locks.query())).held?.length === 1);
+  const { held } = await second.page.evaluate(() => navigator.locks.query());
+  assert.deepEqual(held?.map(({ name }) => name), [`pagellama ${address}`]);
+  await second.button("Load").click();
+  await second.chat.locator(".loading-wait", { hasText: "Another tab is loading this model." }).waitFor();
+  await second.chat.getByText(/^[\d.]+ MB of 98\.4 MB$/).waitFor();
+  await second.chat.getByRole("progressbar", { name: "Loading from this browser" }).waitFor();
+  assert.equal(await second.page.evaluate(() => Reflect.get(globalThis, "awake")), undefined);
+  await again;
+  await second.field.waitFor();
+  assert.deepEqual(second.problems, []);
+});
+
 test("a tab that waits for another one can be cancelled, and then waits no more", async () => {
   const second = await anotherTab();
   await download(slow.origin);
@@ -254,6 +284,18 @@ for (const code of ["net/unreachable", "net/truncated"]) {
     await visitor.field.waitFor();
   });
 }
+
+test("a load that goes on by itself leaves the visitor where they are", async (t) => {
+  const broken = await serveApp({ model: "models/lost.gguf?fail=net/unreachable&once" });
+  t.after(() => broken.close());
+  await download(broken.origin);
+  await visitor.button("Choose another model").click();
+  await visitor.chat.getByText("49.2 MB of 98.4 MB · unfinished").waitFor();
+  await visitor.page.evaluate(() => dispatchEvent(new Event("online")));
+  await visitor.chat.getByText("98.4 MB · loaded").waitFor();
+  await visitor.button("Back to the chat").click();
+  await visitor.field.waitFor();
+});
 
 test("a load that failed for another reason, or was given up, does not begin by itself", async (t) => {
   for (const code of ["weights/bad-header", "net/unreachable"]) {

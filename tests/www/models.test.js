@@ -115,6 +115,7 @@ test("sources are read as people write them", async () => {
       "https://huggingface.co/owner/name/tree/abc",
       "https://huggingface.co/owner/name/blob/main/m.Q4_0.gguf",
       "https://example.org/folder/",
+      "HTTPS://Example.org:443/a/../m.gguf?x#part",
     ];
     return texts.map((text) => parseSource(text).request);
   });
@@ -125,7 +126,38 @@ test("sources are read as people write them", async () => {
     { hub: "owner/name", revision: "abc" },
     { url: "https://huggingface.co/owner/name/resolve/main/m.Q4_0.gguf" },
     { url: "https://example.org/folder/" },
+    { url: "https://example.org/m.gguf?x" },
   ]);
+});
+
+test("a stored model is known again by where it came from, and no other is taken for it", async () => {
+  await visitor.page.goto(app.origin);
+  const hub = "https://huggingface.co/owner/name/resolve/main/";
+  const known = await visitor.page.evaluate(async (folder) => {
+    const { fromFiles, isFor, parseSource } = await import(/** @type {string} */ ("/chat/sources.js"));
+    const stored = (/** @type {object} */ facts) => ({ id: "x", name: "m.gguf", bytes: 1, complete: false, last_used: 0, ...facts });
+    const files = fromFiles([new File(["GGUF"], "m.gguf")], true);
+    const unnamed = fromFiles([new File(["{}"], "config.json")], true);
+    /** @type {[object, object][]} */
+    const pairs = [
+      [{ url: folder }, parseSource("owner/name")],
+      [{ url: `${folder}m.gguf` }, parseSource("owner/name")],
+      [{ url: `${folder}m.gguf` }, { request: { hub: "owner/name/m.gguf" } }],
+      [{ url: folder }, parseSource("owner/name@v2")],
+      [{ url: folder.replace("main", "refs%2Fpr%2F1") }, parseSource("owner/name@refs/pr/1")],
+      [{ url: "https://elsewhere.org/owner/name/resolve/main/" }, parseSource("owner/name")],
+      [{ url: "https://elsewhere.org/owner/name/resolve/main/" }, { request: { hub: "owner/name", host: "https://elsewhere.org/" } }],
+      [{ url: "https://example.org/m.gguf" }, parseSource("https://EXAMPLE.org/m.gguf#a")],
+      [{ url: "https://example.org/m.gguf" }, { request: { url: "https://example.org/m.gguf#a" } }],
+      [{ total: 4 }, files],
+      [{ total: 5 }, files],
+      [{ name: "other.gguf", total: 4 }, files],
+      [{ total: 4, url: "https://example.org/m.gguf" }, files],
+      [{ name: "local folder" }, unnamed],
+    ];
+    return pairs.map(([facts, choice]) => isFor(stored(facts), choice));
+  }, hub);
+  assert.deepEqual(known, [true, false, true, false, true, false, true, true, true, true, false, false, false, false]);
 });
 
 test("names of files and addresses may hold any character", async () => {
@@ -293,6 +325,37 @@ test("verifying and saving show how far they are, and can be stopped", async () 
   const gone = visitor.page.workers()[1]?.waitForEvent("close");
   await visitor.button("Back to the chat").click();
   await gone;
+});
+
+test("what changes while a model is verified is shown afterwards, and the focus stays", async () => {
+  await manage("stuck");
+  await visitor.chat.getByText("Use another model").click();
+  await visitor.chat.getByLabel("From the web").fill(`${app.origin}/models/slow.gguf?slow=150`);
+  await visitor.button("Load").click();
+  await visitor.button("slow").click();
+  const row = visitor.chat.getByRole("listitem").filter({ hasText: "slow" });
+  await row.getByText("on its way").waitFor();
+  assert.equal(await visitor.button("Verify slow").count(), 0);
+  await visitor.button("Verify mine").click();
+  await visitor.chat.getByText("slow is ready").waitFor({ state: "attached" });
+  await row.getByText("on its way").waitFor();
+  await visitor.button("Stop").click();
+  await row.getByText("98.4 MB · loaded").waitFor();
+  assert.equal(await visitor.chat.evaluate((element) => element.shadowRoot?.activeElement?.getAttribute("aria-label")), "Verify mine");
+});
+
+test("verifying waits while another tab has the model, and can be stopped meanwhile", async () => {
+  await manage("");
+  await visitor.page.evaluate((name) => {
+    navigator.locks.request(name, () => new Promise((resolve) => Reflect.set(globalThis, "release", resolve)));
+  }, `pagellama ${app.origin}/models/mine.gguf?`);
+  for (const way of ["stop", "wait"]) {
+    await visitor.button("Verify mine").click();
+    await visitor.chat.getByText("Waiting for another tab").waitFor();
+    if (way === "stop") await visitor.button("Stop").click();
+    else await visitor.page.evaluate("release()");
+  }
+  await visitor.chat.getByText("All 24 parts are intact.").waitFor();
 });
 
 test("a model is saved as the files that it came in", async () => {

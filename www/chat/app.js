@@ -66,6 +66,7 @@ export class App {
     this.#session.addEventListener("change", () => this.#modelChanged());
     this.#modelDock = new ModelDock(root, this.#session, {
       load: (choice) => this.#load(choice),
+      again: (choice) => this.#begin(choice),
       pick: () => this.#show("picker"),
       settings: () => this.#openSettings(),
       remove: (model) => this.#removeModel(model),
@@ -174,13 +175,18 @@ export class App {
 
   /** @param {Choice} choice */
   #load(choice) {
+    this.#begin(choice);
+    this.#show("chat");
+  }
+
+  /** @param {Choice} choice */
+  #begin(choice) {
     this.#agreed = true;
     this.#answering.stop();
     // Set again once the model is ready: one that takes the tab down is not loaded again by itself.
     this.#chats?.prefer("model", undefined);
     const context = this.#context === undefined ? {} : { context: this.#context };
     this.#session.load(choice, { ...this.#options.open, ...context });
-    this.#show("chat");
   }
 
   #modelChanged() {

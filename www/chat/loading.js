@@ -19,8 +19,10 @@ const SHORT = 2;
 const WAITING = {
   network: "The connection was lost.",
   server: "The server asks for patience.",
-  tab: "Another tab is downloading this model. When it stops, this one goes on.",
+  tab: "Another tab is loading this model. When it stops, this one goes on.",
 };
+
+const TAB_DOWNLOADS = "Another tab is downloading this model. When it stops, this one goes on.";
 
 /**
  * @typedef {object} LoadingActions
@@ -47,6 +49,8 @@ export class LoadingCard {
   #heard;
   /** Counts down to the next attempt. @type {ReturnType<typeof setInterval> | undefined} */
   #countdown;
+  /** The wait that is counted down, and when it is over. @type {{text: string, seconds: number, end: number} | undefined} */
+  #counted;
   #announced = -1;
 
   /**
@@ -86,7 +90,7 @@ export class LoadingCard {
     }
     const counted = phase !== "compile" && total > 0;
     showPart(this.#bar, counted ? done : undefined, total);
-    this.#wait(waiting);
+    this.#wait(waiting, phase);
     const rate = waiting ? undefined : this.#speed.add(done, performance.now());
     fill(this.#figures, counted ? figures(done, total, rate) : " ");
     this.#showPause(phase === "download" && progress.stored && waiting?.for !== "tab");
@@ -100,20 +104,23 @@ export class LoadingCard {
     clearInterval(this.#countdown);
   }
 
-  /** @param {Waiting | undefined} waiting */
-  #wait(waiting) {
-    clearInterval(this.#countdown);
-    fill(this.#waitingFor);
+  /**
+   * @param {Waiting | undefined} waiting
+   * @param {Progress["phase"]} phase
+   */
+  #wait(waiting, phase) {
     if (!waiting) {
+      this.#endCount();
       this.#heard = undefined;
       return;
     }
     // What came before the wait says nothing about what comes after it.
     this.#speed = new format.Speed();
-    this.#count(WAITING[waiting.for], waiting.seconds);
+    const text = waiting.for === "tab" && phase === "download" ? TAB_DOWNLOADS : WAITING[waiting.for];
+    this.#count(text, waiting.seconds);
     if (waiting.for === this.#heard || (waiting.seconds ?? Infinity) < SHORT) return;
     this.#heard = waiting.for;
-    this.#announce(WAITING[waiting.for]);
+    this.#announce(text);
   }
 
   /**
@@ -121,8 +128,14 @@ export class LoadingCard {
    * @param {number} [seconds] until the next attempt
    */
   #count(text, seconds) {
+    const now = performance.now();
+    const { text: before, seconds: of, end: until = 0 } = this.#counted ?? {};
+    // Reports come during a wait, too: other connections go on.
+    if (text === before && seconds === of && now < until) return;
+    this.#endCount();
     if (seconds === undefined) return fill(this.#waitingFor, text);
-    const end = performance.now() + seconds * 1000;
+    const end = now + seconds * 1000;
+    this.#counted = { text, seconds, end };
     const show = () => {
       const left = Math.ceil((end - performance.now()) / 1000);
       fill(this.#waitingFor, text, left > 0 ? ` Trying again in ${format.duration(left)}.` : " Trying again now.");
@@ -130,6 +143,12 @@ export class LoadingCard {
     };
     this.#countdown = setInterval(show, 1000);
     show();
+  }
+
+  #endCount() {
+    clearInterval(this.#countdown);
+    this.#counted = undefined;
+    fill(this.#waitingFor);
   }
 
   /** @param {boolean} possible */

@@ -14,6 +14,7 @@ import { Vigil } from "./vigil.js";
 /**
  * @typedef {object} ModelDockActions
  * @property {(choice: Choice) => void} load
+ * @property {(choice: Choice) => void} again loads without leaving what the visitor looks at
  * @property {() => void} pick
  * @property {() => void} settings
  * @property {(model: StoredModel) => Promise<void>} remove
@@ -117,10 +118,10 @@ export class ModelDock {
    * @param {unknown} error
    */
   #failed(choice, error) {
-    const { load, pick, settings, remove } = this.#actions;
+    const { load, again, pick, settings, remove } = this.#actions;
     const { code } = describe(error);
     const retry = () => load(choice);
-    if (CONNECTION.includes(code)) addEventListener("online", retry, { once: true, signal: this.#phase.signal });
+    if (CONNECTION.includes(code)) addEventListener("online", () => again(choice), { once: true, signal: this.#phase.signal });
     const unkept = () => load({ ...choice, store: false });
     const room = ROOM.includes(code) ? roomList(choice, { root: this.#root, remove }) : undefined;
     return errorNotice(error, { retry, pick, settings, unkept }, room);

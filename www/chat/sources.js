@@ -35,18 +35,19 @@ export async function defaultModel() {
  */
 export function parseSource(text) {
   const source = text.trim();
-  const page = /^https?:\/\/huggingface\.co\/([\w.-]+\/[\w.-]+)(?:\/tree\/([^/]+))?\/?$/.exec(source);
+  const address = /^https?:\/\//i.test(source) && URL.canParse(source) ? normal(source) : "";
+  const page = /^https?:\/\/huggingface\.co\/([\w.-]+\/[\w.-]+)(?:\/tree\/([^/]+))?\/?$/.exec(address);
   const repository = page ?? /^([\w.-]+\/[\w.-]+?)(?:@([\w./-]+))?$/.exec(source);
   if (repository?.[1] && !/\.gguf$/i.test(source)) {
     const revision = repository[2] ? { revision: repository[2] } : {};
     return { request: { hub: repository[1], ...revision }, name: repository[1].split("/")[1] ?? source };
   }
-  if (!/^https?:\/\//.test(source)) {
+  if (!address) {
     const advice = 'Give the address of a .gguf file (https://…), or a Hugging Face repository such as "owner/name".';
     throw new EngineError("page/address", "This is neither an address nor a repository.", advice);
   }
   // The page that shows a file, instead of the file.
-  const url = source.replace(/^(https:\/\/huggingface\.co\/[^/]+\/[^/]+)\/blob\//, "$1/resolve/");
+  const url = address.replace(/^(https:\/\/huggingface\.co\/[^/]+\/[^/]+)\/blob\//, "$1/resolve/");
   return { request: { url }, name: nameOf(url) };
 }
 
@@ -80,17 +81,43 @@ export function sourceOf({ request }) {
 }
 
 /**
- * Whether a stored model is what `choice` asks for; of a repository, whichever of its versions.
+ * Whether a stored model is what `choice` asks for.
  * @param {StoredModel} model
  * @param {Choice} choice
  * @returns {boolean}
  */
 export function isFor(model, { request }) {
   if ("stored" in request) return model.id === request.stored;
-  if ("url" in request) return model.url === request.url;
-  if ("hub" in request) return model.url?.includes(`/${request.hub}/`) ?? false;
-  // Files have no address; one that is unfinished is the one that is being copied.
-  return model.url === undefined && !model.complete;
+  if ("files" in request) return areOf(request.files, model);
+  return model.url === ("url" in request ? normal(request.url) : placeOf(request));
+}
+
+/**
+ * Where the engine reads a repository, or a file of it, from: the address that is kept with what is stored.
+ * @param {{hub: string, revision?: string, host?: string}} request
+ */
+function placeOf({ hub, revision = "main", host = "https://huggingface.co" }) {
+  const [owner, name, ...path] = hub.split("/");
+  return normal(`${host.replace(/\/+$/, "")}/${owner}/${name}/resolve/${encodeURIComponent(revision)}/${path.join("/")}`);
+}
+
+/**
+ * Whether `files` are what was copied, by what is known of them: the names of files without a folder are no name for a model.
+ * @param {File[]} files as `fromFiles` has chosen them
+ * @param {StoredModel} model
+ */
+function areOf(files, { url, name, total }) {
+  const [first] = files;
+  if (url !== undefined || !first) return false;
+  if (/\.gguf$/i.test(first.name)) return name === first.name && (total ?? first.size) === first.size;
+  return first.webkitRelativePath !== "" && name === first.webkitRelativePath.split("/")[0];
+}
+
+/** An address as browsers and the engine write it; "#" and what follows never reach a server. @param {string} address */
+function normal(address) {
+  const url = new URL(address, document.baseURI);
+  url.hash = "";
+  return url.href;
 }
 
 /**

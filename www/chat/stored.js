@@ -4,9 +4,9 @@ import { exportModel, keepStorage, storage, storedModels, verifyModel } from "..
 import { ask, fill, h } from "./dom.js";
 import * as format from "./format.js";
 import { errorNotice, notice } from "./notice.js";
-import { isFor, sourceOf } from "./sources.js";
+import { isFor } from "./sources.js";
 
-/** @import { LongCall } from "../engine.js" */
+/** @import { Count, LongCall } from "../engine.js" */
 /** @import { StoredModel, Verified } from "../pkg/pagellama.js" */
 /** @import { Choice, ModelSession, Phase } from "./model-session.js" */
 
@@ -22,6 +22,8 @@ import { isFor, sourceOf } from "./sources.js";
  * @property {AbortSignal} signal ends what the manager does
  */
 
+/** @typedef {Map<string, HTMLElement>} News */
+
 /** What is said of the model that the chat has. @type {Record<Phase["kind"], string>} */
 const STATES = { none: "", loading: "on its way", paused: "paused", ready: "loaded", failed: "" };
 
@@ -36,23 +38,54 @@ const BETWEEN_FILES = 500;
  * @returns {HTMLElement}
  */
 export function manager(options) {
-  const section = h("section", { class: "stored", "aria-label": "Stored models" });
+  const section = h("section", { class: "stored", "aria-label": "Stored models", tabindex: -1 });
+  /** What a task had to tell, by model: it outlives the row. @type {News} */
+  const news = new Map();
   const refresh = async () => {
     try {
       const models = await newestFirst();
-      const rows = models.map((model) => storedRow(model, options));
+      // A task may have begun meanwhile.
+      if (busy()) return;
+      const rows = models.map((model) => storedRow(model, options, news, changed));
       const list = rows.length > 0 && h("ul", { class: "list" }, ...rows);
       options.listed(models);
+      const refocus = focusKeeper(section);
       fill(section, list && h("h3", {}, "Stored in this browser"), list, storageLine());
+      refocus();
     } catch (error) {
       fill(section, errorNotice(error, { retry: refresh }));
     }
   };
   // What is being verified or saved has its row until that is done.
-  const changed = () => section.querySelector(".task:not(:empty)") ?? refresh();
+  const busy = () => section.querySelector(".task:not(:empty)") !== null;
+  const changed = () => void (busy() || options.signal.aborted || refresh());
   options.session.addEventListener("change", changed, { signal: options.signal });
   refresh();
   return section;
+}
+
+/**
+ * Brings the focus back to where it was in `section`, once that has been filled anew.
+ * @param {HTMLElement} section
+ * @returns {() => void}
+ */
+function focusKeeper(section) {
+  const before = section.querySelector(":focus");
+  if (!before) return () => {};
+  const label = labelOf(before);
+  const model = before.closest("li")?.dataset.model;
+  return () => {
+    const rows = [...section.querySelectorAll("li")];
+    const row = rows.find(({ dataset }) => dataset.model === model);
+    const buttons = [...(row ?? section).querySelectorAll("button")];
+    const same = buttons.find((button) => labelOf(button) === label);
+    (same ?? (row && buttons[0]) ?? section).focus();
+  };
+}
+
+/** @param {Element} button */
+function labelOf(button) {
+  return button.getAttribute("aria-label") ?? button.textContent;
 }
 
 /**
@@ -104,10 +137,14 @@ async function confirmed(root, model) {
 /**
  * @param {StoredModel} model
  * @param {ManagerOptions} options
+ * @param {News} news
+ * @param {() => void} changed
  */
-function storedRow(model, options) {
+function storedRow(model, options, news, changed) {
   const words = h("div", { class: "grow" }, h("div", { class: "strong" }, nameOf(model)), h("div", { class: "hint" }, factsOf(model, options)));
-  return h("li", {}, h("div", { class: "row spread" }, words, mainButton(model, options)), ...upkeep(model, options));
+  const told = news.get(model.id) ?? h("div", { class: "task-news", role: "status" });
+  news.set(model.id, told);
+  return h("li", { "data-model": model.id }, h("div", { class: "row spread" }, words, mainButton(model, options)), ...upkeep(model, options, told, changed));
 }
 
 /**
@@ -115,11 +152,12 @@ function storedRow(model, options) {
  *
  * @param {StoredModel} model
  * @param {ManagerOptions} options
+ * @param {HTMLElement} news
+ * @param {() => void} changed told when a task has ended: what happened meanwhile has yet to be shown
  */
-function upkeep(model, { root, remove, signal }) {
+function upkeep(model, { root, remove, session, signal }, news, changed) {
   const name = nameOf(model);
   const task = h("div", { class: "task" });
-  const news = h("div", { class: "task-news", role: "status" });
   /** @type {(label: string, work: (call: LongCall) => Promise<HTMLElement>) => (event: Event) => Promise<void>} */
   const perform = (label, work) => async ({ currentTarget }) => {
     const stop = new AbortController();
@@ -134,6 +172,7 @@ function upkeep(model, { root, remove, signal }) {
     tools.hidden = false;
     if (focused) /** @type {HTMLElement} */ (currentTarget).focus();
     fill(news, outcome);
+    changed();
   };
   const verify = perform("Verifying", async (call) => verdict(await verifyModel(model.id, call)));
   const save = perform("Reading", async (call) => saveFiles(await exportModel(model.id, call), signal));
@@ -143,7 +182,8 @@ function upkeep(model, { root, remove, signal }) {
   const tools = h(
     "div",
     { class: "row tools" },
-    tool("Verify", `Verify ${name}`, verify),
+    // What is on its way is checked as it comes.
+    !(session.uses(model) && session.phase.kind === "loading") && tool("Verify", `Verify ${name}`, verify),
     model.complete && tool("Save as file", `Save as file: ${name}`, save),
     tool("Delete", `Delete ${name}`, erase),
   );
@@ -177,7 +217,7 @@ function mainButton(model, { session, offer, blocked, choose }) {
   const { url } = model;
   if (!url) return h("span", { class: "hint" }, "Choose its file again to go on");
   // The offer also knows what the files should be.
-  const request = offer && sourceOf(offer) === url ? offer.request : { url };
+  const request = offer && isFor(model, offer) ? offer.request : { url };
   return button("Go on", `Go on with ${name}`, () => choose({ request, name, bytes: model.total }));
 }
 
@@ -190,7 +230,8 @@ function taskView(label, cancel) {
   const bar = h("progress", { "aria-label": label });
   const figures = h("span", { class: "figures" }, "Starting");
   const stop = h("button", { type: "button", class: "tool", onclick: cancel }, "Stop");
-  const update = (/** @type {{done: number, total: number}} */ { done, total }) => {
+  const update = (/** @type {Count} */ { done, total, waiting }) => {
+    if (waiting) return fill(figures, "Waiting for another tab that has this model");
     bar.max = total;
     bar.value = done;
     fill(figures, `${format.bytes(done)} of ${format.bytes(total)}`);

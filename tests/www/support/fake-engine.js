@@ -53,9 +53,14 @@ export async function open({ model, options }, progress, signal) {
     if (signal.aborted) throw failure("aborted", "Stopped.");
     if (fails && half) throw failure(steer.get("fail") ?? "", steer.get("message") ?? "It did not work.");
     if (half && steer.has("wait") && !waited) {
-      progress({ ...figures, waiting: { for: steer.get("wait") === "server" ? "server" : "network", seconds: 3 } });
+      /** @type {Progress} */
+      const waits = { ...figures, waiting: { for: steer.get("wait") === "server" ? "server" : "network", seconds: 3 } };
       waited = true;
-      await sleep(3000, signal);
+      progress(waits);
+      await sleep(1500, signal);
+      // Another connection goes on.
+      progress(waits);
+      await sleep(1500, signal);
     }
     progress(figures);
     await sleep(steer.has("slow") ? Number(steer.get("slow")) || 100 : 2, signal);
