@@ -40,7 +40,7 @@ before(async () => {
 after(async () => {
   await profile?.close();
   await site.close();
-  await rm(folder, { recursive: true, force: true });
+  await rm(folder, { recursive: true, force: true, maxRetries: 5 });
 });
 
 async function arrive() {

@@ -110,7 +110,7 @@ test("a browser without room refuses before the download, and says how much to f
   const context = await launchProfile(profile, ["--disable-features=StaticStorageQuota"]);
   t.after(async () => {
     await context.close();
-    await rm(profile, { recursive: true });
+    await rm(profile, { recursive: true, maxRetries: 5 });
   });
   const tab = await rig.visit(context);
   await quota(tab, 20e6);

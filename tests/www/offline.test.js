@@ -130,7 +130,7 @@ test("after one visit, the page and its engine start without a server, at any pa
 test("after the browser was closed, too", async (t) => {
   const site = await host(t);
   const folder = await mkdtemp(join(tmpdir(), "pagellama-profile-"));
-  t.after(() => rm(folder, { recursive: true, force: true }));
+  t.after(() => rm(folder, { recursive: true, force: true, maxRetries: 5 }));
   const first = await launchProfile(folder);
   const page = await first.newPage();
   await page.goto(site.address);
@@ -276,7 +276,7 @@ test("a new version takes over by itself once no page is open", async (t) => {
 test("or once the browser was closed", async (t) => {
   const site = await host(t);
   const folder = await mkdtemp(join(tmpdir(), "pagellama-profile-"));
-  t.after(() => rm(folder, { recursive: true, force: true }));
+  t.after(() => rm(folder, { recursive: true, force: true, maxRetries: 5 }));
   const first = await launchProfile(folder);
   const page = await first.newPage();
   await page.goto(site.address);
