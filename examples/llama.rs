@@ -11,6 +11,7 @@
 //! - `logits` `{"ids"}` -> `{"logits"}` of the last position
 //! - `generate` `{"ids" | "prompt" | "messages", "max_tokens", "ignore_eos": false, sampling options}` ->
 //!   `{"ids", "text", "finish_reason", "stats", "usage"}`
+//! - `profile` `{"tokens", "position": 0}` -> `{"kernels": [{"kernel", "dispatches", "microseconds"}]}` of one run
 
 use std::error::Error as StdError;
 use std::io::{BufRead, Write};
@@ -27,7 +28,7 @@ use pagellama::{Error, Result};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-const USAGE: &str = "usage: llama chat|tokenize|render|logits|generate MODEL [--context N] [--kv f16|f32]";
+const USAGE: &str = "usage: llama chat|tokenize|render|logits|generate|profile MODEL [--context N] [--kv f16|f32]";
 
 fn main() -> ExitCode {
     let arguments = match Arguments::parse(std::env::args().skip(1)) {
@@ -76,7 +77,7 @@ impl Arguments {
             }
         }
         let [command, model] = <[String; 2]>::try_from(positional).map_err(|_| "a command and a model are needed")?;
-        if !["chat", "tokenize", "render", "logits", "generate"].contains(&command.as_str()) {
+        if !["chat", "tokenize", "render", "logits", "generate", "profile"].contains(&command.as_str()) {
             return Err(format!("unknown command {command}"));
         }
         Ok(Self { command, model: PathBuf::from(model), options })
@@ -102,6 +103,10 @@ async fn run(arguments: &Arguments) -> std::result::Result<bool, Box<dyn StdErro
             Ok(json!({ "logits": pollster::block_on(engine.logits(&ids))? }))
         }),
         "generate" => each_line(|line| generate(&mut engine, line)),
+        "profile" => each_line(|line| {
+            let Profile { tokens, position } = parse(line)?;
+            Ok(json!({ "kernels": pollster::block_on(engine.profile(&vec![0; tokens], position))? }))
+        }),
         _ => chat(&mut engine),
     }
 }
@@ -136,6 +141,13 @@ fn parse<'a, T: Deserialize<'a>>(line: &'a str) -> Result<T> {
 #[derive(Deserialize)]
 struct Ids {
     ids: Vec<u32>,
+}
+
+#[derive(Deserialize)]
+struct Profile {
+    tokens: usize,
+    #[serde(default)]
+    position: usize,
 }
 
 #[derive(Deserialize)]

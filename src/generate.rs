@@ -9,6 +9,7 @@ use web_time::Instant;
 use crate::chat::{ChatFormat, Message};
 use crate::config::ModelConfig;
 use crate::error::{Error, Result};
+use crate::gpu::profile::KernelTime;
 use crate::gpu::weights::Weights;
 use crate::gpu::{Executor, ExecutorOptions, Gpu, Output, Want, Work};
 use crate::model::kv_cache::{KvCache, KvFormat};
@@ -315,6 +316,12 @@ impl Engine {
             Some(Output::Logits(logits)) => Ok(logits),
             _ => Err(Error::Aborted),
         }
+    }
+
+    /// What each kernel takes to compute `ids` after `position` tokens, whatever those are; forgets the conversation.
+    pub async fn profile(&mut self, ids: &[u32], position: usize) -> Result<Option<Vec<KernelTime>>> {
+        self.model.cache.truncate(0);
+        self.model.executor.profile(ids, position).await
     }
 
     /// Generates from a prompt; `on_text` gets the text piece by piece, never half a character.

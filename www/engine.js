@@ -7,7 +7,7 @@
 //
 // It works from another origin than its own, if the server allows that (CORS). What is stored belongs to the page's origin.
 
-/** @import { FileDigests, Info, Progress, Prompt, Result, SamplingOptions, Stats, StoredModel, Verified, Waiting } from "./pkg/pagellama.js" */
+/** @import { FileDigests, Info, KernelTime, Progress, Prompt, Result, SamplingOptions, Stats, StoredModel, Verified, Waiting } from "./pkg/pagellama.js" */
 
 /**
  * Where a model comes from: an address (a GGUF file, or a Hugging Face folder when it ends in "/"), a Hugging Face
@@ -29,6 +29,7 @@
  *   | {type: "generate", id: number, prompt: Prompt, options: GenerateOptions}
  *   | {type: "count", id: number, prompt: Prompt}
  *   | {type: "stats", id: number}
+ *   | {type: "profile", id: number, tokens: number, position: number}
  *   | {type: "stored", id: number}
  *   | {type: "delete" | "verify" | "export", id: number, model: string}
  *   | {type: "abort", id: number}} Call
@@ -42,7 +43,7 @@
  */
 /**
  * A `Call` before it has its number, whichever kind it is.
- * @typedef {{type: Call["type"], request?: ModelRequest, options?: OpenOptions | GenerateOptions, prompt?: Prompt, model?: string}} Order
+ * @typedef {{type: Call["type"], request?: ModelRequest, options?: OpenOptions | GenerateOptions, prompt?: Prompt, model?: string, tokens?: number, position?: number}} Order
  */
 
 /** How long a cancelled load may take to end by itself before its worker is ended for it. Milliseconds. */
@@ -237,6 +238,16 @@ export class Model {
    */
   async stats() {
     return /** @type {Stats} */ (await this.#worker.call({ type: "stats" }));
+  }
+
+  /**
+   * What each kernel takes to compute `tokens` tokens after `position` others; nothing on an adapter that cannot tell. The
+   * next answer reads its prompt anew.
+   * @param {{tokens: number, position: number}} run
+   * @returns {Promise<KernelTime[] | undefined>}
+   */
+  async profile({ tokens, position }) {
+    return /** @type {KernelTime[] | null} */ (await this.#worker.call({ type: "profile", tokens, position })) ?? undefined;
   }
 
   /** Ends the worker, and with it frees all memory of the model: the heap of a wasm module cannot shrink. */

@@ -5,6 +5,7 @@
 //   generate  {id, prompt, options}                 text*, then result or error
 //   count     {id, prompt}                          result (number) or error
 //   stats     {id}                                  result or error
+//   profile   {id, tokens, position}                result (list, or null) or error
 //   stored    {id}                                  result (list) or error
 //   delete    {id, model}                           result or error
 //   verify    {id, model}                           progress*, then result (what was found) or error
@@ -89,6 +90,8 @@ async function perform(call, signal) {
       return loaded().count_tokens(call.prompt);
     case "stats":
       return loaded().stats();
+    case "profile":
+      return loaded().profile(call.tokens, call.position);
     case "stored":
       return stored_models();
     case "delete":

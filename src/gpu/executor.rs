@@ -2,6 +2,7 @@
 
 use super::Gpu;
 use super::kernel::Dispatch;
+use super::profile::{self, KernelTime};
 use super::tensor::Buffer;
 use super::weights::WeightStore;
 use crate::config::ModelConfig;
@@ -224,6 +225,18 @@ impl Executor {
             (Want::Argmax, [best, ..]) => Ok(Output::Argmax(*best)),
             _ => Ok(Output::Logits(bytemuck::cast_vec(values))),
         }
+    }
+
+    /// Runs the forward pass with its head as [`Executor::run`] does, and tells how long each kernel took; none on an adapter
+    /// without timestamp queries.
+    pub async fn profile(&mut self, ids: &[u32], position: usize) -> Result<Option<Vec<KernelTime>>> {
+        self.expect_fit(ids, position)?;
+        let program = if ids.len() == 1 { &self.decode } else { &self.prefill };
+        self.gpu.upload(&self.activations.step, 0, bytemuck::cast_slice(&[position as u32, ids.len() as u32]))?;
+        self.gpu.upload(&self.activations.ids, 0, bytemuck::cast_slice(ids))?;
+        let dispatches: Vec<&Dispatch> = program.layers.iter().chain(&program.head).chain([&program.argmax]).collect();
+        let times = self.gpu.timed(&dispatches, ids.len()).await?;
+        Ok(times.map(|times| profile::by_kernel(&dispatches, &times)))
     }
 
     fn expect_fit(&self, ids: &[u32], position: usize) -> Result<()> {

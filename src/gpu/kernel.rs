@@ -73,6 +73,7 @@ impl Extent {
 
 /// One dispatch, ready to be encoded: a pipeline with its buffers bound.
 pub struct Dispatch {
+    name: &'static str,
     pipeline: wgpu::ComputePipeline,
     bindings: wgpu::BindGroup,
     x: Extent,
@@ -80,6 +81,11 @@ pub struct Dispatch {
 }
 
 impl Dispatch {
+    /// The kernel's name.
+    pub fn name(&self) -> &'static str {
+        self.name
+    }
+
     pub(super) fn encode(&self, pass: &mut wgpu::ComputePass<'_>, tokens: usize) {
         pass.set_pipeline(&self.pipeline);
         pass.set_bind_group(0, &self.bindings, &[]);
@@ -102,7 +108,7 @@ impl Gpu {
             layout: &pipeline.get_bind_group_layout(0),
             entries: &entries,
         });
-        Dispatch { pipeline, bindings, x, y }
+        Dispatch { name: kernel.name, pipeline, bindings, x, y }
     }
 
     fn pipeline(&self, kernel: &Kernel<'_>) -> wgpu::ComputePipeline {

@@ -3,6 +3,7 @@
 mod executor;
 pub mod kernel;
 pub mod pack;
+pub mod profile;
 pub mod tensor;
 pub mod weights;
 
@@ -53,8 +54,12 @@ impl Gpu {
             max_storage_buffer_binding_size: offered.max_storage_buffer_binding_size,
             ..wgpu::Limits::default()
         };
-        let descriptor =
-            wgpu::DeviceDescriptor { label: Some("pagellama"), required_limits: wanted, ..Default::default() };
+        let descriptor = wgpu::DeviceDescriptor {
+            label: Some("pagellama"),
+            required_features: adapter.features() & wgpu::Features::TIMESTAMP_QUERY,
+            required_limits: wanted,
+            ..Default::default()
+        };
         let (device, queue) = adapter
             .request_device(&descriptor)
             .await

@@ -52,6 +52,10 @@ impl Gpu {
         self.buffer(label, bytes, wgpu::BufferUsages::UNIFORM)
     }
 
+    pub(super) fn resolve_target(&self, label: &str, bytes: u64) -> Buffer {
+        self.buffer(label, bytes, wgpu::BufferUsages::QUERY_RESOLVE | wgpu::BufferUsages::COPY_SRC)
+    }
+
     pub(super) fn staging(&self, label: &str, bytes: u64) -> Buffer {
         self.buffer(label, bytes, wgpu::BufferUsages::MAP_READ)
     }

@@ -146,6 +146,17 @@ impl WebEngine {
         to_js(&generated.map_err(js_error)?)
     }
 
+    /// What each kernel takes to compute `tokens` tokens after `position` others: `[{kernel, dispatches, microseconds}]`, or
+    /// nothing on an adapter that cannot tell. Forgets the conversation.
+    pub async fn profile(&self, tokens: usize, position: usize) -> JsResult<JsValue> {
+        let mut engine = self.engine.take().ok_or_else(|| js_error(self.absent()))?;
+        let profiled = engine.profile(&vec![0; tokens], position).await;
+        if !self.unloaded.get() {
+            self.engine.replace(Some(engine));
+        }
+        to_js(&profiled.map_err(js_error)?)
+    }
+
     /// Number of tokens that a prompt takes.
     pub fn count_tokens(&self, prompt: JsValue) -> JsResult<usize> {
         let engine = self.engine.borrow();

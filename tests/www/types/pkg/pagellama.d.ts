@@ -66,6 +66,13 @@ export interface Stats {
   readbacks_per_token: number;
 }
 
+/** What one kernel took in all its dispatches of a run, on the device. */
+export interface KernelTime {
+  kernel: string;
+  dispatches: number;
+  microseconds: number;
+}
+
 export interface Result {
   text: string;
   ids: number[];
@@ -113,6 +120,7 @@ export class Engine {
   generate(prompt: Prompt, options: object, onText: (delta: string) => void, signal: AbortSignal): Promise<Result>;
   count_tokens(prompt: Prompt): number;
   stats(): Stats;
+  profile(tokens: number, position: number): Promise<KernelTime[] | null>;
   unload(): void;
   free(): void;
 }
