@@ -1,80 +1,201 @@
-// Causal attention of each query over its part of the KV cache, tile by tile with a running maximum and sum:
-// for positions p of a split, w[p] = exp(q . k[p] / sqrt(head_dim) - m); sum = sum of w; mixed = sum of w[p] v[p].
+// Causal attention of query heads over their part of the KV cache, eight positions at a time with a running maximum and sum:
+// for the positions p of a part, w[p] = exp(q . k[p] / sqrt(head_dim) - m); sum = sum of w; mixed = sum of w[p] v[p].
 //
 // Source: Vaswani et al. 2017 (attention); Milakov and Gimelshein 2018, "Online normalizer calculation for softmax"; Dao et
-// al. 2022, "FlashAttention". No barriers: an invocation does one query head, one token, one split of the positions that the
-// token sees, and attention_merge.wgsl joins the splits.
-// Joined in front: HEADS, KV_HEADS, PAIRS (head_dim / 2), Q_STRIDE (pairs from a token to the next), CONTEXT, SPLITS, SCALE
-// (1 / sqrt(head_dim)), step.wgsl, a kv_*.wgsl file.
+// al. 2022, "FlashAttention"; Ainslie et al. 2023 (heads that share keys and values). No barriers: an invocation does one token,
+// one part of the positions that it sees, and up to four query heads that share their keys, so that these are read once.
+// Joined in front: HEADS, KV_HEADS, PAIRS (head_dim / 2), Q_STRIDE (pairs from a token to the next), OUT_STRIDE (the same, in
+// out), CONTEXT, PARTS (1, or a multiple of 8), TOGETHER (1 to 4, a divisor of HEADS / KV_HEADS), SCALE (1 / sqrt(head_dim)),
+// step.wgsl, a kv_*.wgsl file, kv_cache.wgsl.
 //
 // q              [tokens][Q_STRIDE] pairs, turned by rope
-// keys, values   [KV_HEADS][CONTEXT][PAIRS] Pair
-// mixed          [tokens][HEADS][SPLITS][PAIRS] pairs: the weighted sum of values
-// stats          [tokens][HEADS][SPLITS] (maximum m, sum); sum is 0 for a split without positions
+// keys, values   the cache, as in kv_cache.wgsl
+// out            with PARTS = 1: [tokens][OUT_STRIDE] pairs, the mixed values over the sum
+//                else [tokens][HEADS][PAIRS][PARTS] pairs, the mixed values of each part, for attention_merge.wgsl
+// stats          [tokens][HEADS][PARTS] (maximum m, sum); sum is 0 for a part without positions; not used with PARTS = 1
 //
-// Neighbouring invocations do neighbouring tokens, which read the same keys.
+// The positions l + 8c of each tile of 64 (c in 0..8) are read together. With several parts, part p has l = p % 8 in every
+// (PARTS / 8)-th tile: neighbouring invocations read neighbouring words. With one, they do neighbouring tokens over the same words.
 @group(0) @binding(0) var<uniform> step: Step;
 @group(0) @binding(1) var<storage, read> q: array<vec2f>;
 @group(0) @binding(2) var<storage, read> keys: array<Pair>;
 @group(0) @binding(3) var<storage, read> values: array<Pair>;
-@group(0) @binding(4) var<storage, read_write> mixed: array<vec2f>;
+@group(0) @binding(4) var<storage, read_write> out: array<vec2f>;
 @group(0) @binding(5) var<storage, read_write> stats: array<vec2f>;
 
-// Positions whose scores are taken together, so that the running sums are rescaled once for them all.
-const TILE: u32 = 8u;
 const LOWEST: f32 = -3.0e38;
 
-@compute @workgroup_size(32)
+// One number for each of eight positions: the first four of l + 8c, and the last.
+struct Eight {
+    low: vec4f,
+    high: vec4f,
+}
+
+// A pair of dimensions of eight keys or values.
+struct EightPairs {
+    x: Eight,
+    y: Eight,
+}
+
+// What an invocation knows of one query head.
+struct Head {
+    maximum: f32,
+    sum: f32,
+    // By what the sums of the positions before shrink, as the maximum grows.
+    shrink: f32,
+    // Scores, then weights.
+    eight: Eight,
+}
+
+fn eight_pairs(p0: vec2f, p1: vec2f, p2: vec2f, p3: vec2f, p4: vec2f, p5: vec2f, p6: vec2f, p7: vec2f) -> EightPairs {
+    return EightPairs(
+        Eight(vec4f(p0.x, p1.x, p2.x, p3.x), vec4f(p4.x, p5.x, p6.x, p7.x)),
+        Eight(vec4f(p0.y, p1.y, p2.y, p3.y), vec4f(p4.y, p5.y, p6.y, p7.y)),
+    );
+}
+
+fn eight_keys(at: u32) -> EightPairs {
+    return eight_pairs(
+        unpack_pair(keys[at]), unpack_pair(keys[at + 8u]), unpack_pair(keys[at + 16u]), unpack_pair(keys[at + 24u]),
+        unpack_pair(keys[at + 32u]), unpack_pair(keys[at + 40u]), unpack_pair(keys[at + 48u]), unpack_pair(keys[at + 56u]),
+    );
+}
+
+fn eight_values(at: u32) -> EightPairs {
+    return eight_pairs(
+        unpack_pair(values[at]), unpack_pair(values[at + 8u]), unpack_pair(values[at + 16u]), unpack_pair(values[at + 24u]),
+        unpack_pair(values[at + 32u]), unpack_pair(values[at + 40u]), unpack_pair(values[at + 48u]), unpack_pair(values[at + 56u]),
+    );
+}
+
+// Adds one pair's part of the scores; `at` is where the query's pair lies.
+fn add_scores(head: ptr<function, Head>, at: u32, key: EightPairs) {
+    let query = q[at] * (SCALE * PAIR_SCALE);
+    (*head).eight.low += query.x * key.x.low + query.y * key.y.low;
+    (*head).eight.high += query.x * key.x.high + query.y * key.y.high;
+}
+
+// Turns scores to weights; `positions` are those of the first four, of which there are `visible`.
+fn weigh(head: ptr<function, Head>, positions: vec4u, visible: u32) {
+    let lows = positions < vec4u(visible);
+    let highs = positions + 32u < vec4u(visible);
+    let low = select(vec4f(LOWEST), (*head).eight.low, lows);
+    let high = select(vec4f(LOWEST), (*head).eight.high, highs);
+    let four = max(low, high);
+    let maximum = max((*head).maximum, max(max(four.x, four.y), max(four.z, four.w)));
+    (*head).shrink = exp((*head).maximum - maximum);
+    (*head).maximum = maximum;
+    let low_weights = select(vec4f(), exp(low - maximum), lows);
+    let high_weights = select(vec4f(), exp(high - maximum), highs);
+    (*head).sum = (*head).sum * (*head).shrink + dot(low_weights + high_weights, vec4f(1.0));
+    (*head).eight = Eight(low_weights * PAIR_SCALE, high_weights * PAIR_SCALE);
+}
+
+// The weighted sum of one pair of the values, added to that of the positions before.
+fn mix(before: vec2f, head: Head, value: EightPairs) -> vec2f {
+    let x = dot(head.eight.low, value.x.low) + dot(head.eight.high, value.x.high);
+    let y = dot(head.eight.low, value.y.low) + dot(head.eight.high, value.y.high);
+    return before * head.shrink + vec2f(x, y);
+}
+
+fn start(head: ptr<function, Head>) {
+    (*head).eight = Eight();
+}
+
+fn write(token: u32, head: u32, part: u32, pair: u32, sums: vec2f, sum: f32) {
+    if (PARTS == 1u) {
+        out[token * OUT_STRIDE + head * PAIRS + pair] = sums / sum;
+    } else {
+        out[((token * HEADS + head) * PAIRS + pair) * PARTS + part] = sums;
+    }
+}
+
+fn write_stats(token: u32, head: u32, part: u32, state: Head) {
+    if (PARTS > 1u) {
+        stats[(token * HEADS + head) * PARTS + part] = vec2f(state.maximum, state.sum);
+    }
+}
+
+@compute @workgroup_size(8)
 fn attention(@builtin(global_invocation_id) id: vec3u) {
-    let token = id.x % step.tokens;
-    let split = id.x / step.tokens;
-    let head = id.y;
-    if (split >= SPLITS) {
+    let token = id.x / PARTS;
+    let part = id.x % PARTS;
+    let head = id.y * TOGETHER;
+    if (token >= step.tokens) {
         return;
     }
     let visible = min(step.position + token + 1u, CONTEXT);
-    let length = (visible + SPLITS - 1u) / SPLITS;
-    let end = min(visible, (split + 1u) * length);
-    let cache = (head / (HEADS / KV_HEADS)) * CONTEXT * PAIRS;
+    let q_at = token * Q_STRIDE + head * PAIRS;
+    let kv_head = head / (HEADS / KV_HEADS);
 
-    var query: array<vec2f, PAIRS>;
-    var sums: array<vec2f, PAIRS>;
-    for (var i = 0u; i < PAIRS; i++) {
-        query[i] = q[token * Q_STRIDE + head * PAIRS + i] * SCALE;
-    }
-    var maximum = LOWEST;
-    var sum = 0.0;
-    for (var first = split * length; first < end; first += TILE) {
-        let count = min(TILE, end - first);
-        var scores: array<f32, TILE>;
-        var tile_maximum = maximum;
-        for (var p = 0u; p < count; p++) {
-            let at = cache + (first + p) * PAIRS;
-            var score = 0.0;
-            for (var i = 0u; i < PAIRS; i++) {
-                score += dot(query[i], unpack_pair(keys[at + i]));
-            }
-            scores[p] = score;
-            tile_maximum = max(tile_maximum, score);
-        }
-        let shrink = exp(maximum - tile_maximum);
-        maximum = tile_maximum;
-        sum *= shrink;
+    // Written out for four heads, for an array of them would not be kept in registers everywhere.
+    var head0 = Head(LOWEST, 0.0, 0.0, Eight());
+    var head1 = head0;
+    var head2 = head0;
+    var head3 = head0;
+    var sums0: array<vec2f, PAIRS>;
+    var sums1: array<vec2f, PAIRS>;
+    var sums2: array<vec2f, PAIRS>;
+    var sums3: array<vec2f, PAIRS>;
+    for (var eighth = part; eighth / 8u * KV_TILE < visible; eighth += PARTS) {
+        let position = eighth / 8u * KV_TILE + eighth % 8u;
+        let first = cache_at(kv_head, position);
+        start(&head0);
+        start(&head1);
+        start(&head2);
+        start(&head3);
         for (var i = 0u; i < PAIRS; i++) {
-            sums[i] *= shrink;
+            let key = eight_keys(first + i * KV_TILE);
+            add_scores(&head0, q_at + i, key);
+            if (TOGETHER > 1u) {
+                add_scores(&head1, q_at + PAIRS + i, key);
+            }
+            if (TOGETHER > 2u) {
+                add_scores(&head2, q_at + 2u * PAIRS + i, key);
+            }
+            if (TOGETHER > 3u) {
+                add_scores(&head3, q_at + 3u * PAIRS + i, key);
+            }
         }
-        for (var p = 0u; p < count; p++) {
-            let weight = exp(scores[p] - maximum);
-            let at = cache + (first + p) * PAIRS;
-            sum += weight;
-            for (var i = 0u; i < PAIRS; i++) {
-                sums[i] += weight * unpack_pair(values[at + i]);
+        let positions = position + vec4u(0u, 8u, 16u, 24u);
+        weigh(&head0, positions, visible);
+        weigh(&head1, positions, visible);
+        weigh(&head2, positions, visible);
+        weigh(&head3, positions, visible);
+        for (var i = 0u; i < PAIRS; i++) {
+            let value = eight_values(first + i * KV_TILE);
+            sums0[i] = mix(sums0[i], head0, value);
+            if (TOGETHER > 1u) {
+                sums1[i] = mix(sums1[i], head1, value);
+            }
+            if (TOGETHER > 2u) {
+                sums2[i] = mix(sums2[i], head2, value);
+            }
+            if (TOGETHER > 3u) {
+                sums3[i] = mix(sums3[i], head3, value);
             }
         }
     }
-    let slot = (token * HEADS + head) * SPLITS + split;
-    stats[slot] = vec2f(maximum, sum);
+    write_stats(token, head, part, head0);
     for (var i = 0u; i < PAIRS; i++) {
-        mixed[slot * PAIRS + i] = sums[i];
+        write(token, head, part, i, sums0[i], head0.sum);
+    }
+    if (TOGETHER > 1u) {
+        write_stats(token, head + 1u, part, head1);
+        for (var i = 0u; i < PAIRS; i++) {
+            write(token, head + 1u, part, i, sums1[i], head1.sum);
+        }
+    }
+    if (TOGETHER > 2u) {
+        write_stats(token, head + 2u, part, head2);
+        for (var i = 0u; i < PAIRS; i++) {
+            write(token, head + 2u, part, i, sums2[i], head2.sum);
+        }
+    }
+    if (TOGETHER > 3u) {
+        write_stats(token, head + 3u, part, head3);
+        for (var i = 0u; i < PAIRS; i++) {
+            write(token, head + 3u, part, i, sums3[i], head3.sum);
+        }
     }
 }

@@ -1,83 +1,75 @@
-// Matrix-matrix product for a chunk of tokens: y[t][r] = sum over k of W[r][k] x[t][k].
+// Matrix-matrix product for a chunk of tokens: the products of all rows with each token's x, handed to a finish_*.wgsl.
 //
 // Each invocation holds a tile of 8 rows x 4 tokens in registers, so that a weight is read and dequantised once for 4 tokens
 // and x once for 8 rows; no barriers, no workgroup memory.
-// Joined in front: ROWS (rows of this slab), FIRST_ROW (its place in y), BLOCKS (columns / 32, rounded up), ROW_STRIDE (length
-// of a token's row in y), step.wgsl, a weights_*.wgsl file, weights8.wgsl.
+// Joined in front: BLOCKS (columns / 32, rounded up), step.wgsl, a weights_*.wgsl file, weights8.wgsl, tiles.wgsl, a
+// finish_*.wgsl file.
 //
 // x        [tokens, rounded up to 4][BLOCKS * 8] vec4, zero past the last column
-// weights  ceil(ROWS / 32) tiles of 32 rows, as in weights_*.wgsl
-// y        [tokens][ROW_STRIDE]
+// weights  tiles of 32 rows, as in weights_*.wgsl
+// and what finish_*.wgsl binds
 //
-// A workgroup produces 32 rows for 32 tokens.
+// A workgroup produces 64 rows, those of two tiles, for 16 tokens.
 @group(0) @binding(0) var<uniform> step: Step;
 @group(0) @binding(1) var<storage, read> x: array<vec4f>;
 @group(0) @binding(2) var<storage, read> weights: array<u32>;
-@group(0) @binding(3) var<storage, read_write> y: array<f32>;
 
-// One row for four tokens: component t is the product with token t, column t of `low` and `high`.
+// One row for four tokens: component t is the product with token t.
 fn product(w: mat2x4f, low: mat4x4f, high: mat4x4f) -> vec4f {
-    return w[0] * low + w[1] * high;
+    return vec4f(
+        dot(w[0], low[0]) + dot(w[1], high[0]),
+        dot(w[0], low[1]) + dot(w[1], high[1]),
+        dot(w[0], low[2]) + dot(w[1], high[2]),
+        dot(w[0], low[3]) + dot(w[1], high[3]),
+    );
 }
 
-fn store(row: u32, first_token: u32, sum: vec4f) {
-    if (row >= ROWS) {
-        return;
-    }
-    for (var t = 0u; t < min(4u, step.tokens - first_token); t++) {
-        y[(first_token + t) * ROW_STRIDE + FIRST_ROW + row] = sum[t];
-    }
-}
-
-@compute @workgroup_size(4, 8)
+@compute @workgroup_size(8, 4)
 fn matmul(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local: vec3u) {
-    let first_token = (group.y * 8u + local.y) * 4u;
+    let first_token = (group.y * 4u + local.y) * 4u;
     if (first_token >= step.tokens) {
         return;
     }
-    let base = group.x * TILE_WORDS;
-    let row = local.x;
+    let tiles = tiles_of(group.x);
+    let lane = local.x;
     const STRIDE = BLOCKS * 8u;
     var at = first_token * STRIDE;
-    // The rows row, row + 4, ..., written out: an array would not be kept in registers everywhere.
-    var sum0 = vec4f();
-    var sum1 = vec4f();
-    var sum2 = vec4f();
-    var sum3 = vec4f();
-    var sum4 = vec4f();
-    var sum5 = vec4f();
-    var sum6 = vec4f();
-    var sum7 = vec4f();
+    // The rows lane, lane + 8, ... of the low and the high tile, written out: an array would not be kept in registers everywhere.
+    var low0 = vec4f();
+    var low1 = vec4f();
+    var low2 = vec4f();
+    var low3 = vec4f();
+    var high0 = vec4f();
+    var high1 = vec4f();
+    var high2 = vec4f();
+    var high3 = vec4f();
     for (var block = 0u; block < BLOCKS; block++) {
-        let scale0 = block_scale(base, block, row);
-        let scale1 = block_scale(base, block, row + 4u);
-        let scale2 = block_scale(base, block, row + 8u);
-        let scale3 = block_scale(base, block, row + 12u);
-        let scale4 = block_scale(base, block, row + 16u);
-        let scale5 = block_scale(base, block, row + 20u);
-        let scale6 = block_scale(base, block, row + 24u);
-        let scale7 = block_scale(base, block, row + 28u);
+        let low_scale0 = block_scale(tiles.low, block, lane);
+        let low_scale1 = block_scale(tiles.low, block, lane + 8u);
+        let low_scale2 = block_scale(tiles.low, block, lane + 16u);
+        let low_scale3 = block_scale(tiles.low, block, lane + 24u);
+        let high_scale0 = block_scale(tiles.high, block, lane);
+        let high_scale1 = block_scale(tiles.high, block, lane + 8u);
+        let high_scale2 = block_scale(tiles.high, block, lane + 16u);
+        let high_scale3 = block_scale(tiles.high, block, lane + 24u);
         for (var octet = 0u; octet < 4u; octet++) {
             let low = mat4x4f(x[at], x[at + STRIDE], x[at + 2u * STRIDE], x[at + 3u * STRIDE]);
             at++;
             let high = mat4x4f(x[at], x[at + STRIDE], x[at + 2u * STRIDE], x[at + 3u * STRIDE]);
             at++;
-            sum0 += product(weights8(base, block, row, octet, scale0), low, high);
-            sum1 += product(weights8(base, block, row + 4u, octet, scale1), low, high);
-            sum2 += product(weights8(base, block, row + 8u, octet, scale2), low, high);
-            sum3 += product(weights8(base, block, row + 12u, octet, scale3), low, high);
-            sum4 += product(weights8(base, block, row + 16u, octet, scale4), low, high);
-            sum5 += product(weights8(base, block, row + 20u, octet, scale5), low, high);
-            sum6 += product(weights8(base, block, row + 24u, octet, scale6), low, high);
-            sum7 += product(weights8(base, block, row + 28u, octet, scale7), low, high);
+            low0 += product(weights8(tiles.low, block, lane, octet, low_scale0), low, high);
+            low1 += product(weights8(tiles.low, block, lane + 8u, octet, low_scale1), low, high);
+            low2 += product(weights8(tiles.low, block, lane + 16u, octet, low_scale2), low, high);
+            low3 += product(weights8(tiles.low, block, lane + 24u, octet, low_scale3), low, high);
+            high0 += product(weights8(tiles.high, block, lane, octet, high_scale0), low, high);
+            high1 += product(weights8(tiles.high, block, lane + 8u, octet, high_scale1), low, high);
+            high2 += product(weights8(tiles.high, block, lane + 16u, octet, high_scale2), low, high);
+            high3 += product(weights8(tiles.high, block, lane + 24u, octet, high_scale3), low, high);
         }
     }
-    store(group.x * 32u + row, first_token, sum0);
-    store(group.x * 32u + row + 4u, first_token, sum1);
-    store(group.x * 32u + row + 8u, first_token, sum2);
-    store(group.x * 32u + row + 12u, first_token, sum3);
-    store(group.x * 32u + row + 16u, first_token, sum4);
-    store(group.x * 32u + row + 20u, first_token, sum5);
-    store(group.x * 32u + row + 24u, first_token, sum6);
-    store(group.x * 32u + row + 28u, first_token, sum7);
+    for (var t = 0u; t < min(4u, step.tokens - first_token); t++) {
+        let low = vec4f(low0[t], low1[t], low2[t], low3[t]);
+        let high = vec4f(high0[t], high1[t], high2[t], high3[t]);
+        finish(first_token + t, group.x, lane, EightRows(low, high));
+    }
 }

@@ -1,35 +1,41 @@
-// Matrix-vector product, the columns shared out over SLICES: y[r] = sum over k of W[r][k] x[k].
+// Matrix-vector product, the columns shared out over SLICES: the products of all rows with the last token's x, handed to a
+// finish_*.wgsl.
 //
 // For real GPUs: 8 lanes x SLICES keep enough reads in flight. Joined in front: as for matvec.wgsl.
 //
-// x        [BLOCKS * 8] vec4, zero past the last column
-// weights  ceil(ROWS / 32) tiles of 32 rows, as in weights_*.wgsl
-// y        [>= FIRST_ROW + ROWS]
+// x        [tokens][BLOCKS * 8] vec4, zero past the last column
+// weights  tiles of 32 rows, as in weights_*.wgsl
+// and what finish_*.wgsl binds
 //
-// A workgroup produces the 32 rows of one tile; slice s takes the blocks s, s + SLICES, ...
-@group(0) @binding(0) var<storage, read> x: array<vec4f>;
-@group(0) @binding(1) var<storage, read> weights: array<u32>;
-@group(0) @binding(2) var<storage, read_write> y: array<f32>;
+// A workgroup produces 64 rows: those of two tiles; slice s takes the blocks s, s + SLICES, ...
+@group(0) @binding(0) var<uniform> step: Step;
+@group(0) @binding(1) var<storage, read> x: array<vec4f>;
+@group(0) @binding(2) var<storage, read> weights: array<u32>;
 
 const SLICES: u32 = 16u;
-var<workgroup> partial: array<vec4f, 8u * SLICES>;
+var<workgroup> partial: array<EightRows, 8u * SLICES>;
 
 @compute @workgroup_size(128)
 fn matvec_slices(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) index: u32) {
+    let token = step.tokens - 1u;
     let lane = index & 7u;
-    var sums = vec4f();
+    let tiles = tiles_of(group.x);
+    var rows = EightRows();
     for (var block = index >> 3u; block < BLOCKS; block += SLICES) {
-        sums += row_dots(group.x * TILE_WORDS, block, lane);
+        let dots = row_dots(tiles, block, lane, token * BLOCKS * 8u);
+        rows.low += dots.low;
+        rows.high += dots.high;
     }
-    partial[index] = sums;
+    partial[index] = rows;
     workgroupBarrier();
     for (var half = SLICES / 2u; half > 0u; half /= 2u) {
         if (index < half * 8u) {
-            partial[index] += partial[index + half * 8u];
+            partial[index].low += partial[index + half * 8u].low;
+            partial[index].high += partial[index + half * 8u].high;
         }
         workgroupBarrier();
     }
     if (index < 8u) {
-        store_rows(group.x, lane, partial[index]);
+        finish(token, group.x, lane, partial[index]);
     }
 }

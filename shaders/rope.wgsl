@@ -3,22 +3,20 @@
 // Source: Su et al. 2021, "RoFormer". The pairing is by neighbours, as in the paper and in GGUF's llama files; the loader
 // reorders the query and key rows of Hugging Face files (which pair halves) to it.
 // Queries are turned in place; keys are turned, and values copied, on their way into the cache.
-// Joined in front: HEADS, KV_HEADS, PAIRS (head_dim / 2), Q_STRIDE and KV_STRIDE (pairs from a token to the next), CONTEXT
-// (positions in the cache), step.wgsl, a kv_*.wgsl file.
+// Joined in front: HEADS, KV_HEADS, PAIRS (head_dim / 2), QKV_STRIDE (pairs from a token to the next), KEYS_AT and VALUES_AT
+// (pairs from a token's queries to its keys and values), CONTEXT (positions in the cache), step.wgsl, a kv_*.wgsl file,
+// kv_cache.wgsl.
 //
 // angles         [CONTEXT][PAIRS] (cosine, sine)
-// k, v           [tokens][KV_STRIDE] pairs
-// q              [tokens][Q_STRIDE] pairs
-// keys, values   [KV_HEADS][CONTEXT][PAIRS] Pair
+// qkv            [tokens][QKV_STRIDE] pairs
+// keys, values   the cache, as in kv_cache.wgsl
 //
 // An invocation turns one pair of one query head, or one pair of a key head with the value beside it.
 @group(0) @binding(0) var<uniform> step: Step;
 @group(0) @binding(1) var<storage, read> angles: array<vec2f>;
-@group(0) @binding(2) var<storage, read> k: array<vec2f>;
-@group(0) @binding(3) var<storage, read> v: array<vec2f>;
-@group(0) @binding(4) var<storage, read_write> q: array<vec2f>;
-@group(0) @binding(5) var<storage, read_write> keys: array<Pair>;
-@group(0) @binding(6) var<storage, read_write> values: array<Pair>;
+@group(0) @binding(2) var<storage, read_write> qkv: array<vec2f>;
+@group(0) @binding(3) var<storage, read_write> keys: array<Pair>;
+@group(0) @binding(4) var<storage, read_write> values: array<Pair>;
 
 fn turn(pair: vec2f, angle: vec2f) -> vec2f {
     return vec2f(pair.x * angle.x - pair.y * angle.y, pair.x * angle.y + pair.y * angle.x);
@@ -27,19 +25,19 @@ fn turn(pair: vec2f, angle: vec2f) -> vec2f {
 @compute @workgroup_size(64)
 fn rope(@builtin(global_invocation_id) id: vec3u) {
     let head = id.x / PAIRS;
-    let token = id.y;
-    let position = step.position + token;
+    let pair = id.x % PAIRS;
+    let position = step.position + id.y;
     if (head >= HEADS + KV_HEADS || position >= CONTEXT) {
         return;
     }
-    let angle = angles[position * PAIRS + id.x % PAIRS];
+    let angle = angles[position * PAIRS + pair];
+    let row = id.y * QKV_STRIDE;
     if (head < HEADS) {
-        let at = token * Q_STRIDE + id.x;
-        q[at] = turn(q[at], angle);
+        qkv[row + id.x] = turn(qkv[row + id.x], angle);
         return;
     }
-    let from_at = token * KV_STRIDE + id.x - HEADS * PAIRS;
-    let to_at = ((head - HEADS) * CONTEXT + position) * PAIRS + id.x % PAIRS;
-    keys[to_at] = pack_pair(turn(k[from_at], angle));
-    values[to_at] = pack_pair(v[from_at]);
+    let kv_head = head - HEADS;
+    let at = cache_at(kv_head, position) + pair * KV_TILE;
+    keys[at] = pack_pair(turn(qkv[row + KEYS_AT + kv_head * PAIRS + pair], angle));
+    values[at] = pack_pair(qkv[row + VALUES_AT + kv_head * PAIRS + pair]);
 }

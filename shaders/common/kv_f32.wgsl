@@ -5,6 +5,9 @@ fn pack_pair(pair: vec2f) -> Pair {
     return pair;
 }
 
+// What unpacked pairs are to be multiplied by.
+const PAIR_SCALE: f32 = 1.0;
+
 fn unpack_pair(pair: Pair) -> vec2f {
     return pair;
 }

@@ -4,16 +4,18 @@ use super::Gpu;
 use super::kernel::Dispatch;
 use super::profile::{self, KernelTime};
 use super::tensor::Buffer;
-use super::weights::WeightStore;
+use super::weights::{Product, WeightStore};
 use crate::config::ModelConfig;
 use crate::error::{Error, Result};
 use crate::model::kv_cache::KvFormat;
 use crate::model::llama::{self, Steps};
-use crate::ops::{self, Attention, HeadShape, RmsNorm, Variant, stride};
+use crate::ops::{self, Attention, Finish, HeadShape, RmsNorm, Variant, stride};
 use crate::weights::{LayerRole, Role};
 
-/// Parts that the positions are cut into when a single token attends to them.
-const DECODE_SPLITS: usize = 16;
+/// Parts that the positions are cut into when a single token attends to them: enough invocations for a device's units. A
+/// software adapter has few, and each part is one more to be joined.
+const DECODE_PARTS: usize = 128;
+const SOFTWARE_DECODE_PARTS: usize = 32;
 
 /// Choices that hold for the life of an executor.
 #[derive(Debug, Clone, Copy)]
@@ -97,27 +99,23 @@ struct Activations {
     /// `[context][head_dim / 2]` (cosine, sine).
     angles: Buffer,
     /// `[T][hidden]` the residual stream.
-    x: Buffer,
-    /// `[T][hidden]` a norm's output, then a projection's on its way back into x.
-    normed: Buffer,
-    /// `[T][hidden]`
-    projected: Buffer,
-    /// `[T][heads * head_dim]`
-    q: Buffer,
-    /// `[T][kv_heads * head_dim]`
-    k: Buffer,
-    /// `[T][kv_heads * head_dim]`
-    v: Buffer,
-    /// `[T * splits][heads * head_dim]`
+    stream: Buffer,
+    /// `[T][hidden]` the residual stream times the next norm's weights.
+    weighted: Buffer,
+    /// `[T][squares]` partial sums of the stream's squares.
+    squares: Buffer,
+    /// `[T][heads * head_dim + 2 * kv_heads * head_dim]`
+    qkv: Buffer,
+    /// `[parts][heads * head_dim]` of a single token.
     mixed: Buffer,
-    /// `[T * splits][heads]` (maximum, sum)
+    /// `[parts][heads]` (maximum, sum) of a single token.
     stats: Buffer,
     /// `[T][heads * head_dim]`
     attended: Buffer,
+    /// `[T][2][intermediate]`, where gate and up cannot be computed together.
+    gate_up: Option<Buffer>,
     /// `[T][intermediate]`
-    gate: Buffer,
-    /// `[T][intermediate]`
-    up: Buffer,
+    inner: Buffer,
     /// `[vocab]`
     logits: Buffer,
     /// `[1]` the most probable token.
@@ -140,7 +138,7 @@ impl Executor {
         };
         let options = ExecutorOptions { chunk: options.chunk.next_multiple_of(ops::TOKEN_TILE), ..options };
         let activations =
-            gpu.checked("activations", || Activations::allocate(&gpu, config, &shape, options.chunk)).await?;
+            gpu.checked("activations", || Activations::allocate(&gpu, config, &weights, &shape, options.chunk)).await?;
         let cache = gpu.checked("KV cache", || allocate_cache(&gpu, config.layers, &shape)).await?;
         let program = |single| {
             let recorder = Recorder {
@@ -279,31 +277,41 @@ fn angles(gpu: &Gpu, config: &ModelConfig, context: usize) -> Result<Buffer> {
 }
 
 impl Activations {
-    fn allocate(gpu: &Gpu, config: &ModelConfig, shape: &HeadShape, chunk: usize) -> Result<Self> {
+    fn allocate(
+        gpu: &Gpu,
+        config: &ModelConfig,
+        weights: &WeightStore,
+        shape: &HeadShape,
+        chunk: usize,
+    ) -> Result<Self> {
         let floats = |label: &str, count: usize| gpu.storage(label, 4 * count as u64);
-        let parts = chunk.max(DECODE_SPLITS);
+        let parts = decode_parts(gpu);
         let hidden = chunk * stride(config.hidden_size);
-        let intermediate = chunk * stride(config.intermediate_size);
+        let inner = chunk * stride(config.intermediate_size);
+        let paired = (0..config.layers).map(|layer| Ok(weights.product(Product::GateUp(layer))?.is_paired()));
+        let gate_up = paired.collect::<Result<Vec<bool>>>()?.contains(&false);
         Ok(Self {
             step: gpu.uniform("step", 16),
             ids: floats("ids", chunk)?,
             angles: angles(gpu, config, shape.context)?,
-            x: floats("x", hidden)?,
-            normed: floats("normed", hidden)?,
-            projected: floats("projected", hidden)?,
-            q: floats("q", chunk * shape.query_stride())?,
-            k: floats("k", chunk * shape.kv_stride())?,
-            v: floats("v", chunk * shape.kv_stride())?,
+            stream: floats("stream", hidden)?,
+            weighted: floats("weighted", hidden)?,
+            squares: floats("squares", chunk * 4 * ops::squares_quads(config.hidden_size))?,
+            qkv: floats("qkv", chunk * shape.qkv_stride())?,
             mixed: floats("mixed", parts * shape.heads * shape.head_dim)?,
             stats: floats("stats", parts * shape.heads * 2)?,
             attended: floats("attended", chunk * shape.query_stride())?,
-            gate: floats("gate", intermediate)?,
-            up: floats("up", intermediate)?,
+            gate_up: gate_up.then(|| floats("gate and up", 2 * inner)).transpose()?,
+            inner: floats("inner", inner)?,
             logits: floats("logits", config.vocab_size)?,
             best: floats("best", 1)?,
             staging: gpu.staging("read-back", 4 * config.vocab_size as u64),
         })
     }
+}
+
+fn decode_parts(gpu: &Gpu) -> usize {
+    if gpu.adapter().software { SOFTWARE_DECODE_PARTS } else { DECODE_PARTS }
 }
 
 /// Turns the steps of the forward pass into dispatches, for single tokens or for chunks.
@@ -328,90 +336,107 @@ impl Recorder<'_> {
         Ok(Program { layers, head: self.recorded, argmax })
     }
 
-    fn norm(&mut self, role: Role, last_only: bool) -> Result<()> {
-        let buffers = self.buffers;
-        let norm = RmsNorm { columns: self.config.hidden_size, eps: self.config.rms_norm_eps, last_only };
-        let weight = self.weights.norm(role)?;
-        self.recorded.push(ops::rmsnorm(self.gpu, &norm, &buffers.step, &buffers.x, weight, &buffers.normed)?);
-        Ok(())
+    /// The norm before a product.
+    fn norm(&self) -> RmsNorm {
+        RmsNorm { columns: self.config.hidden_size, eps: self.config.rms_norm_eps }
     }
 
-    fn project(&mut self, role: Role, x: &Buffer, y: &Buffer) -> Result<()> {
-        let weight = self.weights.matrix(role)?;
-        let dispatches = if self.single {
-            ops::matvec(self.gpu, self.options.variant, weight, x, y)?
+    fn product(&mut self, product: Product, x: &Buffer, finish: &Finish<'_>) -> Result<()> {
+        let Self { gpu, weights, buffers, options, .. } = *self;
+        let weight = weights.product(product)?;
+        self.recorded.extend(if self.single {
+            ops::matvec(gpu, options.variant, weight, &buffers.step, x, finish)?
         } else {
-            ops::matmul(self.gpu, weight, &self.buffers.step, x, y)?
-        };
-        self.recorded.extend(dispatches);
+            ops::matmul(gpu, weight, &buffers.step, x, finish)?
+        });
         Ok(())
     }
 
-    /// x += projection of `input`.
-    fn project_add(&mut self, role: Role, input: &Buffer) -> Result<()> {
-        let buffers = self.buffers;
-        self.project(role, input, &buffers.projected)?;
+    /// Adds a product to the residual stream, which the norm `next` follows.
+    fn add_product(&mut self, product: Product, x: &Buffer, next: Role) -> Result<()> {
+        let Activations { stream, weighted, squares, .. } = self.buffers;
+        let gains = self.weights.norm(next)?;
         let columns = self.config.hidden_size;
-        self.recorded.push(ops::add(self.gpu, columns, &buffers.step, &buffers.projected, &buffers.x)?);
-        Ok(())
+        self.product(product, x, &Finish::Residual { columns, gains, stream, weighted, squares })
+    }
+
+    /// The norm at the start of a layer, or before the head.
+    fn norm_of(&self, layer: usize) -> Role {
+        if layer < self.config.layers { Role::Layer(layer, LayerRole::AttentionNorm) } else { Role::FinalNorm }
     }
 }
 
 impl Steps for Recorder<'_> {
     fn embed(&mut self) -> Result<()> {
-        let table = self.weights.matrix(Role::Embedding)?;
-        self.recorded.extend(ops::embed(self.gpu, table, &self.buffers.ids, &self.buffers.x)?);
+        let table = self.weights.product(Product::Embedding)?;
+        let gains = self.weights.norm(self.norm_of(0))?;
+        let Activations { ids, stream, weighted, squares, .. } = self.buffers;
+        let buffers = ops::Embed { ids, gains, stream, weighted, squares };
+        self.recorded.extend(ops::embed(self.gpu, table, &buffers)?);
         Ok(())
     }
 
     fn attention_input(&mut self, layer: usize) -> Result<()> {
-        let buffers = self.buffers;
-        self.norm(Role::Layer(layer, LayerRole::AttentionNorm), false)?;
-        self.project(Role::Layer(layer, LayerRole::Query), &buffers.normed, &buffers.q)?;
-        self.project(Role::Layer(layer, LayerRole::Key), &buffers.normed, &buffers.k)?;
-        self.project(Role::Layer(layer, LayerRole::Value), &buffers.normed, &buffers.v)?;
+        let Activations { weighted, squares, qkv, angles, step, .. } = self.buffers;
+        let finish = Finish::Store {
+            norm: self.norm(),
+            squares,
+            y: qkv,
+            stride: self.shape.qkv_stride(),
+            starts: &self.shape.qkv_starts(),
+            one_row: false,
+        };
+        self.product(Product::Qkv(layer), weighted, &finish)?;
         let LayerCache { keys, values } = &self.cache[layer];
-        let Activations { angles, k, v, q, .. } = buffers;
-        let rope = ops::Rope { angles, k, v, q, keys, values };
-        self.recorded.push(ops::rope(self.gpu, &self.shape, &buffers.step, &rope)?);
+        let rope = ops::Rope { angles, qkv, keys, values };
+        self.recorded.push(ops::rope(self.gpu, &self.shape, step, &rope)?);
         Ok(())
     }
 
     fn attention(&mut self, layer: usize) -> Result<()> {
         let LayerCache { keys, values } = &self.cache[layer];
-        let Activations { q, mixed, stats, step, attended, .. } = self.buffers;
-        let splits = if self.single { DECODE_SPLITS } else { 1 };
-        let attention = Attention { q, keys, values, mixed, stats, splits };
+        let Activations { qkv, mixed, stats, step, attended, .. } = self.buffers;
+        let (parts, out) = if self.single { (decode_parts(self.gpu), mixed) } else { (1, attended) };
+        let attention = Attention { qkv, keys, values, out, stats, parts };
         self.recorded.push(ops::attention(self.gpu, &self.shape, step, &attention)?);
-        self.recorded.push(ops::attention_merge(self.gpu, &self.shape, &attention, attended)?);
+        if self.single {
+            self.recorded.push(ops::attention_merge(self.gpu, &self.shape, &attention, attended)?);
+        }
         Ok(())
     }
 
     fn attention_output(&mut self, layer: usize) -> Result<()> {
-        self.project_add(Role::Layer(layer, LayerRole::AttentionOutput), &self.buffers.attended)
+        let next = Role::Layer(layer, LayerRole::MlpNorm);
+        self.add_product(Product::AttentionOutput(layer), &self.buffers.attended, next)
     }
 
     fn mlp_input(&mut self, layer: usize) -> Result<()> {
-        let buffers = self.buffers;
-        self.norm(Role::Layer(layer, LayerRole::MlpNorm), false)?;
-        self.project(Role::Layer(layer, LayerRole::Gate), &buffers.normed, &buffers.gate)?;
-        self.project(Role::Layer(layer, LayerRole::Up), &buffers.normed, &buffers.up)?;
+        let Activations { weighted, squares, inner, gate_up, step, .. } = self.buffers;
         let columns = self.config.intermediate_size;
-        self.recorded.push(ops::swiglu(self.gpu, columns, &buffers.step, &buffers.up, &buffers.gate)?);
+        let norm = self.norm();
+        let product = Product::GateUp(layer);
+        let paired = self.weights.product(product)?.is_paired();
+        let (false, Some(gate_up)) = (paired, gate_up) else {
+            return self.product(product, weighted, &Finish::SwiGlu { norm, squares, inner, columns });
+        };
+        let starts = &[0, stride(columns)];
+        let finish = Finish::Store { norm, squares, y: gate_up, stride: 2 * stride(columns), starts, one_row: false };
+        self.product(product, weighted, &finish)?;
+        self.recorded.push(ops::swiglu(self.gpu, columns, step, gate_up, inner)?);
         Ok(())
     }
 
     fn mlp_output(&mut self, layer: usize) -> Result<()> {
-        self.project_add(Role::Layer(layer, LayerRole::Down), &self.buffers.gate)
+        self.add_product(Product::Down(layer), &self.buffers.inner, self.norm_of(layer + 1))
     }
 
     fn logits(&mut self) -> Result<()> {
-        let buffers = self.buffers;
-        self.norm(Role::FinalNorm, true)?;
-        let head = if self.config.tied_embeddings { Role::Embedding } else { Role::Head };
-        let dispatches =
-            ops::matvec(self.gpu, self.options.variant, self.weights.matrix(head)?, &buffers.normed, &buffers.logits)?;
-        self.recorded.extend(dispatches);
+        let Activations { weighted, squares, logits, step, .. } = self.buffers;
+        let head = if self.config.tied_embeddings { Product::Embedding } else { Product::Head };
+        let weight = self.weights.product(head)?;
+        let stride = self.config.vocab_size;
+        let finish = Finish::Store { norm: self.norm(), squares, y: logits, stride, starts: &[0], one_row: true };
+        self.recorded.extend(ops::matvec(self.gpu, self.options.variant, weight, step, weighted, &finish)?);
         Ok(())
     }
 }

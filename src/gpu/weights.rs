@@ -1,4 +1,6 @@
 //! Weights in the device's memory: the sink that a loader writes rows into.
+//!
+//! Matrices that are multiplied with the same vector lie behind one another, so that one dispatch does them all.
 
 use std::collections::HashMap;
 
@@ -6,33 +8,109 @@ use super::Gpu;
 use super::pack::{pack_tile, tile_words};
 use super::tensor::Buffer;
 use crate::error::{Error, Result};
-use crate::weights::{Format, ROW_GROUP, Role, Sink, TensorSpec, quant};
+use crate::weights::{Format, LayerRole, ROW_GROUP, Role, Sink, TensorSpec, quant};
 
 /// Most words that are packed before they are handed to the device: it bounds the host's memory.
 const SCRATCH_WORDS: usize = 1 << 18;
 /// Most bytes that are on their way to the device: until they are there, the browser or driver holds copies of them.
 const UNSETTLED_BYTES: u64 = 16 << 20;
+/// Tiles that a workgroup of a product works on.
+const TILES_TOGETHER: usize = 2;
 
-/// A matrix as a list of slabs, each within one binding.
+/// Matrices that are multiplied with the same vector.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Product {
+    /// The embedding table; also the head when embeddings are tied.
+    Embedding,
+    /// The output head.
+    Head,
+    /// A layer's query, key and value projections.
+    Qkv(usize),
+    /// A layer's output projection of attention.
+    AttentionOutput(usize),
+    /// A layer's gate and up projections.
+    GateUp(usize),
+    /// A layer's down projection.
+    Down(usize),
+}
+
+impl Product {
+    /// The product that a matrix takes part in, and its place there; none for a norm.
+    fn of(role: Role) -> Option<(Self, usize)> {
+        Some(match role {
+            Role::Embedding => (Product::Embedding, 0),
+            Role::Head => (Product::Head, 0),
+            Role::Layer(layer, LayerRole::Query) => (Product::Qkv(layer), 0),
+            Role::Layer(layer, LayerRole::Key) => (Product::Qkv(layer), 1),
+            Role::Layer(layer, LayerRole::Value) => (Product::Qkv(layer), 2),
+            Role::Layer(layer, LayerRole::AttentionOutput) => (Product::AttentionOutput(layer), 0),
+            Role::Layer(layer, LayerRole::Gate) => (Product::GateUp(layer), 0),
+            Role::Layer(layer, LayerRole::Up) => (Product::GateUp(layer), 1),
+            Role::Layer(layer, LayerRole::Down) => (Product::Down(layer), 0),
+            Role::FinalNorm | Role::Layer(_, LayerRole::AttentionNorm | LayerRole::MlpNorm) => return None,
+        })
+    }
+}
+
+/// The matrices of a product as a list of slabs, each within one binding.
 pub struct Weight {
-    /// Format of its bits.
-    pub format: Format,
-    /// Number of rows of all slabs together.
-    pub rows: usize,
-    /// Number of columns.
+    /// Number of columns of all of them.
     pub columns: usize,
-    /// Runs of rows, in order.
+    /// In order.
     pub slabs: Vec<Slab>,
 }
 
-/// A run of rows of a matrix.
+impl Weight {
+    /// Whether all of it is pairs of a gate and an up projection.
+    pub fn is_paired(&self) -> bool {
+        self.slabs.iter().all(|slab| slab.pair)
+    }
+}
+
+/// Tiles of 32 rows of one format: a run of rows of one matrix or of several.
 pub struct Slab {
-    /// Tiles of 32 rows.
+    /// The tiles; of zeros after the last one where their number is odd.
     pub buffer: Buffer,
-    /// Its first row's number in the matrix, a multiple of 32.
+    /// Format of its bits.
+    pub format: Format,
+    /// Place in the product of the matrix that the run starts with.
+    pub part: usize,
+    /// Rows of the run before this slab's, a multiple of 64; each matrix but the last fills whole tiles.
     pub first_row: usize,
-    /// How many rows it holds; the last slab's may end within a tile.
+    /// Rows that it gives; the last slab's may end within a tile.
     pub rows: usize,
+    /// Whether it holds the same rows of two matrices, a gate and an up projection, which are worked on together.
+    pub pair: bool,
+    /// How many tiles the two that are worked on together are apart: 1, or a gate's distance from its up projection.
+    pub tiles_apart: usize,
+    /// Which tiles it holds.
+    spans: Vec<Span>,
+}
+
+/// Neighbouring tiles of a matrix within a slab.
+struct Span {
+    /// The matrix's place in the product.
+    part: usize,
+    /// The first tile's number in the matrix.
+    first_tile: usize,
+    tiles: usize,
+    /// The first tile's number in the slab.
+    at: usize,
+}
+
+/// A matrix that is still to be given room.
+#[derive(Clone, Copy)]
+struct Matrix {
+    part: usize,
+    format: Format,
+    rows: usize,
+    columns: usize,
+}
+
+impl Matrix {
+    fn tiles(&self) -> usize {
+        self.rows.div_ceil(ROW_GROUP)
+    }
 }
 
 /// The weights of a norm, held as f32 whatever the file's format.
@@ -53,14 +131,15 @@ pub struct Weights<'a> {
 /// The weights by what they are to the model.
 #[derive(Default)]
 pub struct WeightStore {
-    matrices: HashMap<Role, Weight>,
+    products: HashMap<Product, Weight>,
+    formats: HashMap<Role, (Format, usize)>,
     norms: HashMap<Role, Norm>,
 }
 
 impl WeightStore {
-    /// A projection, the embedding or the head.
-    pub fn matrix(&self, role: Role) -> Result<&Weight> {
-        self.matrices.get(&role).ok_or_else(|| Error::MissingTensor { tensor: format!("{role:?}") })
+    /// The matrices of a product.
+    pub fn product(&self, product: Product) -> Result<&Weight> {
+        self.products.get(&product).ok_or_else(|| Error::MissingTensor { tensor: format!("{product:?}") })
     }
 
     /// The f32 weights of a norm.
@@ -88,41 +167,94 @@ impl<'a> Weights<'a> {
     }
 }
 
-impl Weight {
-    /// Room for a matrix, cut so that each slab fits a binding of `max_bytes`.
-    fn allocate(gpu: &Gpu, spec: &TensorSpec, max_bytes: u64) -> Result<Self> {
-        let tile_bytes = 4 * tile_words(spec.format, spec.columns) as u64;
-        let tiles = (max_bytes / tile_bytes.max(1)) as usize;
-        if tiles == 0 {
-            let detail = format!("32 rows of {:?} take {tile_bytes} bytes, a binding {max_bytes}", spec.role);
-            return Err(Error::AdapterLimit { detail });
+impl WeightStore {
+    /// Makes room for tensors, those of one product together as far as they have one format.
+    fn allocate(&mut self, gpu: &Gpu, tensors: &[TensorSpec], max_bytes: u64) -> Result<()> {
+        let mut products: Vec<(Product, Vec<Matrix>)> = Vec::new();
+        for &TensorSpec { role, format, rows, columns } in tensors {
+            let Some((product, part)) = Product::of(role) else {
+                let buffer = gpu.storage("norm", 4 * columns as u64)?;
+                self.norms.insert(role, Norm { format, buffer });
+                continue;
+            };
+            self.formats.insert(role, (format, columns));
+            let matrix = Matrix { part, format, rows, columns };
+            match products.iter_mut().find(|(known, _)| *known == product) {
+                Some((_, matrices)) => matrices.push(matrix),
+                None => products.push((product, vec![matrix])),
+            }
         }
-        let step = tiles.saturating_mul(ROW_GROUP);
-        let slabs = (0..spec.rows).step_by(step).map(|first_row| {
-            let rows = step.min(spec.rows - first_row);
-            let bytes = rows.div_ceil(ROW_GROUP) as u64 * tile_bytes;
-            let buffer = gpu.storage(&format!("{:?} from row {first_row}", spec.role), bytes)?;
-            Ok(Slab { buffer, first_row, rows })
-        });
-        Ok(Self { format: spec.format, rows: spec.rows, columns: spec.columns, slabs: slabs.collect::<Result<_>>()? })
+        for (product, mut matrices) in products {
+            matrices.sort_by_key(|matrix| matrix.part);
+            let columns = matrices[0].columns;
+            let weight = self.products.entry(product).or_insert_with(|| Weight { columns, slabs: Vec::new() });
+            for run in matrices.chunk_by(|a, b| a.part + 1 == b.part && a.format == b.format && a.columns == b.columns)
+            {
+                let beside = matches!(product, Product::GateUp(_)) && run.len() == 2 && run[0].rows == run[1].rows;
+                weight.slabs.extend(slabs(gpu, product, run, beside, max_bytes)?);
+            }
+            weight.slabs.sort_by_key(|slab| (slab.part, slab.first_row));
+        }
+        Ok(())
     }
+}
+
+/// Room for a run of matrices of one format, cut so that each slab fits a binding of `max_bytes`. `beside`: two matrices, of
+/// which each slab holds the same rows.
+fn slabs(gpu: &Gpu, product: Product, run: &[Matrix], beside: bool, max_bytes: u64) -> Result<Vec<Slab>> {
+    let Matrix { part, format, rows, columns } = run[0];
+    let tile_bytes = 4 * tile_words(format, columns) as u64;
+    let most = (max_bytes / tile_bytes.max(1)) as usize / TILES_TOGETHER;
+    if most == 0 {
+        let detail = format!("64 rows of {product:?} take {} bytes, a binding {max_bytes}", 2 * tile_bytes);
+        return Err(Error::AdapterLimit { detail });
+    }
+    // The rows that the whole run gives.
+    let (rows, step) = if beside {
+        (rows, most)
+    } else {
+        let before_last: usize = run[..run.len() - 1].iter().map(|matrix| matrix.tiles() * ROW_GROUP).sum();
+        (before_last + run[run.len() - 1].rows, most.saturating_mul(TILES_TOGETHER))
+    };
+    let tiles = rows.div_ceil(ROW_GROUP);
+    let slabs = (0..tiles).step_by(step).map(|first| {
+        let count = step.min(tiles - first);
+        let (spans, tiles_apart, room) = if beside {
+            let span = |index: usize| Span { part: part + index, first_tile: first, tiles: count, at: index * count };
+            (vec![span(0), span(1)], count, 2 * count)
+        } else {
+            (spans(run, first, count), 1, count.next_multiple_of(TILES_TOGETHER))
+        };
+        let buffer = gpu.storage(&format!("{product:?} from tile {first}"), room as u64 * tile_bytes)?;
+        let first_row = first * ROW_GROUP;
+        let rows = (count * ROW_GROUP).min(rows - first_row);
+        Ok(Slab { buffer, format, part, first_row, rows, pair: beside, tiles_apart, spans })
+    });
+    slabs.collect()
+}
+
+/// The parts of each matrix among `count` tiles of a run from tile `first` on.
+fn spans(run: &[Matrix], first: usize, count: usize) -> Vec<Span> {
+    let mut start = 0;
+    let spans = run.iter().filter_map(|matrix| {
+        let (from, to) = (start.max(first), (start + matrix.tiles()).min(first + count));
+        let before = start;
+        start += matrix.tiles();
+        let span = Span {
+            part: matrix.part,
+            first_tile: from.saturating_sub(before),
+            tiles: to.saturating_sub(from),
+            at: from - first,
+        };
+        (from < to).then_some(span)
+    });
+    spans.collect()
 }
 
 impl Sink for Weights<'_> {
     async fn allocate(&mut self, tensors: &[TensorSpec]) -> Result<()> {
         let Self { gpu, store, max_binding_bytes, .. } = self;
-        gpu.checked("weights", || {
-            for spec in tensors {
-                if spec.role.is_norm() {
-                    let buffer = gpu.storage("norm", 4 * spec.columns as u64)?;
-                    store.norms.insert(spec.role, Norm { format: spec.format, buffer });
-                } else {
-                    store.matrices.insert(spec.role, Weight::allocate(gpu, spec, *max_binding_bytes)?);
-                }
-            }
-            Ok(())
-        })
-        .await
+        gpu.checked("weights", || store.allocate(gpu, tensors, *max_binding_bytes)).await
     }
 
     fn write_rows(&mut self, role: Role, first_row: usize, bytes: &[u8]) -> Result<()> {
@@ -130,18 +262,21 @@ impl Sink for Weights<'_> {
         if let Some(norm) = self.store.norms.get(&role) {
             return self.gpu.upload(&norm.buffer, 0, bytemuck::cast_slice(&widen(norm.format, bytes)?));
         }
-        let weight = self.store.matrix(role)?;
-        let row_bytes = weight.format.row_bytes(weight.columns);
-        let words = tile_words(weight.format, weight.columns);
+        let missing = || Error::MissingTensor { tensor: format!("{role:?}") };
+        let (product, part) = Product::of(role).ok_or_else(missing)?;
+        let (format, columns) = *self.store.formats.get(&role).ok_or_else(missing)?;
+        let weight = self.store.product(product)?;
+        let row_bytes = format.row_bytes(columns);
+        let words = tile_words(format, columns);
         let tiles_at_once = (SCRATCH_WORDS / words).max(1);
         let rows = bytes.chunks(tiles_at_once * ROW_GROUP * row_bytes);
-        for (rows, first_row) in rows.zip((first_row..).step_by(tiles_at_once * ROW_GROUP)) {
+        for (rows, first_tile) in rows.zip((first_row / ROW_GROUP..).step_by(tiles_at_once)) {
             self.scratch.clear();
             self.scratch.resize(rows.len().div_ceil(ROW_GROUP * row_bytes) * words, 0);
             for (rows, tile) in rows.chunks(ROW_GROUP * row_bytes).zip(self.scratch.chunks_exact_mut(words)) {
-                pack_tile(weight.format, weight.columns, rows, tile);
+                pack_tile(format, columns, rows, tile);
             }
-            write_tiles(self.gpu, weight, first_row, words, &self.scratch)?;
+            write_tiles(self.gpu, weight, part, first_tile, words, &self.scratch)?;
         }
         Ok(())
     }
@@ -156,21 +291,26 @@ impl Sink for Weights<'_> {
     }
 }
 
-/// Writes packed tiles from row `first_row` on, slab by slab.
-fn write_tiles(gpu: &Gpu, weight: &Weight, mut first_row: usize, words: usize, mut tiles: &[u32]) -> Result<()> {
+/// Writes packed tiles of a matrix from tile `first` on, wherever they lie.
+fn write_tiles(gpu: &Gpu, weight: &Weight, part: usize, first: usize, words: usize, tiles: &[u32]) -> Result<()> {
+    let end = first + tiles.len() / words;
+    let mut written = 0;
     for slab in &weight.slabs {
-        let end = slab.first_row + slab.rows;
-        if tiles.is_empty() || first_row < slab.first_row || first_row >= end {
-            continue;
+        for span in slab.spans.iter().filter(|span| span.part == part) {
+            let (from, to) = (first.max(span.first_tile), end.min(span.first_tile + span.tiles));
+            if from < to {
+                let offset = (span.at + from - span.first_tile) * words * 4;
+                let here = &tiles[(from - first) * words..(to - first) * words];
+                gpu.upload(&slab.buffer, offset as u64, bytemuck::cast_slice(here))?;
+                written += to - from;
+            }
         }
-        let count = (end - first_row).div_ceil(ROW_GROUP).min(tiles.len() / words);
-        let (here, rest) = tiles.split_at(count * words);
-        let offset = ((first_row - slab.first_row) / ROW_GROUP * words * 4) as u64;
-        gpu.upload(&slab.buffer, offset, bytemuck::cast_slice(here))?;
-        first_row += count * ROW_GROUP;
-        tiles = rest;
     }
-    if tiles.is_empty() { Ok(()) } else { Err(Error::Gpu { detail: format!("row {first_row} is outside the matrix") }) }
+    if written == end - first {
+        Ok(())
+    } else {
+        Err(Error::Gpu { detail: format!("tile {first} is outside the matrix") })
+    }
 }
 
 /// The weights of a norm as f32; the loader refuses norms in formats of blocks.

@@ -4,45 +4,62 @@ use crate::gpu::Gpu;
 use crate::gpu::kernel::{Dispatch, Extent, Kernel, Size};
 use crate::gpu::tensor::Buffer;
 
+/// Invocations of a workgroup, and the least number of parts but one.
+const LANES: usize = 8;
+/// Query heads that one invocation can do.
+const MOST_TOGETHER: usize = 4;
+
 /// What `attention` reads and writes, and what `attention_merge` reads.
 pub struct Attention<'a> {
-    /// Turned queries.
-    pub q: &'a Buffer,
+    /// Turned queries, at the start of each token's row.
+    pub qkv: &'a Buffer,
     /// The layer's key cache.
     pub keys: &'a Buffer,
     /// The layer's value cache.
     pub values: &'a Buffer,
-    /// Weighted sums of values, one for each token, head and split.
-    pub mixed: &'a Buffer,
-    /// (maximum, sum) of each token, head and split.
+    /// Where one part writes its result, or several their weighted sums of values.
+    pub out: &'a Buffer,
+    /// (maximum, sum) of each token, head and part.
     pub stats: &'a Buffer,
-    /// Parts that the visible positions are cut into.
-    pub splits: usize,
+    /// Parts that the visible positions are cut into: 1, or a multiple of 8.
+    pub parts: usize,
 }
 
-/// Attention of each query over each split of the positions that it sees.
+impl HeadShape {
+    /// Query heads that an invocation does together: they share keys.
+    fn together(&self) -> usize {
+        let group = self.heads / self.kv_heads;
+        (1..=MOST_TOGETHER).rev().find(|&count| group.is_multiple_of(count)).unwrap_or(1)
+    }
+}
+
+/// Attention of each query over each part of the positions that it sees; with one part, all of it.
 pub fn attention(gpu: &Gpu, shape: &HeadShape, step: &Buffer, args: &Attention<'_>) -> Result<Dispatch> {
-    expect_room("attention", "q", args.q, shape.query_stride())?;
-    expect_room("attention", "mixed", args.mixed, args.splits * shape.heads * shape.head_dim)?;
-    expect_room("attention", "stats", args.stats, args.splits * shape.heads * 2)?;
+    expect_room("attention", "qkv", args.qkv, shape.qkv_stride())?;
+    let out = if args.parts == 1 { shape.query_stride() } else { args.parts * shape.heads * shape.head_dim };
+    expect_room("attention", "out", args.out, out)?;
+    expect_room("attention", "stats", args.stats, if args.parts == 1 { 2 } else { args.parts * shape.heads * 2 })?;
+    let together = shape.together();
+    let mut sizes = shape.cache_sizes().to_vec();
+    sizes.extend([
+        ("Q_STRIDE", Size::Count(shape.qkv_stride() / 2)),
+        ("OUT_STRIDE", Size::Count(shape.query_stride() / 2)),
+        ("PARTS", Size::Count(args.parts)),
+        ("TOGETHER", Size::Count(together)),
+        ("SCALE", Size::Number((shape.head_dim as f32).sqrt().recip())),
+    ]);
+    let [format, cache] = shape.cache_parts();
     let kernel = Kernel {
         name: "attention",
-        parts: &[STEP, shape.kv_part(), include_str!("../../shaders/attention.wgsl")],
-        sizes: &[
-            ("HEADS", Size::Count(shape.heads)),
-            ("KV_HEADS", Size::Count(shape.kv_heads)),
-            ("PAIRS", Size::Count(shape.pairs())),
-            ("Q_STRIDE", Size::Count(shape.query_stride() / 2)),
-            ("CONTEXT", Size::Count(shape.context)),
-            ("SPLITS", Size::Count(args.splits)),
-            ("SCALE", Size::Number((shape.head_dim as f32).sqrt().recip())),
-        ],
+        parts: &[STEP, format, cache, include_str!("../../shaders/attention.wgsl")],
+        sizes: &sizes,
     };
-    let bindings = [step, args.q, args.keys, args.values, args.mixed, args.stats];
-    Ok(gpu.dispatch(&kernel, &bindings, Extent::per_token(args.splits, 32), Extent::fixed(shape.heads, 1)))
+    let bindings = [step, args.qkv, args.keys, args.values, args.out, args.stats];
+    let heads = Extent::fixed(shape.heads / together, 1);
+    Ok(gpu.dispatch(&kernel, &bindings, Extent::per_token(args.parts, LANES), heads))
 }
 
-/// Joins the splits of `attention` into one vector for each head.
+/// Joins the parts of `attention` into one vector for each head.
 pub fn attention_merge(gpu: &Gpu, shape: &HeadShape, args: &Attention<'_>, out: &Buffer) -> Result<Dispatch> {
     expect_room("attention_merge", "out", out, shape.query_stride())?;
     let kernel = Kernel {
@@ -51,10 +68,10 @@ pub fn attention_merge(gpu: &Gpu, shape: &HeadShape, args: &Attention<'_>, out: 
         sizes: &[
             ("HEADS", Size::Count(shape.heads)),
             ("PAIRS", Size::Count(shape.pairs())),
-            ("SPLITS", Size::Count(args.splits)),
-            ("ROW_STRIDE", Size::Count(shape.query_stride() / 2)),
+            ("PARTS", Size::Count(args.parts)),
+            ("OUT_STRIDE", Size::Count(shape.query_stride() / 2)),
         ],
     };
-    let pairs = Extent::fixed(shape.heads * shape.pairs(), 64);
-    Ok(gpu.dispatch(&kernel, &[args.mixed, args.stats, out], pairs, Extent::per_token(1, 1)))
+    let pairs = Extent::fixed(shape.heads * shape.pairs(), LANES);
+    Ok(gpu.dispatch(&kernel, &[args.out, args.stats, out], pairs, Extent::per_token(1, 1)))
 }

@@ -1,20 +1,47 @@
-use super::{WEIGHTS8, expect_room, slab_sizes, stride, weight_parts};
+use super::{WEIGHTS8, expect_room, squares_quads, stride, weight_parts};
 use crate::error::Result;
 use crate::gpu::Gpu;
-use crate::gpu::kernel::{Dispatch, Extent, Kernel};
+use crate::gpu::kernel::{Dispatch, Extent, Kernel, Size};
 use crate::gpu::pack::blocks;
 use crate::gpu::tensor::Buffer;
 use crate::gpu::weights::Weight;
 
-/// Looks up the rows of `table` that `ids` names, one dispatch for each slab.
-pub fn embed(gpu: &Gpu, table: &Weight, ids: &Buffer, out: &Buffer) -> Result<Vec<Dispatch>> {
-    expect_room("embed", "out", out, stride(table.columns))?;
-    let mut parts = weight_parts(table.format);
-    parts.extend([WEIGHTS8, include_str!("../../shaders/embed.wgsl")]);
+/// What `embed` reads and writes.
+pub struct Embed<'a> {
+    /// Token ids.
+    pub ids: &'a Buffer,
+    /// The first norm's weights.
+    pub gains: &'a Buffer,
+    /// The residual stream.
+    pub stream: &'a Buffer,
+    /// The stream times `gains`.
+    pub weighted: &'a Buffer,
+    /// Partial sums of its squares.
+    pub squares: &'a Buffer,
+}
+
+/// Starts the residual stream with the rows of `table` that the ids name, one dispatch for each slab.
+pub fn embed(gpu: &Gpu, table: &Weight, buffers: &Embed<'_>) -> Result<Vec<Dispatch>> {
+    let columns = table.columns;
+    let quads = squares_quads(columns);
+    expect_room("embed", "gains", buffers.gains, columns)?;
+    expect_room("embed", "stream", buffers.stream, stride(columns))?;
+    expect_room("embed", "weighted", buffers.weighted, stride(columns))?;
+    expect_room("embed", "squares", buffers.squares, 4 * quads)?;
     let dispatches = table.slabs.iter().map(|slab| {
-        let kernel = Kernel { name: "embed", parts: &parts, sizes: &slab_sizes(table, slab) };
-        let (x, y) = (Extent::fixed(blocks(table.columns), 32), Extent::per_token(1, 1));
-        gpu.dispatch(&kernel, &[ids, &slab.buffer, out], x, y)
+        let mut parts = weight_parts(slab.format);
+        parts.extend([WEIGHTS8, include_str!("../../shaders/embed.wgsl")]);
+        let sizes = [
+            ("ROWS", Size::Count(slab.rows)),
+            ("FIRST_ROW", Size::Count(slab.first_row)),
+            ("BLOCKS", Size::Count(blocks(columns))),
+            ("COLUMNS", Size::Count(columns)),
+            ("SQUARES", Size::Count(quads)),
+        ];
+        let kernel = Kernel { name: "embed", parts: &parts, sizes: &sizes };
+        let Embed { ids, gains, stream, weighted, squares } = *buffers;
+        let bindings = [ids, &slab.buffer, gains, stream, weighted, squares];
+        gpu.dispatch(&kernel, &bindings, Extent::fixed(quads, 32), Extent::per_token(1, 1))
     });
     Ok(dispatches.collect())
 }

@@ -1,28 +1,34 @@
-use super::{STEP, WEIGHTS8, expect_room, slab_sizes, stride, weight_parts};
+use super::finish::Finish;
+use super::{STEP, TILES, WEIGHTS8, expect_room, stride, weight_parts};
 use crate::error::Result;
 use crate::gpu::Gpu;
 use crate::gpu::kernel::{Dispatch, Extent, Kernel, Size};
+use crate::gpu::pack::blocks;
 use crate::gpu::tensor::Buffer;
 use crate::gpu::weights::Weight;
-use crate::weights::ROW_GROUP;
 
-/// Tokens that an invocation takes together: the buffer of x has room for a multiple of them.
+/// Tokens whose products one invocation computes: rows of `x` come in multiples of it.
 pub const TOKEN_TILE: usize = 4;
-const TOKENS_PER_GROUP: usize = 8 * TOKEN_TILE;
+/// Tokens of one workgroup.
+const TOKENS_PER_GROUP: usize = 16;
 
-/// `y[t] = W x[t]` for a chunk of tokens, one dispatch for each slab.
-pub fn matmul(gpu: &Gpu, weight: &Weight, step: &Buffer, x: &Buffer, y: &Buffer) -> Result<Vec<Dispatch>> {
+/// The products of `weight` with each token's row of `x`, one dispatch for each slab.
+pub fn matmul(gpu: &Gpu, weight: &Weight, step: &Buffer, x: &Buffer, finish: &Finish<'_>) -> Result<Vec<Dispatch>> {
     expect_room("matmul", "x", x, TOKEN_TILE * stride(weight.columns))?;
-    expect_room("matmul", "y", y, stride(weight.rows))?;
-    let mut parts = vec![STEP];
-    parts.extend(weight_parts(weight.format));
-    parts.extend([WEIGHTS8, include_str!("../../shaders/matmul.wgsl")]);
+    finish.check("matmul")?;
     let dispatches = weight.slabs.iter().map(|slab| {
-        let mut sizes = slab_sizes(weight, slab).to_vec();
-        sizes.push(("ROW_STRIDE", Size::Count(stride(weight.rows))));
+        let mut parts = vec![STEP];
+        parts.extend(weight_parts(slab.format));
+        parts.extend([WEIGHTS8, TILES]);
+        parts.extend(finish.parts());
+        parts.push(include_str!("../../shaders/matmul.wgsl"));
+        let mut sizes = vec![("BLOCKS", Size::Count(blocks(weight.columns)))];
+        sizes.extend(finish.sizes(slab));
         let kernel = Kernel { name: "matmul", parts: &parts, sizes: &sizes };
-        let rows = Extent::fixed(slab.rows, ROW_GROUP);
-        gpu.dispatch(&kernel, &[step, x, &slab.buffer, y], rows, Extent::per_token(1, TOKENS_PER_GROUP))
+        let mut bindings = vec![step, x, &slab.buffer];
+        bindings.extend(finish.bindings());
+        let rows = Extent::fixed(slab.rows, finish.rows_per_group());
+        gpu.dispatch(&kernel, &bindings, rows, Extent::per_token(1, TOKENS_PER_GROUP))
     });
     Ok(dispatches.collect())
 }

@@ -1,10 +1,11 @@
-use super::{expect_room, slab_sizes, stride, weight_parts};
+use super::finish::Finish;
+use super::{ROW_DOTS, STEP, TILES, expect_room, stride, weight_parts};
 use crate::error::Result;
 use crate::gpu::Gpu;
-use crate::gpu::kernel::{Dispatch, Extent, Kernel};
+use crate::gpu::kernel::{Dispatch, Extent, Kernel, Size};
+use crate::gpu::pack::blocks;
 use crate::gpu::tensor::Buffer;
 use crate::gpu::weights::Weight;
-use crate::weights::ROW_GROUP;
 
 /// Kernels for the same product.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,16 +38,29 @@ impl Variant {
     }
 }
 
-/// `y = W x` for one token, one dispatch for each slab.
-pub fn matvec(gpu: &Gpu, variant: Variant, weight: &Weight, x: &Buffer, y: &Buffer) -> Result<Vec<Dispatch>> {
+/// The products of `weight` with the last token's row of `x`, one dispatch for each slab.
+pub fn matvec(
+    gpu: &Gpu,
+    variant: Variant,
+    weight: &Weight,
+    step: &Buffer,
+    x: &Buffer,
+    finish: &Finish<'_>,
+) -> Result<Vec<Dispatch>> {
     expect_room(variant.name(), "x", x, stride(weight.columns))?;
-    expect_room(variant.name(), "y", y, weight.rows)?;
-    let mut parts = weight_parts(weight.format);
-    parts.extend([include_str!("../../shaders/common/row_dots.wgsl"), variant.text()]);
+    finish.check(variant.name())?;
     let dispatches = weight.slabs.iter().map(|slab| {
-        let kernel = Kernel { name: variant.name(), parts: &parts, sizes: &slab_sizes(weight, slab) };
-        let x_groups = Extent::fixed(slab.rows, ROW_GROUP);
-        gpu.dispatch(&kernel, &[x, &slab.buffer, y], x_groups, Extent::fixed(1, 1))
+        let mut parts = vec![STEP];
+        parts.extend(weight_parts(slab.format));
+        parts.extend([TILES, ROW_DOTS]);
+        parts.extend(finish.parts());
+        parts.push(variant.text());
+        let mut sizes = vec![("BLOCKS", Size::Count(blocks(weight.columns)))];
+        sizes.extend(finish.sizes(slab));
+        let kernel = Kernel { name: variant.name(), parts: &parts, sizes: &sizes };
+        let mut bindings = vec![step, x, &slab.buffer];
+        bindings.extend(finish.bindings());
+        gpu.dispatch(&kernel, &bindings, Extent::fixed(slab.rows, finish.rows_per_group()), Extent::fixed(1, 1))
     });
     Ok(dispatches.collect())
 }

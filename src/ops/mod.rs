@@ -3,23 +3,21 @@
 //! The shader of the same name states what each binding holds. Lengths of rows are rounded up to whole blocks of 32, and
 //! what lies past a row's last column is zero.
 
-mod add;
 mod argmax;
 mod attention;
 mod embed;
+mod finish;
 mod matmul;
 mod matvec;
-mod rmsnorm;
 mod rope;
 mod swiglu;
 
-pub use add::add;
 pub use argmax::{NONE, argmax};
 pub use attention::{Attention, attention, attention_merge};
-pub use embed::embed;
+pub use embed::{Embed, embed};
+pub use finish::{Finish, RmsNorm};
 pub use matmul::{TOKEN_TILE, matmul};
 pub use matvec::{Variant, matvec};
-pub use rmsnorm::{RmsNorm, rmsnorm};
 pub use rope::{Rope, rope};
 pub use swiglu::swiglu;
 
@@ -27,16 +25,25 @@ use crate::error::{Error, Result};
 use crate::gpu::kernel::Size;
 use crate::gpu::pack::{BLOCK, blocks};
 use crate::gpu::tensor::Buffer;
-use crate::gpu::weights::{Slab, Weight};
 use crate::model::kv_cache::KvFormat;
 use crate::weights::Format;
 
 const WEIGHTS8: &str = include_str!("../../shaders/common/weights8.wgsl");
 const STEP: &str = include_str!("../../shaders/common/step.wgsl");
+const TILES: &str = include_str!("../../shaders/common/tiles.wgsl");
+const ROW_DOTS: &str = include_str!("../../shaders/common/row_dots.wgsl");
+const SILU: &str = include_str!("../../shaders/common/silu.wgsl");
+/// Positions that lie together in the KV cache: `KV_TILE` in `kv_cache.wgsl`.
+const KV_TILE: usize = 64;
 
 /// Length of a row of `columns` values as the kernels keep it: whole blocks of 32.
 pub fn stride(columns: usize) -> usize {
     blocks(columns) * BLOCK
+}
+
+/// Quads of numbers in which a token's squares are summed up in part: each lane of a product's groups of 64 rows has one number.
+pub fn squares_quads(columns: usize) -> usize {
+    2 * columns.div_ceil(64)
 }
 
 /// The heads of an attention layer and the cache that they share.
@@ -65,14 +72,40 @@ impl HeadShape {
         stride(self.heads * self.head_dim)
     }
 
-    /// Length of a token's row of keys or values before they are cached.
-    pub fn kv_stride(&self) -> usize {
-        stride(self.kv_heads * self.head_dim)
+    /// Where a token's queries, keys and values start in its row of projections: each fills whole tiles of 32 rows.
+    pub fn qkv_starts(&self) -> [usize; 3] {
+        let kv = stride(self.kv_heads * self.head_dim);
+        [0, self.query_stride(), self.query_stride() + kv]
+    }
+
+    /// Length of a token's row of queries, keys and values as they are projected.
+    pub fn qkv_stride(&self) -> usize {
+        self.query_stride() + 2 * stride(self.kv_heads * self.head_dim)
+    }
+
+    /// Positions that the cache has room for.
+    fn cache_positions(&self) -> usize {
+        self.context.next_multiple_of(KV_TILE)
     }
 
     /// Bytes of one layer's keys (or values) in the cache.
     pub fn cache_bytes(&self) -> u64 {
-        (self.kv_heads * self.context * self.pairs()) as u64 * self.kv.pair_bytes()
+        (self.kv_heads * self.cache_positions() * self.pairs()) as u64 * self.kv.pair_bytes()
+    }
+
+    /// The constants of kernels that use the cache.
+    fn cache_sizes(&self) -> [(&'static str, Size); 4] {
+        [
+            ("HEADS", Size::Count(self.heads)),
+            ("KV_HEADS", Size::Count(self.kv_heads)),
+            ("PAIRS", Size::Count(self.pairs())),
+            ("CONTEXT", Size::Count(self.cache_positions())),
+        ]
+    }
+
+    /// The helper files of kernels that use the cache: its format and its layout.
+    fn cache_parts(&self) -> [&'static str; 2] {
+        [self.kv_part(), include_str!("../../shaders/common/kv_cache.wgsl")]
     }
 
     fn kv_part(&self) -> &'static str {
@@ -97,15 +130,6 @@ fn weight_parts(format: Format) -> Vec<&'static str> {
         Format::Q4_1 => vec![NIBBLES, include_str!("../../shaders/common/weights_q4_1.wgsl")],
         Format::Q6K => vec![HALVES, include_str!("../../shaders/common/weights_q6_k.wgsl")],
     }
-}
-
-/// The constants of a slab that every reader of weights has.
-fn slab_sizes(weight: &Weight, slab: &Slab) -> [(&'static str, Size); 3] {
-    [
-        ("ROWS", Size::Count(slab.rows)),
-        ("FIRST_ROW", Size::Count(slab.first_row)),
-        ("BLOCKS", Size::Count(blocks(weight.columns))),
-    ]
 }
 
 /// Errors unless `buffer` has room for `values` 32-bit values.
