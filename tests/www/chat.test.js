@@ -94,6 +94,8 @@ test("settings survive a reload, begin the next chat, and go back to the model's
   assert.equal(await visitor.chat.getByLabel("Temperature").getAttribute("placeholder"), "0.7");
   await visitor.chat.getByLabel("Temperature").fill("1.3");
   await visitor.button("Save").click();
+  // A reload within the same moment may come before the write: a read of the same store comes after it.
+  await visitor.page.evaluate(readPreferences);
   await visitor.page.reload();
   await visitor.field.waitFor();
   await visitor.chat.getByRole("navigation").getByRole("button", { name: "New chat" }).click();
@@ -104,6 +106,15 @@ test("settings survive a reload, begin the next chat, and go back to the model's
   const text = await (await visitor.say("hello")).locator(".body").innerText();
   assert.match(text, /with \{"seed":\d+\}/);
 });
+
+/** In the page: reads the preferences of the only element's database. */
+async function readPreferences() {
+  const name = (await indexedDB.databases()).map(({ name }) => name ?? "").find((name) => name.includes("chat")) ?? "";
+  const answer = (/** @type {IDBRequest} */ request) => new Promise((resolve) => (request.onsuccess = () => resolve(request.result)));
+  const database = await answer(indexedDB.open(name));
+  await answer(database.transaction("preferences").objectStore("preferences").getAll());
+  database.close();
+}
 
 test("a longer context loads the model again", async () => {
   await visitor.begin(app.origin);
