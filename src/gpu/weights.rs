@@ -136,7 +136,6 @@ impl Sink for Weights<'_> {
         let tiles_at_once = (SCRATCH_WORDS / words).max(1);
         let rows = bytes.chunks(tiles_at_once * ROW_GROUP * row_bytes);
         for (rows, first_row) in rows.zip((first_row..).step_by(tiles_at_once * ROW_GROUP)) {
-            self.scratch.clear();
             self.scratch.resize(rows.len().div_ceil(ROW_GROUP * row_bytes) * words, 0);
             for (rows, tile) in rows.chunks(ROW_GROUP * row_bytes).zip(self.scratch.chunks_exact_mut(words)) {
                 pack_tile(weight.format, weight.columns, rows, tile);
