@@ -2,6 +2,8 @@
 
 use std::collections::HashMap;
 
+use futures_channel::oneshot;
+
 use super::Gpu;
 use super::pack::{pack_tile, tile_words};
 use super::tensor::Buffer;
@@ -10,8 +12,9 @@ use crate::weights::{Format, ROW_GROUP, Role, Sink, TensorSpec, quant};
 
 /// Most words that are packed before they are handed to the device: it bounds the host's memory.
 const SCRATCH_WORDS: usize = 1 << 18;
-/// Most bytes that are on their way to the device: until they are there, the browser or driver holds copies of them.
-const UNSETTLED_BYTES: u64 = 16 << 20;
+/// Bytes that are handed to the device together. Two such batches are on their way at most: until they are there, the
+/// browser or driver holds copies of them.
+const BATCH_BYTES: u64 = 8 << 20;
 
 /// A matrix as a list of slabs, each within one binding.
 pub struct Weight {
@@ -47,7 +50,10 @@ pub struct Weights<'a> {
     max_binding_bytes: u64,
     store: WeightStore,
     scratch: Vec<u32>,
+    /// Bytes written since the last batch.
     unsettled: u64,
+    /// Comes when the last batch is there.
+    settled: Option<oneshot::Receiver<()>>,
 }
 
 /// The weights by what they are to the model.
@@ -78,7 +84,7 @@ impl<'a> Weights<'a> {
 
     /// An empty sink that cuts matrices into slabs of at most `max_binding_bytes`.
     pub fn within(gpu: &'a Gpu, max_binding_bytes: u64) -> Self {
-        Self { gpu, max_binding_bytes, store: WeightStore::default(), scratch: Vec::new(), unsettled: 0 }
+        Self { gpu, max_binding_bytes, store: WeightStore::default(), scratch: Vec::new(), unsettled: 0, settled: None }
     }
 
     /// What was written.
@@ -146,12 +152,17 @@ impl Sink for Weights<'_> {
     }
 
     async fn settle(&mut self) -> Result<()> {
-        if self.unsettled <= UNSETTLED_BYTES {
+        if self.unsettled <= BATCH_BYTES {
             return Ok(());
         }
         self.unsettled = 0;
         self.gpu.flush();
-        self.gpu.finished().await
+        // Only the batch before is waited for: the device and the loader work at the same time.
+        if let Some(before) = self.settled.replace(self.gpu.done()) {
+            // Cancelled only when the device is gone, which `check` tells.
+            let _ = before.await;
+        }
+        self.gpu.check()
     }
 }
 
