@@ -87,6 +87,11 @@ impl<'a> Weights<'a> {
         Self { gpu, max_binding_bytes, store: WeightStore::default(), scratch: Vec::new(), unsettled: 0, settled: None }
     }
 
+    /// What has room so far.
+    pub fn store(&self) -> &WeightStore {
+        &self.store
+    }
+
     /// What was written.
     pub fn finish(self) -> WeightStore {
         self.gpu.flush();
