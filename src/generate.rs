@@ -1,5 +1,7 @@
 //! The loop: a prompt becomes tokens, tokens become logits, logits the next token, tokens text, until something ends it.
 
+mod open;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -7,23 +9,13 @@ use serde::{Deserialize, Serialize};
 use web_time::Instant;
 
 use crate::chat::{ChatFormat, Message};
-use crate::config::ModelConfig;
 use crate::error::{Error, Result};
 use crate::gpu::profile::KernelTime;
-use crate::gpu::weights::Weights;
-use crate::gpu::{Executor, ExecutorOptions, Gpu, Output, Want, Work};
+use crate::gpu::{Executor, Output, Want, Work};
 use crate::model::kv_cache::{KvCache, KvFormat};
 use crate::ops::Variant;
 use crate::sampler::{Sampler, Sampling};
 use crate::tokenizer::Tokenizer;
-use crate::weights::source::Source;
-use crate::weights::{Role, loader};
-
-/// The context when the caller names none, unless the model's own or the adapter's memory is smaller.
-const DEFAULT_CONTEXT: usize = 4096;
-/// Tokens of a prompt in one run: software adapters stay answerable with less.
-const CHUNK: usize = 128;
-const SOFTWARE_CHUNK: usize = 32;
 
 /// Choices made when a model is opened.
 #[derive(Debug, Clone, Copy, Default)]
@@ -234,55 +226,6 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// Opens a checkpoint: reads its header, streams its weights onto the device, and prepares the kernels.
-    ///
-    /// `progress` is called for each chunk; when it returns false the opening ends with `Aborted`.
-    pub async fn open<S: Source>(
-        source: &mut S,
-        options: OpenOptions,
-        progress: &mut dyn FnMut(Progress) -> bool,
-    ) -> Result<Self> {
-        let opened = loader::open(source).await?;
-        let checkpoint = opened.checkpoint();
-        let tokenizer = Tokenizer::from_text_files(&checkpoint.text)?;
-        let chat = ChatFormat::from_text_files(&checkpoint.text, &tokenizer)?;
-        let sampling = Sampling::defaults(&checkpoint.text)?;
-        let name = checkpoint.name.clone();
-        let gpu = Gpu::open().await?;
-        // Before the weights, which may take an hour to come.
-        let options = executor_options(&gpu, &checkpoint.config, options)?;
-        source.reserve(checkpoint.total_bytes).await?;
-        let mut weights = Weights::new(&gpu);
-        let config =
-            opened.load(source, &mut weights, &mut |done, total| progress(Progress::Weights { done, total })).await?;
-        let weights = weights.finish();
-        if !progress(Progress::Kernels) {
-            return Err(Error::Aborted);
-        }
-        let adapter = gpu.adapter().clone();
-        let weight_bytes = gpu.allocated_bytes();
-        let executor = Executor::new(gpu, &config, weights, options).await?;
-        let info = Info {
-            name,
-            architecture: "llama",
-            parameters: parameters(&config),
-            weight_bytes,
-            context: options.context,
-            chat: chat.is_some(),
-            vocab_size: config.vocab_size,
-            device: DeviceInfo {
-                kind: "webgpu",
-                adapter: adapter.name,
-                software: adapter.software,
-                variants: vec![options.variant.name()],
-            },
-            sampling,
-        };
-        let cache = KvCache::new(options.context);
-        let stats = Stats { gpu_bytes: executor.gpu().allocated_bytes(), host_bytes: host_bytes(), ..Stats::default() };
-        Ok(Self { model: Model { executor, cache }, tokenizer, chat, info, stats })
-    }
-
     /// What is known about the model.
     pub fn info(&self) -> &Info {
         &self.info
@@ -470,31 +413,6 @@ impl Run {
         }
         stats
     }
-}
-
-fn executor_options(gpu: &Gpu, config: &ModelConfig, options: OpenOptions) -> Result<ExecutorOptions> {
-    let position_bytes = (config.kv_size() as u64 / 2) * options.kv.pair_bytes();
-    let fitting = (gpu.max_binding_bytes() / position_bytes.max(1)) as usize;
-    let context = match options.context {
-        Some(0) => return Err(Error::BadRequest { detail: "a context of 0 tokens".to_owned() }),
-        Some(context) if context > config.max_positions => {
-            let detail = format!("a context of {context} tokens where the model was made for {}", config.max_positions);
-            return Err(Error::BadRequest { detail });
-        }
-        Some(context) if context > fitting => {
-            return Err(Error::AdapterLimit { detail: format!("a context of {context} tokens where {fitting} fit") });
-        }
-        Some(context) => context,
-        None => DEFAULT_CONTEXT.min(config.max_positions).min(fitting),
-    };
-    let variant = options.matvec.unwrap_or_else(|| Variant::for_adapter(gpu));
-    let chunk = if gpu.adapter().software { SOFTWARE_CHUNK } else { CHUNK };
-    Ok(ExecutorOptions { context, kv: options.kv, chunk, variant })
-}
-
-fn parameters(config: &ModelConfig) -> u64 {
-    let sizes = Role::all(config).into_iter().map(|role| role.shape(config));
-    sizes.map(|[rows, columns]| rows as u64 * columns as u64).sum()
 }
 
 /// Bytes of memory that the module holds; natively there is no such number.

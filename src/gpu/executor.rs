@@ -77,6 +77,15 @@ pub struct Executor {
     work: Work,
 }
 
+/// A forward pass over weights that have their place but need not be there yet.
+pub struct Recorded {
+    prefill: Program,
+    decode: Program,
+    activations: Activations,
+    cache: Vec<LayerCache>,
+    options: ExecutorOptions,
+}
+
 /// Dispatches in order: the layers, the head, and the choice of the most probable token.
 struct Program {
     layers: Vec<Dispatch>,
@@ -124,11 +133,11 @@ struct Activations {
     staging: Buffer,
 }
 
-impl Executor {
-    /// Allocates the cache and the buffers, builds the pipelines and records the forward pass.
+impl Recorded {
+    /// Allocates the cache and the buffers, and records the forward pass. [`Gpu::compile`] compiles what it is made of.
     ///
     /// Errors: `OutOfMemory`, `AdapterLimit`, `Gpu` when a shader or binding is refused.
-    pub async fn new(gpu: Gpu, config: &ModelConfig, weights: WeightStore, options: ExecutorOptions) -> Result<Self> {
+    pub async fn new(gpu: &Gpu, config: &ModelConfig, weights: &WeightStore, options: ExecutorOptions) -> Result<Self> {
         let shape = HeadShape {
             heads: config.heads,
             kv_heads: config.kv_heads,
@@ -138,14 +147,14 @@ impl Executor {
         };
         let options = ExecutorOptions { chunk: options.chunk.next_multiple_of(ops::TOKEN_TILE), ..options };
         let activations =
-            gpu.checked("activations", || Activations::allocate(&gpu, config, &weights, &shape, options.chunk)).await?;
-        let cache = gpu.checked("KV cache", || allocate_cache(&gpu, config.layers, &shape)).await?;
+            gpu.checked("activations", || Activations::allocate(gpu, config, weights, &shape, options.chunk)).await?;
+        let cache = gpu.checked("KV cache", || allocate_cache(gpu, config.layers, &shape)).await?;
         let program = |single| {
             let recorder = Recorder {
-                gpu: &gpu,
+                gpu,
                 config,
                 shape,
-                weights: &weights,
+                weights,
                 cache: &cache,
                 buffers: &activations,
                 options,
@@ -155,7 +164,14 @@ impl Executor {
             recorder.program()
         };
         let (prefill, decode) = gpu.checked("kernels", || Ok((program(false)?, program(true)?))).await?;
-        Ok(Self {
+        Ok(Self { prefill, decode, activations, cache, options })
+    }
+
+    /// Ready to run, now that all weights are there; with them, RoPE's constants are known.
+    pub fn complete(self, gpu: Gpu, config: &ModelConfig, weights: WeightStore) -> Result<Executor> {
+        let Self { prefill, decode, activations, cache, options } = self;
+        fill_angles(&gpu, config, options.context, &activations.angles)?;
+        Ok(Executor {
             prefill,
             decode,
             activations,
@@ -167,7 +183,9 @@ impl Executor {
             work: Work::default(),
         })
     }
+}
 
+impl Executor {
     /// The device.
     pub fn gpu(&self) -> &Gpu {
         &self.gpu
@@ -260,20 +278,19 @@ fn allocate_cache(gpu: &Gpu, layers: usize, shape: &HeadShape) -> Result<Vec<Lay
 
 /// (cosine, sine) of every position and dimension pair, computed in double precision, some positions at a time: a long
 /// context's would be a burden for the host's memory.
-fn angles(gpu: &Gpu, config: &ModelConfig, context: usize) -> Result<Buffer> {
+fn fill_angles(gpu: &Gpu, config: &ModelConfig, context: usize, angles: &Buffer) -> Result<()> {
     const POSITIONS: usize = 1024;
     let frequencies = config.rope.inverse_frequencies(config.head_dim);
     let row_bytes = 8 * frequencies.len() as u64;
-    let buffer = gpu.storage("angles", context as u64 * row_bytes)?;
     for first in (0..context).step_by(POSITIONS) {
         let positions = first..context.min(first + POSITIONS);
         let pairs: Vec<[f32; 2]> = positions
             .flat_map(|position| frequencies.iter().map(move |&frequency| position as f64 * f64::from(frequency)))
             .map(|angle| [angle.cos() as f32, angle.sin() as f32])
             .collect();
-        gpu.upload(&buffer, first as u64 * row_bytes, bytemuck::cast_slice(&pairs))?;
+        gpu.upload(angles, first as u64 * row_bytes, bytemuck::cast_slice(&pairs))?;
     }
-    Ok(buffer)
+    Ok(())
 }
 
 impl Activations {
@@ -293,7 +310,7 @@ impl Activations {
         Ok(Self {
             step: gpu.uniform("step", 16),
             ids: floats("ids", chunk)?,
-            angles: angles(gpu, config, shape.context)?,
+            angles: floats("angles", shape.context * 2 * shape.pairs())?,
             stream: floats("stream", hidden)?,
             weighted: floats("weighted", hidden)?,
             squares: floats("squares", chunk * 4 * ops::squares_quads(config.hidden_size))?,

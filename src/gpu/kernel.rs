@@ -2,8 +2,10 @@
 //! and again.
 
 use std::fmt::Write;
+use std::rc::Rc;
 
 use super::Gpu;
+use super::pipeline::Pipeline;
 use super::tensor::Buffer;
 
 /// A kernel: the shader files that are joined into it, in order; the last one holds the entry point `name`.
@@ -74,7 +76,7 @@ impl Extent {
 /// One dispatch, ready to be encoded: a pipeline with its buffers bound.
 pub struct Dispatch {
     name: &'static str,
-    pipeline: wgpu::ComputePipeline,
+    pipeline: Rc<Pipeline>,
     bindings: wgpu::BindGroup,
     x: Extent,
     y: Extent,
@@ -86,8 +88,8 @@ impl Dispatch {
         self.name
     }
 
-    pub(super) fn encode(&self, pass: &mut wgpu::ComputePass<'_>, tokens: usize) {
-        pass.set_pipeline(&self.pipeline);
+    pub(super) fn encode(&self, device: &wgpu::Device, pass: &mut wgpu::ComputePass<'_>, tokens: usize) {
+        pass.set_pipeline(self.pipeline.compiled(device));
         pass.set_bind_group(0, &self.bindings, &[]);
         pass.dispatch_workgroups(self.x.groups(tokens), self.y.groups(tokens), 1);
     }
@@ -96,7 +98,8 @@ impl Dispatch {
 impl Gpu {
     /// Binds `buffers` to bindings 0, 1, ... of a kernel's group 0.
     ///
-    /// The layout is the shader's own; what does not fit it is reported by the error scope around this call.
+    /// The layout is the shader's own; what does not fit it is reported by the error scope around this call. The pipeline
+    /// is compiled by [`Gpu::compile`], or when it is first submitted.
     pub fn dispatch(&self, kernel: &Kernel<'_>, buffers: &[&Buffer], x: Extent, y: Extent) -> Dispatch {
         let pipeline = self.pipeline(kernel);
         let entries: Vec<_> = (0..)
@@ -105,31 +108,10 @@ impl Gpu {
             .collect();
         let bindings = self.device.create_bind_group(&wgpu::BindGroupDescriptor {
             label: Some(kernel.name),
-            layout: &pipeline.get_bind_group_layout(0),
+            layout: &pipeline.bindings,
             entries: &entries,
         });
         Dispatch { name: kernel.name, pipeline, bindings, x, y }
-    }
-
-    fn pipeline(&self, kernel: &Kernel<'_>) -> wgpu::ComputePipeline {
-        let text = kernel.source();
-        if let Some(pipeline) = self.pipelines.borrow().get(&text) {
-            return pipeline.clone();
-        }
-        let module = self.device.create_shader_module(wgpu::ShaderModuleDescriptor {
-            label: Some(kernel.name),
-            source: wgpu::ShaderSource::Wgsl(text.as_str().into()),
-        });
-        let pipeline = self.device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
-            label: Some(kernel.name),
-            layout: None,
-            module: &module,
-            entry_point: Some(kernel.name),
-            compilation_options: Default::default(),
-            cache: None,
-        });
-        self.pipelines.borrow_mut().insert(text, pipeline.clone());
-        pipeline
     }
 
     /// Submits dispatches for `tokens` tokens in one compute pass, then a copy of a result to its staging buffer.
@@ -137,7 +119,7 @@ impl Gpu {
         let mut encoder = self.device.create_command_encoder(&Default::default());
         let mut pass = encoder.begin_compute_pass(&Default::default());
         for dispatch in dispatches {
-            dispatch.encode(&mut pass, tokens);
+            dispatch.encode(&self.device, &mut pass, tokens);
         }
         drop(pass);
         if let Some((from, to, bytes)) = result {

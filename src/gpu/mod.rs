@@ -3,16 +3,18 @@
 mod executor;
 pub mod kernel;
 pub mod pack;
+mod pipeline;
 pub mod profile;
 pub mod tensor;
 pub mod weights;
 
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::rc::Rc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-pub use executor::{Executor, ExecutorOptions, Output, Want, Work};
+pub use executor::{Executor, ExecutorOptions, Output, Recorded, Want, Work};
 
 use crate::error::{Error, Result};
 
@@ -24,7 +26,7 @@ pub struct Gpu {
     first_error: Arc<Mutex<Option<Error>>>,
     allocated: Arc<AtomicU64>,
     /// Pipelines by their whole text: layers share them.
-    pipelines: RefCell<HashMap<String, wgpu::ComputePipeline>>,
+    pipelines: RefCell<HashMap<String, Rc<pipeline::Pipeline>>>,
 }
 
 /// What is known about the adapter.

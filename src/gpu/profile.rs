@@ -52,7 +52,7 @@ impl Gpu {
                     end_of_pass_write_index: Some(first + 1),
                 }),
             });
-            dispatch.encode(&mut pass, tokens);
+            dispatch.encode(&self.device, &mut pass, tokens);
         }
         encoder.resolve_query_set(&queries, 0..count, &resolved.raw, 0);
         self.queue.submit([encoder.finish()]);

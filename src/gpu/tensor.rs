@@ -87,14 +87,20 @@ impl Gpu {
 
     /// Waits until the device has done all that was submitted.
     pub async fn finished(&self) -> Result<()> {
+        let done = self.done();
+        self.wait()?;
+        // Cancelled only when the device is gone, which `check` tells.
+        let _ = done.await;
+        self.check()
+    }
+
+    /// Comes when the device has done all that was submitted until now.
+    pub(super) fn done(&self) -> oneshot::Receiver<()> {
         let (done, finished) = oneshot::channel();
         self.queue.on_submitted_work_done(move || {
             let _ = done.send(());
         });
-        self.wait()?;
-        // Cancelled only when the device is gone, which `check` tells.
-        let _ = finished.await;
-        self.check()
+        finished
     }
 
     /// Natively, callbacks come from polling; in a browser, from its event loop.

@@ -4,6 +4,8 @@
 
 use std::collections::HashMap;
 
+use futures_channel::oneshot;
+
 use super::Gpu;
 use super::pack::{pack_tile, tile_words};
 use super::tensor::Buffer;
@@ -12,8 +14,9 @@ use crate::weights::{Format, LayerRole, ROW_GROUP, Role, Sink, TensorSpec, quant
 
 /// Most words that are packed before they are handed to the device: it bounds the host's memory.
 const SCRATCH_WORDS: usize = 1 << 18;
-/// Most bytes that are on their way to the device: until they are there, the browser or driver holds copies of them.
-const UNSETTLED_BYTES: u64 = 16 << 20;
+/// Bytes that are handed to the device together. Two such batches are on their way at most: until they are there, the
+/// browser or driver holds copies of them.
+const BATCH_BYTES: u64 = 8 << 20;
 /// Tiles that a workgroup of a product works on.
 const TILES_TOGETHER: usize = 2;
 
@@ -125,7 +128,10 @@ pub struct Weights<'a> {
     max_binding_bytes: u64,
     store: WeightStore,
     scratch: Vec<u32>,
+    /// Bytes written since the last batch.
     unsettled: u64,
+    /// Comes when the last batch is there.
+    settled: Option<oneshot::Receiver<()>>,
 }
 
 /// The weights by what they are to the model.
@@ -157,7 +163,12 @@ impl<'a> Weights<'a> {
 
     /// An empty sink that cuts matrices into slabs of at most `max_binding_bytes`.
     pub fn within(gpu: &'a Gpu, max_binding_bytes: u64) -> Self {
-        Self { gpu, max_binding_bytes, store: WeightStore::default(), scratch: Vec::new(), unsettled: 0 }
+        Self { gpu, max_binding_bytes, store: WeightStore::default(), scratch: Vec::new(), unsettled: 0, settled: None }
+    }
+
+    /// What has room so far.
+    pub fn store(&self) -> &WeightStore {
+        &self.store
     }
 
     /// What was written.
@@ -271,7 +282,6 @@ impl Sink for Weights<'_> {
         let tiles_at_once = (SCRATCH_WORDS / words).max(1);
         let rows = bytes.chunks(tiles_at_once * ROW_GROUP * row_bytes);
         for (rows, first_tile) in rows.zip((first_row / ROW_GROUP..).step_by(tiles_at_once)) {
-            self.scratch.clear();
             self.scratch.resize(rows.len().div_ceil(ROW_GROUP * row_bytes) * words, 0);
             for (rows, tile) in rows.chunks(ROW_GROUP * row_bytes).zip(self.scratch.chunks_exact_mut(words)) {
                 pack_tile(format, columns, rows, tile);
@@ -282,12 +292,17 @@ impl Sink for Weights<'_> {
     }
 
     async fn settle(&mut self) -> Result<()> {
-        if self.unsettled <= UNSETTLED_BYTES {
+        if self.unsettled <= BATCH_BYTES {
             return Ok(());
         }
         self.unsettled = 0;
         self.gpu.flush();
-        self.gpu.finished().await
+        // Only the batch before is waited for: the device and the loader work at the same time.
+        if let Some(before) = self.settled.replace(self.gpu.done()) {
+            // Cancelled only when the device is gone, which `check` tells.
+            let _ = before.await;
+        }
+        self.gpu.check()
     }
 }
 

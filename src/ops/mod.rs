@@ -34,7 +34,7 @@ const TILES: &str = include_str!("../../shaders/common/tiles.wgsl");
 const ROW_DOTS: &str = include_str!("../../shaders/common/row_dots.wgsl");
 const SILU: &str = include_str!("../../shaders/common/silu.wgsl");
 /// Positions that lie together in the KV cache: `KV_TILE` in `kv_cache.wgsl`.
-const KV_TILE: usize = 64;
+pub const KV_TILE: usize = 64;
 
 /// Length of a row of `columns` values as the kernels keep it: whole blocks of 32.
 pub fn stride(columns: usize) -> usize {

@@ -266,12 +266,9 @@ impl Bytes for Uint8Array {
         self.byte_length()
     }
 
-    fn append_to(&self, to: &mut Vec<u8>) {
-        let start = to.len();
-        to.resize(start + self.byte_length() as usize, 0);
-        if let Some(to) = to.get_mut(start..) {
-            self.copy_to(to);
-        }
+    fn copy_into(&self, to: &mut Vec<u8>) {
+        to.resize(self.byte_length() as usize, 0);
+        self.copy_to(to);
     }
 
     fn digest(&self) -> Pending<Digest> {

@@ -155,8 +155,8 @@ pub trait Bytes: Clone + 'static {
     /// Length in bytes.
     fn length(&self) -> u32;
 
-    /// Appends the bytes to `to`.
-    fn append_to(&self, to: &mut Vec<u8>);
+    /// Puts the bytes in the place of what `to` holds. Nothing but a copy where that is as long.
+    fn copy_into(&self, to: &mut Vec<u8>);
 
     /// Their SHA-256.
     fn digest(&self) -> Pending<Digest>;
@@ -167,8 +167,8 @@ impl Bytes for Vec<u8> {
         u32::try_from(self.len()).unwrap_or(u32::MAX)
     }
 
-    fn append_to(&self, to: &mut Vec<u8>) {
-        to.extend_from_slice(self);
+    fn copy_into(&self, to: &mut Vec<u8>) {
+        self.clone_into(to);
     }
 
     fn digest(&self) -> Pending<Digest> {

@@ -112,7 +112,6 @@ impl Cursor {
     async fn refill<S: Source>(&mut self, source: &mut S) -> Result<bool> {
         self.start += self.chunk.len() as u64;
         self.at = 0;
-        self.chunk.clear();
         source.next_chunk(&mut self.chunk).await
     }
 

@@ -1,5 +1,6 @@
 //! From a source's chunks to a sink's rows: one chunk and a few rows are held at a time.
 
+use std::cell::Cell;
 use std::collections::HashSet;
 
 use super::cursor::Cursor;
@@ -57,6 +58,8 @@ pub struct Opened {
 struct WeightFile {
     cursor: Cursor,
     manifest: Manifest,
+    /// Whether the sink has made room for its weights.
+    allocated: Cell<bool>,
 }
 
 /// Reads what is needed for text alone: works for a folder that has no weights, and for models of any architecture.
@@ -97,7 +100,7 @@ async fn open_gguf<S: Source>(source: &mut S, name: &str) -> Result<Opened> {
         text: TextFiles::Gguf(Box::new(header.metadata)),
         total_bytes: cursor.length(),
     };
-    Ok(Opened { checkpoint, first: WeightFile { cursor, manifest }, rest: Vec::new() })
+    Ok(Opened { checkpoint, first: WeightFile { cursor, manifest, allocated: Cell::new(false) }, rest: Vec::new() })
 }
 
 async fn open_folder<S: Source>(source: &mut S) -> Result<Opened> {
@@ -186,6 +189,12 @@ impl Opened {
         &self.checkpoint
     }
 
+    /// Has `sink` make room for the weights of the first file already; tells whether these are all.
+    pub async fn allocate<K: Sink>(&self, sink: &mut K) -> Result<bool> {
+        self.first.allocate(sink).await?;
+        Ok(self.rest.is_empty())
+    }
+
     /// Streams all weights into `sink` and returns the final configuration. The text files are dropped first.
     ///
     /// `progress` is told bytes done and in total after each chunk, and stops the work by returning false. The total
@@ -267,13 +276,20 @@ impl WeightFile {
         let tensors = hugging_face::read_header(&mut cursor, source).await?;
         let place = (name, cursor.position(), cursor.length());
         let manifest = Manifest::new(Naming::HuggingFace, config, &tensors, place)?;
-        Ok(Self { cursor, manifest })
+        Ok(Self { cursor, manifest, allocated: Cell::new(false) })
+    }
+
+    async fn allocate<K: Sink>(&self, sink: &mut K) -> Result<()> {
+        if !self.allocated.replace(true) {
+            sink.allocate(&self.manifest.specs()).await?;
+        }
+        Ok(())
     }
 
     /// Streams the file's weights; RoPE divisors go to the configuration.
     async fn load<S: Source, K: Sink>(&mut self, source: &mut S, sink: &mut K, config: &mut ModelConfig) -> Result<()> {
-        let Self { cursor, manifest } = self;
-        sink.allocate(&manifest.specs()).await?;
+        self.allocate(sink).await?;
+        let Self { cursor, manifest, .. } = self;
         for part in &manifest.parts {
             cursor.skip_to(source, part.start).await?;
             match part.content {

@@ -30,13 +30,15 @@ pub(super) struct Asked<B> {
 }
 
 impl<S: Store, U: Upstream<Bytes = S::Bytes>> ReadThrough<S, U> {
-    /// Appends the next chunk of the current file to `to`; false at its end.
+    /// Puts the next chunk of the current file in the place of what `to` holds; false, and nothing, at its end.
     pub(super) async fn next_into(&mut self, to: &mut Vec<u8>) -> Result<bool> {
-        let Some(bytes) = self.next_bytes().await? else { return Ok(false) };
-        let before = to.len();
-        bytes.append_to(to);
-        if let (Some(hasher), Some(bytes)) = (&mut self.current.hasher, to.get(before..)) {
-            hasher.update(bytes);
+        let Some(bytes) = self.next_bytes().await? else {
+            to.clear();
+            return Ok(false);
+        };
+        bytes.copy_into(to);
+        if let Some(hasher) = &mut self.current.hasher {
+            hasher.update(to);
         }
         if let Some(upstream) = self.upstream.as_mut().filter(|_| !self.traffic.from_store()) {
             // What is being written was copied when that began.

@@ -332,7 +332,6 @@ impl<S: Store, U: Upstream<Bytes = S::Bytes>> ReadThrough<S, U> {
         let begun = self.manifest.files.get(self.current.file).is_some();
         let mut rest = Vec::new();
         while begun && matches!(self.keeping, Keeping::Storing { begun: true }) && !self.current.ended {
-            rest.clear();
             self.next_into(&mut rest).await?;
         }
         Ok(())
@@ -369,8 +368,9 @@ impl<S: Store, U: Upstream<Bytes = S::Bytes>> Source for ReadThrough<S, U> {
         if !self.open_file(name).await? {
             return Ok(None);
         }
-        let mut whole = Vec::new();
-        while self.next_into(&mut whole).await? {
+        let (mut whole, mut chunk) = (Vec::new(), Vec::new());
+        while self.next_into(&mut chunk).await? {
+            whole.append(&mut chunk);
             if whole.len() as u64 > SMALL_FILE_BYTES {
                 return Err(Error::NotAModel { detail: format!("{name} is larger than {SMALL_FILE_BYTES} bytes") });
             }
@@ -399,7 +399,6 @@ impl<S: Store, U: Upstream<Bytes = S::Bytes>> Source for ReadThrough<S, U> {
     }
 
     async fn next_chunk(&mut self, chunk: &mut Vec<u8>) -> Result<bool> {
-        chunk.clear();
         self.next_into(chunk).await
     }
 }

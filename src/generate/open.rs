@@ -1,0 +1,151 @@
+//! Opening: while weights stream onto the device, it compiles the kernels that will read them.
+
+use futures_util::future::join;
+
+use super::{DeviceInfo, Engine, Info, Model, OpenOptions, Progress, Stats, host_bytes};
+use crate::chat::ChatFormat;
+use crate::config::ModelConfig;
+use crate::error::{Error, Result};
+use crate::gpu::weights::{WeightStore, Weights};
+use crate::gpu::{ExecutorOptions, Gpu, Recorded};
+use crate::model::kv_cache::KvCache;
+use crate::ops::{KV_TILE, Variant};
+use crate::sampler::Sampling;
+use crate::tokenizer::Tokenizer;
+use crate::weights::Role;
+use crate::weights::loader::{self, Checkpoint};
+use crate::weights::source::Source;
+
+/// The context when the caller names none, unless the model's own or the adapter's memory is smaller.
+const DEFAULT_CONTEXT: usize = 4096;
+/// Tokens of a prompt in one run: software adapters stay answerable with less.
+const CHUNK: usize = 128;
+const SOFTWARE_CHUNK: usize = 32;
+
+/// What a checkpoint says of text.
+struct Text {
+    tokenizer: Tokenizer,
+    chat: Option<ChatFormat>,
+    sampling: Sampling,
+}
+
+impl Text {
+    fn read(checkpoint: &Checkpoint) -> Result<Self> {
+        let tokenizer = Tokenizer::from_text_files(&checkpoint.text)?;
+        let chat = ChatFormat::from_text_files(&checkpoint.text, &tokenizer)?;
+        let sampling = Sampling::defaults(&checkpoint.text)?;
+        Ok(Self { tokenizer, chat, sampling })
+    }
+}
+
+impl Engine {
+    /// Opens a checkpoint: reads its header, streams its weights onto the device, and prepares the kernels meanwhile.
+    ///
+    /// `progress` is called for each chunk; when it returns false the opening ends with `Aborted`.
+    pub async fn open<S: Source>(
+        source: &mut S,
+        options: OpenOptions,
+        progress: &mut dyn FnMut(Progress) -> bool,
+    ) -> Result<Self> {
+        let (opened, gpu) = join(loader::open(source), Gpu::open()).await;
+        let opened = opened?;
+        let gpu = match gpu {
+            Ok(gpu) => gpu,
+            // What is wrong with the checkpoint comes first.
+            Err(error) => return Text::read(opened.checkpoint()).and(Err(error)),
+        };
+        let Checkpoint { config, total_bytes, name, .. } = opened.checkpoint();
+        let (config, name) = (config.clone(), name.clone());
+        // Before the weights, which may take an hour to come.
+        let options = executor_options(&gpu, &config, options)?;
+        source.reserve(*total_bytes).await?;
+
+        let mut weights = Weights::new(&gpu);
+        let early = async {
+            // What a file's header does not list yet cannot be recorded.
+            Ok(match opened.allocate(&mut weights).await? {
+                true => Some(record(&gpu, &config, weights.store(), options).await?),
+                false => None,
+            })
+        };
+        // The vocabulary is read while the device finds room.
+        let (early, text) = join(early, async { Text::read(opened.checkpoint()) }).await;
+        let (text, early) = (text?, early?);
+        let compiling = gpu.compile();
+        let config =
+            opened.load(source, &mut weights, &mut |done, total| progress(Progress::Weights { done, total })).await?;
+        let weights = weights.finish();
+        if !progress(Progress::Kernels) {
+            return Err(Error::Aborted);
+        }
+        compiling.await?;
+        let (recorded, weight_bytes) = match early {
+            Some(recorded) => recorded,
+            None => {
+                let recorded = record(&gpu, &config, &weights, options).await?;
+                gpu.compile().await?;
+                recorded
+            }
+        };
+        gpu.finished().await?;
+
+        let adapter = gpu.adapter().clone();
+        let executor = recorded.complete(gpu, &config, weights)?;
+        let Text { tokenizer, chat, sampling } = text;
+        let info = Info {
+            name,
+            architecture: "llama",
+            parameters: parameters(&config),
+            weight_bytes,
+            context: options.context,
+            chat: chat.is_some(),
+            vocab_size: config.vocab_size,
+            device: DeviceInfo {
+                kind: "webgpu",
+                adapter: adapter.name,
+                software: adapter.software,
+                variants: vec![options.variant.name()],
+            },
+            sampling,
+        };
+        let cache = KvCache::new(options.context);
+        let stats = Stats { gpu_bytes: executor.gpu().allocated_bytes(), host_bytes: host_bytes(), ..Stats::default() };
+        Ok(Self { model: Model { executor, cache }, tokenizer, chat, info, stats })
+    }
+}
+
+/// The forward pass, and how many bytes the weights take, which are alone on the device until then.
+async fn record(
+    gpu: &Gpu,
+    config: &ModelConfig,
+    weights: &WeightStore,
+    options: ExecutorOptions,
+) -> Result<(Recorded, u64)> {
+    let weight_bytes = gpu.allocated_bytes();
+    Ok((Recorded::new(gpu, config, weights, options).await?, weight_bytes))
+}
+
+fn executor_options(gpu: &Gpu, config: &ModelConfig, options: OpenOptions) -> Result<ExecutorOptions> {
+    let position_bytes = (config.kv_size() as u64 / 2) * options.kv.pair_bytes();
+    let fitting = (gpu.max_binding_bytes() / position_bytes.max(1)) as usize / KV_TILE * KV_TILE;
+    let context = match options.context {
+        Some(0) => return Err(Error::BadRequest { detail: "a context of 0 tokens".to_owned() }),
+        Some(context) if context > config.max_positions => {
+            let detail = format!("a context of {context} tokens where the model was made for {}", config.max_positions);
+            return Err(Error::BadRequest { detail });
+        }
+        Some(context) if context > fitting => {
+            return Err(Error::AdapterLimit { detail: format!("a context of {context} tokens where {fitting} fit") });
+        }
+        Some(context) => context,
+        None => DEFAULT_CONTEXT.min(config.max_positions).min(fitting),
+    };
+    let variant = options.matvec.unwrap_or_else(|| Variant::for_adapter(gpu));
+    let chunk = if gpu.adapter().software { SOFTWARE_CHUNK } else { CHUNK };
+    Ok(ExecutorOptions { context, kv: options.kv, chunk, variant })
+}
+
+fn parameters(config: &ModelConfig) -> u64 {
+    let sizes = Role::all(config).into_iter().map(|role| role.shape(config));
+    sizes.map(|[rows, columns]| rows as u64 * columns as u64).sum()
+}
