@@ -14,6 +14,33 @@
 @group(0) @binding(1) var<storage, read> x: array<vec4f>;
 @group(0) @binding(2) var<storage, read> weights: array<u32>;
 
+const STRIDE: u32 = BLOCKS * 8u;
+
+// A quad for each of a lane's rows, lane, lane + 8, ... of the low and of the high tile: its products with four tokens. Named
+// one by one, for an array would not be kept in registers everywhere.
+struct EightQuads {
+    low0: vec4f,
+    low1: vec4f,
+    low2: vec4f,
+    low3: vec4f,
+    high0: vec4f,
+    high1: vec4f,
+    high2: vec4f,
+    high3: vec4f,
+}
+
+// What block_scale gives for each of a lane's rows.
+struct EightScales {
+    low0: vec3f,
+    low1: vec3f,
+    low2: vec3f,
+    low3: vec3f,
+    high0: vec3f,
+    high1: vec3f,
+    high2: vec3f,
+    high3: vec3f,
+}
+
 // One row for four tokens: component t is the product with token t.
 fn product(w: mat2x4f, low: mat4x4f, high: mat4x4f) -> vec4f {
     return vec4f(
@@ -24,6 +51,28 @@ fn product(w: mat2x4f, low: mat4x4f, high: mat4x4f) -> vec4f {
     );
 }
 
+// Adds the products of eight columns, of which `at` is the place in the first token's row of x.
+fn add_octet(
+    sums: ptr<function, EightQuads>,
+    scales: EightScales,
+    tiles: Tiles,
+    block: u32,
+    lane: u32,
+    octet: u32,
+    at: u32,
+) {
+    let low = mat4x4f(x[at], x[at + STRIDE], x[at + 2u * STRIDE], x[at + 3u * STRIDE]);
+    let high = mat4x4f(x[at + 1u], x[at + STRIDE + 1u], x[at + 2u * STRIDE + 1u], x[at + 3u * STRIDE + 1u]);
+    (*sums).low0 += product(weights8(tiles.low, block, lane, octet, scales.low0), low, high);
+    (*sums).low1 += product(weights8(tiles.low, block, lane + 8u, octet, scales.low1), low, high);
+    (*sums).low2 += product(weights8(tiles.low, block, lane + 16u, octet, scales.low2), low, high);
+    (*sums).low3 += product(weights8(tiles.low, block, lane + 24u, octet, scales.low3), low, high);
+    (*sums).high0 += product(weights8(tiles.high, block, lane, octet, scales.high0), low, high);
+    (*sums).high1 += product(weights8(tiles.high, block, lane + 8u, octet, scales.high1), low, high);
+    (*sums).high2 += product(weights8(tiles.high, block, lane + 16u, octet, scales.high2), low, high);
+    (*sums).high3 += product(weights8(tiles.high, block, lane + 24u, octet, scales.high3), low, high);
+}
+
 @compute @workgroup_size(8, 4)
 fn matmul(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local: vec3u) {
     let first_token = (group.y * 4u + local.y) * 4u;
@@ -32,44 +81,28 @@ fn matmul(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) loc
     }
     let tiles = tiles_of(group.x);
     let lane = local.x;
-    const STRIDE = BLOCKS * 8u;
-    var at = first_token * STRIDE;
-    // The rows lane, lane + 8, ... of the low and the high tile, written out: an array would not be kept in registers everywhere.
-    var low0 = vec4f();
-    var low1 = vec4f();
-    var low2 = vec4f();
-    var low3 = vec4f();
-    var high0 = vec4f();
-    var high1 = vec4f();
-    var high2 = vec4f();
-    var high3 = vec4f();
+    var sums = EightQuads();
     for (var block = 0u; block < BLOCKS; block++) {
-        let low_scale0 = block_scale(tiles.low, block, lane);
-        let low_scale1 = block_scale(tiles.low, block, lane + 8u);
-        let low_scale2 = block_scale(tiles.low, block, lane + 16u);
-        let low_scale3 = block_scale(tiles.low, block, lane + 24u);
-        let high_scale0 = block_scale(tiles.high, block, lane);
-        let high_scale1 = block_scale(tiles.high, block, lane + 8u);
-        let high_scale2 = block_scale(tiles.high, block, lane + 16u);
-        let high_scale3 = block_scale(tiles.high, block, lane + 24u);
-        for (var octet = 0u; octet < 4u; octet++) {
-            let low = mat4x4f(x[at], x[at + STRIDE], x[at + 2u * STRIDE], x[at + 3u * STRIDE]);
-            at++;
-            let high = mat4x4f(x[at], x[at + STRIDE], x[at + 2u * STRIDE], x[at + 3u * STRIDE]);
-            at++;
-            low0 += product(weights8(tiles.low, block, lane, octet, low_scale0), low, high);
-            low1 += product(weights8(tiles.low, block, lane + 8u, octet, low_scale1), low, high);
-            low2 += product(weights8(tiles.low, block, lane + 16u, octet, low_scale2), low, high);
-            low3 += product(weights8(tiles.low, block, lane + 24u, octet, low_scale3), low, high);
-            high0 += product(weights8(tiles.high, block, lane, octet, high_scale0), low, high);
-            high1 += product(weights8(tiles.high, block, lane + 8u, octet, high_scale1), low, high);
-            high2 += product(weights8(tiles.high, block, lane + 16u, octet, high_scale2), low, high);
-            high3 += product(weights8(tiles.high, block, lane + 24u, octet, high_scale3), low, high);
-        }
+        let scales = EightScales(
+            block_scale(tiles.low, block, lane),
+            block_scale(tiles.low, block, lane + 8u),
+            block_scale(tiles.low, block, lane + 16u),
+            block_scale(tiles.low, block, lane + 24u),
+            block_scale(tiles.high, block, lane),
+            block_scale(tiles.high, block, lane + 8u),
+            block_scale(tiles.high, block, lane + 16u),
+            block_scale(tiles.high, block, lane + 24u),
+        );
+        // Written out, for not every compiler unrolls a loop.
+        let at = first_token * STRIDE + block * 8u;
+        add_octet(&sums, scales, tiles, block, lane, 0u, at);
+        add_octet(&sums, scales, tiles, block, lane, 1u, at + 2u);
+        add_octet(&sums, scales, tiles, block, lane, 2u, at + 4u);
+        add_octet(&sums, scales, tiles, block, lane, 3u, at + 6u);
     }
     for (var t = 0u; t < min(4u, step.tokens - first_token); t++) {
-        let low = vec4f(low0[t], low1[t], low2[t], low3[t]);
-        let high = vec4f(high0[t], high1[t], high2[t], high3[t]);
+        let low = vec4f(sums.low0[t], sums.low1[t], sums.low2[t], sums.low3[t]);
+        let high = vec4f(sums.high0[t], sums.high1[t], sums.high2[t], sums.high3[t]);
         finish(first_token + t, group.x, lane, EightRows(low, high));
     }
 }

@@ -11,7 +11,7 @@ use web_time::Instant;
 use crate::chat::{ChatFormat, Message};
 use crate::error::{Error, Result};
 use crate::gpu::profile::KernelTime;
-use crate::gpu::{Executor, Output, Want, Work};
+use crate::gpu::{Executor, MOST_AHEAD, Output, Want, Work};
 use crate::model::kv_cache::{KvCache, KvFormat};
 use crate::ops::Variant;
 use crate::sampler::{Sampler, Sampling};
@@ -282,7 +282,7 @@ impl Engine {
         let mut history = self.prompt_ids(&request.prompt)?;
         let prompt_tokens = history.len();
         let cached_tokens = self.model.reusable(&history);
-        let mut run = Run { started, prefilled: None, first: None, work: Work::default() };
+        let mut run = Run::new(started);
         let mut text = String::new();
         let mut stream = self.tokenizer.stream();
         let max_tokens = request.max_tokens.unwrap_or(usize::MAX);
@@ -307,7 +307,13 @@ impl Engine {
             if history.len() - prompt_tokens >= max_tokens || self.model.cache.room() == 0 {
                 break FinishReason::Length;
             }
-            *output = self.model.run(&[id], want).await?;
+            *output = match want {
+                Want::Argmax => {
+                    let left = max_tokens.saturating_sub(history.len() - prompt_tokens);
+                    Output::Argmax(self.model.go_on(id, left, run.seconds_per_token()).await?)
+                }
+                _ => self.model.run(&[id], want).await?,
+            };
         };
         let rest = stream.finish()?;
         if !rest.is_empty() {
@@ -365,6 +371,27 @@ impl Model {
         self.cache.append(ids)?;
         Ok(output)
     }
+
+    /// The token after `id`, which the device itself chose last: it went on with that before it was read here, and goes on
+    /// with the next ones, of which `left` are wanted at most.
+    async fn go_on(&mut self, id: u32, left: usize, seconds_per_token: Option<f64>) -> Result<u32> {
+        let most = ahead(seconds_per_token).min(left).min(self.cache.room());
+        // Positions on their way start where the cache ends.
+        while self.executor.ahead() < most {
+            self.executor.go_on(self.cache.len() + self.executor.ahead())?;
+        }
+        let next = self.executor.chosen().await?;
+        self.cache.append(&[id])?;
+        Ok(next)
+    }
+}
+
+/// How many tokens the device works ahead: what it does in the time in which some browsers notice that it is done. Those that
+/// follow the end of an answer were worked for nothing.
+fn ahead(seconds_per_token: Option<f64>) -> usize {
+    const NOTICED_AFTER: f64 = 0.1;
+    let tokens = seconds_per_token.map_or(0.0, |seconds| NOTICED_AFTER / seconds.max(1e-6));
+    (1 + tokens as usize).clamp(2, MOST_AHEAD)
 }
 
 /// The next token after `history`.
@@ -382,13 +409,29 @@ struct Run {
     prefilled: Option<Instant>,
     /// When the first token was chosen, and the work done until then.
     first: Option<(Instant, Work)>,
+    /// Tokens after the first, when the last of them was there, and the work done until then.
+    steps: usize,
+    last: Instant,
     work: Work,
 }
 
 impl Run {
+    fn new(started: Instant) -> Self {
+        Self { started, prefilled: None, first: None, steps: 0, last: started, work: Work::default() }
+    }
+
     fn token(&mut self, work: Work) {
-        self.first.get_or_insert_with(|| (Instant::now(), work));
-        self.work = work;
+        (self.last, self.work) = (Instant::now(), work);
+        match self.first {
+            Some(_) => self.steps += 1,
+            None => self.first = Some((self.last, work)),
+        }
+    }
+
+    /// Of the tokens after the first; none before there is one.
+    fn seconds_per_token(&self) -> Option<f64> {
+        let (first, _) = self.first.filter(|_| self.steps > 0)?;
+        Some((self.last - first).as_secs_f64() / self.steps as f64)
     }
 
     fn stats(&self, usage: &Usage, executor: &Executor) -> Stats {
@@ -402,11 +445,9 @@ impl Run {
         };
         let Some((first, before)) = self.first else { return stats };
         stats.time_to_first_token_ms = (first - self.started).as_secs_f64() * 1e3;
-        // Submitted once for each token after the first.
-        let steps = self.work.submits - before.submits;
-        if steps > 0 {
-            let each = |count: u64| count as f64 / steps as f64;
-            stats.decode_tokens_per_second = rate(steps as usize, first.elapsed().as_secs_f64());
+        if let Some(seconds) = self.seconds_per_token() {
+            let each = |count: u64| count as f64 / self.steps as f64;
+            stats.decode_tokens_per_second = rate(1, seconds);
             stats.dispatches_per_token = each(self.work.dispatches - before.dispatches);
             stats.submits_per_token = each(self.work.submits - before.submits);
             stats.readbacks_per_token = each(self.work.readbacks - before.readbacks);

@@ -114,17 +114,26 @@ impl Gpu {
         Dispatch { name: kernel.name, pipeline, bindings, x, y }
     }
 
-    /// Submits dispatches for `tokens` tokens in one compute pass, then a copy of a result to its staging buffer.
-    pub fn submit(&self, dispatches: &[&Dispatch], tokens: usize, result: Option<(&Buffer, &Buffer, u64)>) {
+    /// Submits dispatches for `tokens` tokens in one compute pass, then a copy of a result: from, to, and its bytes. Returns how
+    /// many dispatches there were.
+    pub fn submit<'a>(
+        &self,
+        dispatches: impl IntoIterator<Item = &'a Dispatch>,
+        tokens: usize,
+        result: Option<(&Buffer, &Buffer, u64)>,
+    ) -> u64 {
         let mut encoder = self.device.create_command_encoder(&Default::default());
         let mut pass = encoder.begin_compute_pass(&Default::default());
+        let mut count = 0;
         for dispatch in dispatches {
             dispatch.encode(&self.device, &mut pass, tokens);
+            count += 1;
         }
         drop(pass);
         if let Some((from, to, bytes)) = result {
             encoder.copy_buffer_to_buffer(&from.raw, 0, &to.raw, 0, bytes);
         }
         self.queue.submit([encoder.finish()]);
+        count
     }
 }

@@ -5,6 +5,7 @@ pub mod kernel;
 pub mod pack;
 mod pipeline;
 pub mod profile;
+mod recorder;
 pub mod tensor;
 pub mod weights;
 
@@ -14,7 +15,8 @@ use std::rc::Rc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-pub use executor::{Executor, ExecutorOptions, Output, Recorded, Want, Work};
+pub use executor::{Executor, ExecutorOptions, MOST_AHEAD, Output, Want, Work};
+pub use recorder::Recorded;
 
 use crate::error::{Error, Result};
 

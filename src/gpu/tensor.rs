@@ -22,6 +22,18 @@ impl Buffer {
     }
 }
 
+impl Buffer {
+    /// Asks for the first `bytes` of a staging buffer, once all that was submitted so far is done.
+    pub(super) fn begin_map(&self, bytes: u64) -> Mapping {
+        let (done, mapped) = oneshot::channel();
+        self.raw.map_async(wgpu::MapMode::Read, 0..bytes, move |result| {
+            // The receiver is gone only when nobody waits any more.
+            let _ = done.send(result);
+        });
+        Mapping { bytes, done: mapped }
+    }
+}
+
 impl Drop for Buffer {
     fn drop(&mut self) {
         self.raw.destroy();
@@ -123,13 +135,19 @@ impl Gpu {
 
     /// Waits for the first `bytes` of a staging buffer and hands them to `take`.
     pub(super) async fn map<T>(&self, staging: &Buffer, bytes: u64, take: impl FnOnce(&[u8]) -> T) -> Result<T> {
-        let (done, mapped) = oneshot::channel();
-        staging.raw.map_async(wgpu::MapMode::Read, 0..bytes, move |result| {
-            // The receiver is gone only when nobody waits any more.
-            let _ = done.send(result);
-        });
+        let mapping = staging.begin_map(bytes);
+        self.mapped(staging, mapping, take).await
+    }
+
+    /// Waits for a mapping that was begun and hands its bytes to `take`.
+    pub(super) async fn mapped<T>(
+        &self,
+        staging: &Buffer,
+        mapping: Mapping,
+        take: impl FnOnce(&[u8]) -> T,
+    ) -> Result<T> {
         self.wait()?;
-        let result = mapped.await;
+        let result = mapping.done.await;
         self.check()?;
         match result {
             Ok(Ok(())) => {}
@@ -137,11 +155,17 @@ impl Gpu {
         }
         let view = staging
             .raw
-            .get_mapped_range(0..bytes)
+            .get_mapped_range(0..mapping.bytes)
             .map_err(|error| Error::Gpu { detail: format!("read-back: {error}") })?;
         let taken = take(&view);
         drop(view);
         staging.raw.unmap();
         Ok(taken)
     }
+}
+
+/// The first bytes of a staging buffer on their way to the host.
+pub(super) struct Mapping {
+    bytes: u64,
+    done: oneshot::Receiver<std::result::Result<(), wgpu::BufferAsyncError>>,
 }

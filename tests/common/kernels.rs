@@ -67,7 +67,7 @@ async fn run(
 ) -> Vec<f32> {
     let dispatches = gpu.checked("kernel", make).await.unwrap();
     let dispatches: Vec<_> = dispatches.iter().collect();
-    gpu.submit(&dispatches, tokens, None);
+    gpu.submit(dispatches, tokens, None);
     gpu.read(out).await.unwrap()
 }
 

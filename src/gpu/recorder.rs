@@ -1,0 +1,281 @@
+//! Records the forward pass: what each step of it is in kernels, over buffers that every run uses again.
+
+use super::Gpu;
+use super::executor::{ExecutorOptions, MOST_AHEAD};
+use super::kernel::Dispatch;
+use super::tensor::Buffer;
+use super::weights::{Product, WeightStore};
+use crate::config::ModelConfig;
+use crate::error::Result;
+use crate::model::llama::{self, Steps};
+use crate::ops::{self, Attention, Finish, HeadShape, RmsNorm, stride};
+use crate::weights::{LayerRole, Role};
+
+/// Parts that the positions are cut into when a single token attends to them: enough invocations for a device's units. A
+/// software adapter has few, and each part is one more to be joined.
+const DECODE_PARTS: usize = 128;
+const SOFTWARE_DECODE_PARTS: usize = 32;
+
+/// A forward pass over weights that have their place but need not be there yet.
+pub struct Recorded {
+    pub(super) prefill: Program,
+    pub(super) decode: Program,
+    pub(super) activations: Activations,
+    pub(super) cache: Vec<LayerCache>,
+    pub(super) options: ExecutorOptions,
+}
+
+/// Dispatches in order: the layers, the head, and the choice of the most probable token.
+pub(super) struct Program {
+    pub(super) layers: Vec<Dispatch>,
+    pub(super) head: Vec<Dispatch>,
+    pub(super) argmax: Dispatch,
+}
+
+/// One layer's keys and values.
+pub(super) struct LayerCache {
+    pub(super) keys: Buffer,
+    pub(super) values: Buffer,
+}
+
+/// Buffers that a chunk passes through; shapes as `[rows][stride]`, T the largest chunk.
+pub(super) struct Activations {
+    /// Position and number of tokens.
+    pub(super) step: Buffer,
+    /// `[T]` token ids; the first is the token that the device chose last.
+    pub(super) ids: Buffer,
+    /// `[context][head_dim / 2]` (cosine, sine).
+    pub(super) angles: Buffer,
+    /// `[T][hidden]` the residual stream.
+    stream: Buffer,
+    /// `[T][hidden]` the residual stream times the next norm's weights.
+    weighted: Buffer,
+    /// `[T][squares]` partial sums of the stream's squares.
+    squares: Buffer,
+    /// `[T][heads * head_dim + 2 * kv_heads * head_dim]`
+    qkv: Buffer,
+    /// `[parts][heads * head_dim]` of a single token.
+    mixed: Buffer,
+    /// `[parts][heads]` (maximum, sum) of a single token.
+    stats: Buffer,
+    /// `[T][heads * head_dim]`
+    attended: Buffer,
+    /// `[T][2][intermediate]`, where gate and up cannot be computed together.
+    gate_up: Option<Buffer>,
+    /// `[T][intermediate]`
+    inner: Buffer,
+    /// `[vocab]`
+    pub(super) logits: Buffer,
+    /// Read-back of `logits`.
+    pub(super) staging: Buffer,
+    /// Read-backs of chosen tokens, each for one that is on its way.
+    pub(super) chosen: Vec<Buffer>,
+}
+
+impl Recorded {
+    /// Allocates the cache and the buffers, and records the forward pass. [`Gpu::compile`] compiles what it is made of.
+    ///
+    /// Errors: `OutOfMemory`, `AdapterLimit`, `Gpu` when a shader or binding is refused.
+    pub async fn new(gpu: &Gpu, config: &ModelConfig, weights: &WeightStore, options: ExecutorOptions) -> Result<Self> {
+        let shape = HeadShape {
+            heads: config.heads,
+            kv_heads: config.kv_heads,
+            head_dim: config.head_dim,
+            context: options.context,
+            kv: options.kv,
+        };
+        let options = ExecutorOptions { chunk: options.chunk.next_multiple_of(ops::TOKEN_TILE), ..options };
+        let activations =
+            gpu.checked("activations", || Activations::allocate(gpu, config, weights, &shape, options.chunk)).await?;
+        let cache = gpu.checked("KV cache", || allocate_cache(gpu, config.layers, &shape)).await?;
+        let program = |single| {
+            let recorder = Recorder {
+                gpu,
+                config,
+                shape,
+                weights,
+                cache: &cache,
+                buffers: &activations,
+                options,
+                single,
+                recorded: Vec::new(),
+            };
+            recorder.program()
+        };
+        let (prefill, decode) = gpu.checked("kernels", || Ok((program(false)?, program(true)?))).await?;
+        Ok(Self { prefill, decode, activations, cache, options })
+    }
+}
+
+fn allocate_cache(gpu: &Gpu, layers: usize, shape: &HeadShape) -> Result<Vec<LayerCache>> {
+    let bytes = shape.cache_bytes();
+    (0..layers)
+        .map(|_| Ok(LayerCache { keys: gpu.storage("keys", bytes)?, values: gpu.storage("values", bytes)? }))
+        .collect()
+}
+
+impl Activations {
+    fn allocate(
+        gpu: &Gpu,
+        config: &ModelConfig,
+        weights: &WeightStore,
+        shape: &HeadShape,
+        chunk: usize,
+    ) -> Result<Self> {
+        let floats = |label: &str, count: usize| gpu.storage(label, 4 * count as u64);
+        let parts = decode_parts(gpu);
+        let hidden = chunk * stride(config.hidden_size);
+        let inner = chunk * stride(config.intermediate_size);
+        let paired = (0..config.layers).map(|layer| Ok(weights.product(Product::GateUp(layer))?.is_paired()));
+        let gate_up = paired.collect::<Result<Vec<bool>>>()?.contains(&false);
+        Ok(Self {
+            step: gpu.uniform("step", 16),
+            ids: floats("ids", chunk)?,
+            angles: floats("angles", shape.context * 2 * shape.pairs())?,
+            stream: floats("stream", hidden)?,
+            weighted: floats("weighted", hidden)?,
+            squares: floats("squares", chunk * 4 * ops::squares_quads(config.hidden_size))?,
+            qkv: floats("qkv", chunk * shape.qkv_stride())?,
+            mixed: floats("mixed", parts * shape.heads * shape.head_dim)?,
+            stats: floats("stats", parts * shape.heads * 2)?,
+            attended: floats("attended", chunk * shape.query_stride())?,
+            gate_up: gate_up.then(|| floats("gate and up", 2 * inner)).transpose()?,
+            inner: floats("inner", inner)?,
+            logits: floats("logits", config.vocab_size)?,
+            staging: gpu.staging("logits", 4 * config.vocab_size as u64),
+            chosen: (0..MOST_AHEAD).map(|_| gpu.staging("token", 4)).collect(),
+        })
+    }
+}
+
+fn decode_parts(gpu: &Gpu) -> usize {
+    if gpu.adapter().software { SOFTWARE_DECODE_PARTS } else { DECODE_PARTS }
+}
+
+/// Turns the steps of the forward pass into dispatches, for single tokens or for chunks.
+struct Recorder<'a> {
+    gpu: &'a Gpu,
+    config: &'a ModelConfig,
+    shape: HeadShape,
+    weights: &'a WeightStore,
+    cache: &'a [LayerCache],
+    buffers: &'a Activations,
+    options: ExecutorOptions,
+    single: bool,
+    recorded: Vec<Dispatch>,
+}
+
+impl Recorder<'_> {
+    fn program(mut self) -> Result<Program> {
+        llama::layers(self.config.layers, &mut self)?;
+        let layers = std::mem::take(&mut self.recorded);
+        self.logits()?;
+        // Chosen where the next run reads its token.
+        let argmax = ops::argmax(self.gpu, self.config.vocab_size, &self.buffers.logits, &self.buffers.ids)?;
+        Ok(Program { layers, head: self.recorded, argmax })
+    }
+
+    /// The norm before a product.
+    fn norm(&self) -> RmsNorm {
+        RmsNorm { columns: self.config.hidden_size, eps: self.config.rms_norm_eps }
+    }
+
+    fn product(&mut self, product: Product, x: &Buffer, finish: &Finish<'_>) -> Result<()> {
+        let Self { gpu, weights, buffers, options, .. } = *self;
+        let weight = weights.product(product)?;
+        self.recorded.extend(if self.single {
+            ops::matvec(gpu, options.variant, weight, &buffers.step, x, finish)?
+        } else {
+            ops::matmul(gpu, weight, &buffers.step, x, finish)?
+        });
+        Ok(())
+    }
+
+    /// Adds a product to the residual stream, which the norm `next` follows.
+    fn add_product(&mut self, product: Product, x: &Buffer, next: Role) -> Result<()> {
+        let Activations { stream, weighted, squares, .. } = self.buffers;
+        let gains = self.weights.norm(next)?;
+        let columns = self.config.hidden_size;
+        self.product(product, x, &Finish::Residual { columns, gains, stream, weighted, squares })
+    }
+
+    /// The norm at the start of a layer, or before the head.
+    fn norm_of(&self, layer: usize) -> Role {
+        if layer < self.config.layers { Role::Layer(layer, LayerRole::AttentionNorm) } else { Role::FinalNorm }
+    }
+}
+
+impl Steps for Recorder<'_> {
+    fn embed(&mut self) -> Result<()> {
+        let table = self.weights.product(Product::Embedding)?;
+        let gains = self.weights.norm(self.norm_of(0))?;
+        let Activations { ids, stream, weighted, squares, .. } = self.buffers;
+        let buffers = ops::Embed { ids, gains, stream, weighted, squares };
+        self.recorded.extend(ops::embed(self.gpu, table, &buffers)?);
+        Ok(())
+    }
+
+    fn attention_input(&mut self, layer: usize) -> Result<()> {
+        let Activations { weighted, squares, qkv, angles, step, .. } = self.buffers;
+        let finish = Finish::Store {
+            norm: self.norm(),
+            squares,
+            y: qkv,
+            stride: self.shape.qkv_stride(),
+            starts: &self.shape.qkv_starts(),
+            one_row: false,
+        };
+        self.product(Product::Qkv(layer), weighted, &finish)?;
+        let LayerCache { keys, values } = &self.cache[layer];
+        let rope = ops::Rope { angles, qkv, keys, values };
+        self.recorded.push(ops::rope(self.gpu, &self.shape, step, &rope)?);
+        Ok(())
+    }
+
+    fn attention(&mut self, layer: usize) -> Result<()> {
+        let LayerCache { keys, values } = &self.cache[layer];
+        let Activations { qkv, mixed, stats, step, attended, .. } = self.buffers;
+        let (parts, out) = if self.single { (decode_parts(self.gpu), mixed) } else { (1, attended) };
+        let attention = Attention { qkv, keys, values, out, stats, parts };
+        self.recorded.push(ops::attention(self.gpu, &self.shape, step, &attention)?);
+        if self.single {
+            self.recorded.push(ops::attention_merge(self.gpu, &self.shape, &attention, attended)?);
+        }
+        Ok(())
+    }
+
+    fn attention_output(&mut self, layer: usize) -> Result<()> {
+        let next = Role::Layer(layer, LayerRole::MlpNorm);
+        self.add_product(Product::AttentionOutput(layer), &self.buffers.attended, next)
+    }
+
+    fn mlp_input(&mut self, layer: usize) -> Result<()> {
+        let Activations { weighted, squares, inner, gate_up, step, .. } = self.buffers;
+        let columns = self.config.intermediate_size;
+        let norm = self.norm();
+        let product = Product::GateUp(layer);
+        let paired = self.weights.product(product)?.is_paired();
+        let (false, Some(gate_up)) = (paired, gate_up) else {
+            return self.product(product, weighted, &Finish::SwiGlu { norm, squares, inner, columns });
+        };
+        let starts = &[0, stride(columns)];
+        let finish = Finish::Store { norm, squares, y: gate_up, stride: 2 * stride(columns), starts, one_row: false };
+        self.product(product, weighted, &finish)?;
+        self.recorded.push(ops::swiglu(self.gpu, columns, step, gate_up, inner)?);
+        Ok(())
+    }
+
+    fn mlp_output(&mut self, layer: usize) -> Result<()> {
+        self.add_product(Product::Down(layer), &self.buffers.inner, self.norm_of(layer + 1))
+    }
+
+    fn logits(&mut self) -> Result<()> {
+        let Activations { weighted, squares, logits, step, .. } = self.buffers;
+        let head = if self.config.tied_embeddings { Product::Embedding } else { Product::Head };
+        let weight = self.weights.product(head)?;
+        let stride = self.config.vocab_size;
+        let finish = Finish::Store { norm: self.norm(), squares, y: logits, stride, starts: &[0], one_row: true };
+        self.recorded.extend(ops::matvec(self.gpu, self.options.variant, weight, step, weighted, &finish)?);
+        Ok(())
+    }
+}
