@@ -14,6 +14,7 @@
 @group(0) @binding(1) var<storage, read> x: array<vec4f>;
 @group(0) @binding(2) var<storage, read> weights: array<u32>;
 
+const ROWS_APART: u32 = 8u;
 const STRIDE: u32 = BLOCKS * 8u;
 
 // A quad for each of a lane's rows, lane, lane + 8, ... of the low and of the high tile: its products with four tokens. Named

@@ -12,6 +12,7 @@
 @group(0) @binding(1) var<storage, read> x: array<vec4f>;
 @group(0) @binding(2) var<storage, read> weights: array<u32>;
 
+const ROWS_APART: u32 = 8u;
 const SLICES: u32 = 16u;
 var<workgroup> partial: array<EightRows, 8u * SLICES>;
 
@@ -22,9 +23,9 @@ fn matvec_slices(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_
     let tiles = tiles_of(group.x);
     var rows = EightRows();
     for (var block = index >> 3u; block < BLOCKS; block += SLICES) {
-        let dots = row_dots(tiles, block, lane, token * BLOCKS * 8u);
-        rows.low += dots.low;
-        rows.high += dots.high;
+        let b = block_of_x((token * BLOCKS + block) * 8u);
+        rows.low += row_dots(tiles.low, block, lane, b);
+        rows.high += row_dots(tiles.high, block, lane, b);
     }
     partial[index] = rows;
     workgroupBarrier();

@@ -6,7 +6,7 @@
 // gains     [rows of all slabs], the next norm's weights
 // stream    [tokens][ROW_STRIDE], the residual stream
 // weighted  [tokens][ROW_STRIDE], stream x gains
-// squares   [tokens][4 SQUARES], one sum for each lane of each group
+// squares   [tokens][4 SQUARES], a sum for each eight rows of a group of 64
 @group(0) @binding(3) var<storage, read> gains: array<f32>;
 @group(0) @binding(4) var<storage, read_write> stream: array<f32>;
 @group(0) @binding(5) var<storage, read_write> weighted: array<f32>;
@@ -24,11 +24,13 @@ fn add_row(token: u32, row: u32, product: f32) -> f32 {
     return value * value;
 }
 
-fn finish(token: u32, group: u32, lane: u32, rows: EightRows) {
+// `first`: the first of the four rows, in its tile.
+fn finish(token: u32, group: u32, first: u32, rows: EightRows) {
     var sum = 0.0;
     for (var j = 0u; j < 4u; j++) {
-        let row = 64u * group + lane + 8u * j;
+        let row = 64u * group + first + ROWS_APART * j;
         sum += add_row(token, row, rows.low[j]) + add_row(token, row + 32u, rows.high[j]);
     }
-    squares[token * 4u * SQUARES + FIRST_ROW / 8u + 8u * group + lane] = sum;
+    // With lanes four apart, the second fours start at row 16.
+    squares[token * 4u * SQUARES + FIRST_ROW / 8u + 8u * group + first % 16u + first / 16u * 4u] = sum;
 }

@@ -8,11 +8,12 @@
 @group(0) @binding(3) var<storage, read> squares: array<vec4f>;
 @group(0) @binding(4) var<storage, read_write> y: array<f32>;
 
-fn finish(token: u32, group: u32, lane: u32, rows: EightRows) {
+// `first`: the first of the four rows, in its tile.
+fn finish(token: u32, group: u32, first: u32, rows: EightRows) {
     let scale = rms_scale(token);
     let start = select(token, 0u, ONE_ROW) * ROW_STRIDE + FIRST_ROW;
     for (var j = 0u; j < 4u; j++) {
-        let row = 64u * group + lane + 8u * j;
+        let row = 64u * group + first + ROWS_APART * j;
         if (row < ROWS) {
             y[start + row] = rows.low[j] * scale;
         }
