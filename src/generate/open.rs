@@ -1,6 +1,6 @@
 //! Opening: while weights stream onto the device, it compiles the kernels that will read them.
 
-use futures_util::future::join;
+use futures_util::future::{LocalBoxFuture, join};
 
 use super::{DeviceInfo, Engine, Info, Model, OpenOptions, Progress, Stats, host_bytes};
 use crate::chat::ChatFormat;
@@ -115,14 +115,14 @@ impl Engine {
 }
 
 /// The forward pass, and how many bytes the weights take, which are alone on the device until then.
-async fn record(
-    gpu: &Gpu,
-    config: &ModelConfig,
-    weights: &WeightStore,
+fn record<'a>(
+    gpu: &'a Gpu,
+    config: &'a ModelConfig,
+    weights: &'a WeightStore,
     options: ExecutorOptions,
-) -> Result<(Recorded, u64)> {
+) -> LocalBoxFuture<'a, Result<(Recorded, u64)>> {
     let weight_bytes = gpu.allocated_bytes();
-    Ok((Recorded::new(gpu, config, weights, options).await?, weight_bytes))
+    Box::pin(async move { Ok((Recorded::new(gpu, config, weights, options).await?, weight_bytes)) })
 }
 
 fn executor_options(gpu: &Gpu, config: &ModelConfig, options: OpenOptions) -> Result<ExecutorOptions> {

@@ -15,6 +15,8 @@ use std::rc::Rc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use futures_util::future::LocalBoxFuture;
+
 pub use executor::{Executor, ExecutorOptions, MOST_AHEAD, Output, Want, Work};
 pub use recorder::Recorded;
 
@@ -109,17 +111,29 @@ impl Gpu {
         let memory = self.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
         let validation = self.device.push_error_scope(wgpu::ErrorFilter::Validation);
         let made = work();
-        let invalid = validation.pop().await;
-        let full = memory.pop().await;
-        if let Some(error) = full {
-            return Err(Error::OutOfMemory { detail: format!("{what}: {error}") });
-        }
-        if let Some(error) = invalid {
-            return Err(Error::Gpu { detail: format!("{what}: {error}") });
-        }
-        // A device that is gone objects to nothing.
-        self.check()?;
+        self.objections(what, validation, memory).await?;
         made
+    }
+
+    /// Boxed, so that there is one of it, whatever the work was.
+    fn objections<'a>(
+        &'a self,
+        what: &'a str,
+        validation: wgpu::ErrorScopeGuard,
+        memory: wgpu::ErrorScopeGuard,
+    ) -> LocalBoxFuture<'a, Result<()>> {
+        Box::pin(async move {
+            let invalid = validation.pop().await;
+            let full = memory.pop().await;
+            if let Some(error) = full {
+                return Err(Error::OutOfMemory { detail: format!("{what}: {error}") });
+            }
+            if let Some(error) = invalid {
+                return Err(Error::Gpu { detail: format!("{what}: {error}") });
+            }
+            // A device that is gone objects to nothing.
+            self.check()
+        })
     }
 }
 

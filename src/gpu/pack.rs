@@ -32,10 +32,8 @@ pub fn pack_tile(format: Format, columns: usize, rows: &[u8], tile: &mut [u32]) 
     const HALVES: usize = ROW_GROUP / 2;
     let row_bytes = format.row_bytes(columns);
     match format {
-        Format::F32 => each_block::<128, { 32 * ROW_GROUP }>(rows, row_bytes, tile, |row, r, block| {
-            pack_words(row, r, block);
-        }),
-        Format::F16 | Format::BF16 => {
+        // Words in the order of the file: one block of f32 is two of these.
+        Format::F32 | Format::F16 | Format::BF16 => {
             each_block::<64, { 16 * ROW_GROUP }>(rows, row_bytes, tile, |row, r, block| pack_words(row, r, block));
         }
         Format::Q8_0 => each_block::<34, { 8 * ROW_GROUP + HALVES }>(rows, row_bytes, tile, pack_q8_0),
@@ -57,7 +55,7 @@ fn each_block<const BYTES: usize, const WORDS: usize>(
     for (b, block) in tile.as_chunks_mut::<WORDS>().0.iter_mut().enumerate() {
         block.fill(0);
         for (r, row) in rows.chunks_exact(row_bytes).enumerate() {
-            let rest = &row[b * BYTES..];
+            let rest = row.get(b * BYTES..).unwrap_or_default();
             let mut padded = [0; BYTES];
             let bytes = rest.first_chunk().unwrap_or_else(|| {
                 padded[..rest.len()].copy_from_slice(rest);

@@ -75,6 +75,11 @@ pub fn by_kernel(dispatches: &[&Dispatch], microseconds: &[f64]) -> Vec<KernelTi
             None => kernels.push(KernelTime { kernel, dispatches: 1, microseconds: *time }),
         }
     }
-    kernels.sort_by(|one, other| other.microseconds.total_cmp(&one.microseconds));
-    kernels
+    // There are few; a sort would be two more kilobytes of the page.
+    let mut sorted: Vec<KernelTime> = Vec::with_capacity(kernels.len());
+    for kernel in kernels {
+        let place = sorted.partition_point(|before| before.microseconds >= kernel.microseconds);
+        sorted.insert(place, kernel);
+    }
+    sorted
 }

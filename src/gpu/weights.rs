@@ -191,20 +191,23 @@ impl WeightStore {
             self.formats.insert(role, (format, columns));
             let matrix = Matrix { part, format, rows, columns };
             match products.iter_mut().find(|(known, _)| *known == product) {
-                Some((_, matrices)) => matrices.push(matrix),
+                Some((_, matrices)) => {
+                    let place = matrices.partition_point(|before| before.part < part);
+                    matrices.insert(place, matrix);
+                }
                 None => products.push((product, vec![matrix])),
             }
         }
-        for (product, mut matrices) in products {
-            matrices.sort_by_key(|matrix| matrix.part);
+        for (product, matrices) in products {
             let columns = matrices[0].columns;
             let weight = self.products.entry(product).or_insert_with(|| Weight { columns, slabs: Vec::new() });
             for run in matrices.chunk_by(|a, b| a.part + 1 == b.part && a.format == b.format && a.columns == b.columns)
             {
                 let beside = matches!(product, Product::GateUp(_)) && run.len() == 2 && run[0].rows == run[1].rows;
-                weight.slabs.extend(slabs(gpu, product, run, beside, max_bytes)?);
+                let slabs = slabs(gpu, product, run, beside, max_bytes)?;
+                let place = weight.slabs.partition_point(|before| before.part < run[0].part);
+                weight.slabs.splice(place..place, slabs);
             }
-            weight.slabs.sort_by_key(|slab| (slab.part, slab.first_row));
         }
         Ok(())
     }

@@ -161,15 +161,13 @@ impl Manifest {
         tensors: &[Stored],
         (file, data, length): (&str, u64, u64),
     ) -> Result<Self> {
-        check_places(tensors, file, data, length)?;
         let mut parts = Vec::new();
-        for tensor in tensors {
+        for tensor in in_order(tensors, file, data, length)? {
             if let Some(content) = content(naming, config, tensor)? {
                 let bytes = tensor.bytes()?.unwrap_or(0);
                 parts.push(Part { name: tensor.name.clone(), content, start: tensor.start, bytes });
             }
         }
-        parts.sort_by_key(|part| part.start);
         Ok(Self { naming, parts })
     }
 
@@ -183,8 +181,8 @@ impl Manifest {
     }
 }
 
-/// Names stand once, tensors lie behind the header, within the file and not over each other.
-fn check_places(tensors: &[Stored], file: &str, data: u64, length: u64) -> Result<()> {
+/// The tensors as they lie in the file: names stand once, tensors lie behind the header, within the file and not over each other.
+fn in_order<'a>(tensors: &'a [Stored], file: &str, data: u64, length: u64) -> Result<Vec<&'a Stored>> {
     let mut names = HashSet::new();
     if let Some(twice) = tensors.iter().find(|tensor| !names.insert(tensor.name.as_str())) {
         return Err(broken(format!("tensor {} is listed twice", twice.name)));
@@ -192,7 +190,7 @@ fn check_places(tensors: &[Stored], file: &str, data: u64, length: u64) -> Resul
     let mut sorted: Vec<&Stored> = tensors.iter().collect();
     sorted.sort_by_key(|tensor| tensor.start);
     let mut free = data;
-    for tensor in sorted {
+    for tensor in &sorted {
         if tensor.start < free {
             return Err(broken(format!("tensor {} lies over what comes before it", tensor.name)));
         }
@@ -202,7 +200,7 @@ fn check_places(tensors: &[Stored], file: &str, data: u64, length: u64) -> Resul
             return Err(Error::Truncated { name: file.to_owned(), expected: free, got: length });
         }
     }
-    Ok(())
+    Ok(sorted)
 }
 
 /// What the model uses a tensor for, if anything.

@@ -22,7 +22,8 @@ const context = await launchProfile(profile);
 try {
   const url = `${rig.server.origin}/${MODEL}`;
   const { page } = await rig.visit(context);
-  const load = (/** @type {object} */ options = {}) => page.evaluate(timedLoad, { engine: rig.app.address, url, options });
+  const load = (/** @type {object} */ options = {}, tokens = 0) =>
+    page.evaluate(timedLoad, { engine: rig.app.address, url, options, tokens });
   const forget = () => page.evaluate(deleteAll, rig.app.address);
   console.log(`\n${MODEL}, ${(rig.server.length(`/${MODEL}`) / 1e6).toFixed(0)} MB; median (least to most)`);
   await load();
@@ -37,25 +38,32 @@ try {
 
 /**
  * @param {import("playwright-core").Page} page
- * @param {(options?: object) => Promise<{ready: number, read: number}>} load
+ * @param {(options?: object, tokens?: number) => Promise<{ready: number, read: number, token: number}>} load
  */
 async function fromStorage(page, load) {
   /** @type {Record<string, number[]>} */
-  const times = { ready: [], read: [], cursor: [], batches: [], digests: [] };
+  const times = { ready: [], read: [], token: [], uploaded: [], cursor: [], batches: [], digests: [] };
   const note = (/** @type {string} */ name, /** @type {number} */ time) => times[name]?.push(time);
   for (let round = 0; round < ROUNDS; round++) {
-    const { ready, read } = await load();
+    const { ready, read, token } = await load({}, 1);
     note("ready", ready);
     note("read", read);
+    note("token", token);
+    note("uploaded", await page.evaluate(readAndUpload));
     for (const way of ["cursor", "batches", "digests"]) note(way, await page.evaluate(plainRead, way));
   }
-  const { ready = [], read = [], cursor = [], batches = [], digests = [] } = times;
+  const { ready = [], read = [], token = [], uploaded = [], cursor = [], batches = [], digests = [] } = times;
   table("From storage", ["what", "time", "against a plain read"], [
     ["plain read, one record after the other", seconds(cursor), "1"],
     ["plain read, eight records at a time", seconds(batches), ratio(batches, cursor)],
     ["plain read and SHA-256", seconds(digests), ratio(digests, cursor)],
     ["load, until all weights are on the device", seconds(read), ratio(read, cursor)],
     ["load, until ready", seconds(ready), ratio(ready, cursor)],
+  ]);
+  table("From storage to the device", ["what", "time", "against reading and uploading"], [
+    ["the same records read and written to GPU buffers, until the device has them", seconds(uploaded), "1"],
+    ["load, until weights and pipelines are ready", seconds(ready), ratio(ready, uploaded)],
+    ["from there to the first token", seconds(token), ratio(token, uploaded)],
   ]);
   const share = digests.map((time, round) => (time - (cursor[round] ?? 0)) / (ready[round] ?? 1));
   console.log(`\nSHA-256 adds to the plain read, as a part of the load: ${spread(share.map((part) => part * 100), 1, " %")}`);
@@ -83,10 +91,10 @@ async function fromNetwork(load, forget, title, rate) {
 }
 
 /**
- * In the page: loads the model. `read`: when all its bytes were there. Milliseconds.
- * @param {{engine: string, url: string, options: object}} order
+ * In the page: loads the model. `read`: when all its bytes were there; `token`: from ready to the first token. Milliseconds.
+ * @param {{engine: string, url: string, options: object, tokens: number}} order
  */
-async function timedLoad({ engine, url, options }) {
+async function timedLoad({ engine, url, options, tokens }) {
   const { load } = await import(`${engine}engine.js`);
   const begun = performance.now();
   let read = 0;
@@ -95,8 +103,12 @@ async function timedLoad({ engine, url, options }) {
   };
   const model = await load({ model: { url }, device: "webgpu", onProgress, ...options });
   const ready = performance.now() - begun;
+  if (tokens > 0) {
+    for await (const _ of model.generate({ text: "Once" }, { temperature: 0, max_tokens: tokens, ignore_eos: true }));
+  }
+  const token = performance.now() - begun - ready;
   await model.unload();
-  return { ready, read };
+  return { ready, read, token };
 }
 
 /** In the page. @param {string} engine */
@@ -143,6 +155,40 @@ async function plainRead(way) {
   const time = performance.now() - begun;
   database.close();
   if (bytes === 0) throw new Error("nothing is stored");
+  return time;
+}
+
+/**
+ * In the page: reads all records and writes each to a GPU buffer, until the device has them all. Opening the device does not
+ * count. Milliseconds.
+ */
+async function readAndUpload() {
+  const answer = (/** @type {IDBRequest} */ request) =>
+    new Promise((resolve, reject) => {
+      request.onsuccess = () => resolve(request.result);
+      request.onerror = () => reject(request.error);
+    });
+  // Nothing else here needs the types of WebGPU.
+  const gpu = /** @type {any} */ (navigator).gpu;
+  const device = await (await gpu.requestAdapter({ powerPreference: "high-performance" })).requestDevice();
+  const [STORAGE, COPY_DST] = [0x80, 0x08];
+  const database = await answer(indexedDB.open("pagellama"));
+  const begun = performance.now();
+  const cursor = database.transaction("chunks").objectStore("chunks").openCursor();
+  await new Promise((resolve, reject) => {
+    cursor.onerror = () => reject(cursor.error);
+    cursor.onsuccess = () => {
+      if (!cursor.result) return resolve(undefined);
+      const { bytes } = cursor.result.value;
+      const size = bytes.length - (bytes.length % 4);
+      device.queue.writeBuffer(device.createBuffer({ size, usage: STORAGE | COPY_DST }), 0, bytes, 0, size);
+      cursor.result.continue();
+    };
+  });
+  await device.queue.onSubmittedWorkDone();
+  const time = performance.now() - begun;
+  database.close();
+  device.destroy();
   return time;
 }
 
