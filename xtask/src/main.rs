@@ -33,7 +33,7 @@ Usage: cargo xtask COMMAND
   test      run all checks and tests; on Debian and Ubuntu, installs what they need
               --full             also the long ones: many more faults, models of 2 GB
               --yes              install without asking
-  bench     measure; `bench storage`: loading models from the browser's storage and from the network
+  bench     measure; alone, it says what there is
   vendor    fetch the JavaScript libraries under www/vendor again (needs npm)
 ";
 
@@ -62,8 +62,7 @@ fn command(mut arguments: pico_args::Arguments) -> Result<()> {
         }
         Some("bench") => {
             let what = arguments.subcommand()?;
-            nothing_left(arguments)?;
-            bench::run(what.as_deref())
+            bench::run(what.as_deref(), arguments.finish())
         }
         Some("vendor") => {
             nothing_left(arguments)?;

@@ -6,6 +6,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
+use crate::bundle::modified;
 use crate::{root, run, target};
 
 /// The default model's file, under `models/`.
@@ -84,6 +85,27 @@ fn wheel(package: &str, folder: &Path) -> Result<()> {
     Ok(fs::remove_file(downloaded)?)
 }
 
+/// Python with these packages, in an environment of its own under `target/tools`.
+pub fn python(packages: &[&str]) -> Result<PathBuf> {
+    let folder = target().join("tools/python");
+    let (program, list) = (folder.join("bin/python"), folder.join("packages.txt"));
+    let wanted = packages.join("\n");
+    if fs::read_to_string(&list).is_ok_and(|installed| installed == wanted) {
+        return Ok(program);
+    }
+    run::step(&format!("Python packages: {}", packages.join(", ")));
+    if !run::is_there("python3") {
+        bail!("Python 3 is missing; on Debian and Ubuntu: sudo apt install python3 python3-venv");
+    }
+    run::run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&folder))
+        .context("Python cannot make an environment; on Debian and Ubuntu: sudo apt install python3-venv")?;
+    let pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--only-binary=:all:"];
+    run::run(Command::new(&program).args(pip).args(packages))
+        .with_context(|| format!("{} could not be installed; is there a network?", packages.join(", ")))?;
+    fs::write(&list, wanted)?;
+    Ok(program)
+}
+
 /// The oldest Node that the page's tests run on.
 const NODE: u32 = 20;
 /// The Python package that carries Node and npm, for systems whose own is older or absent.
@@ -115,8 +137,8 @@ pub struct Npm {
 }
 
 impl Npm {
-    /// `npm` in the folder of the page's tests.
-    pub fn command(&self) -> Result<Command> {
+    /// `npm` in a folder of the repository.
+    pub fn command(&self, folder: &str) -> Result<Command> {
         let mut command = match &self.own {
             None => Command::new("npm"),
             Some(own) => {
@@ -127,7 +149,20 @@ impl Npm {
                 command
             }
         };
-        command.current_dir(root().join("tests/www"));
+        command.current_dir(root().join(folder));
         Ok(command)
+    }
+
+    /// The packages that a folder's lock file names, unless they are there already.
+    pub fn install(&self, folder: &str, options: &[&str]) -> Result<()> {
+        let folder_path = root().join(folder);
+        // npm writes it at the end of an installation.
+        let installed = modified(&folder_path.join("node_modules/.package-lock.json"));
+        if installed.is_ok_and(|time| modified(&folder_path.join("package-lock.json")).is_ok_and(|lock| lock < time)) {
+            return Ok(());
+        }
+        run::step(&format!("Packages of {folder}/"));
+        run::run(self.command(folder)?.args(["ci", "--no-audit", "--no-fund"]).args(options))
+            .with_context(|| format!("the packages of {folder}/ could not be installed; is there a network?"))
     }
 }

@@ -91,16 +91,16 @@ fn webdriver_json(browser: &Path) -> Result<PathBuf> {
 fn page_tests(steps: &mut Steps, system: &System, dist: &Path, full: bool) -> Result<()> {
     let npm = steps.run("Packages of the page's tests", || {
         let npm = setup::npm()?;
-        run::run(npm.command()?.args(["ci", "--no-audit", "--no-fund"]))?;
+        npm.install("tests/www", &[])?;
         Ok(npm)
     })?;
-    steps.run("Types of the page", || run::run(npm.command()?.args(["run", "types"])))?;
+    steps.run("Types of the page", || run::run(npm.command("tests/www")?.args(["run", "types"])))?;
     let models = steps.run("Models for the page's tests", || made_models(full))?;
     steps.run("Page and chat in the browser", || {
         let server = Server::bind(Some(0))?;
         let address = server.address()?;
         let _running = server.run_in_background(dist);
-        let mut tests = npm.command()?;
+        let mut tests = npm.command("tests/www")?;
         tests.arg("test").env("CHROME", &system.browser);
         tests.env("PAGELLAMA_URL", address).env("PAGELLAMA_MODELS", &models);
         if full {

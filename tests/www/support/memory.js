@@ -6,26 +6,31 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { ARGUMENTS, EXECUTABLE } from "./browser.js";
 
 /**
- * By how much the renderer that grows most grows while a page is open, until it is done. Bytes.
+ * By how much the processes of each kind that grow most grow while a page is open, until it is done: at the moment when that
+ * is most, all kinds together. Bytes.
  *
  * @param {string} address of the page
  * @param {string} profile a folder
  * @param {{begins: Promise<unknown>, done: Promise<unknown>}} page what it tells: it waits between the two
+ * @param {{kinds?: string[], every?: number}} [options] Chromium's names of the kinds; milliseconds between two looks
  */
-export async function growth(address, profile, { begins, done }) {
+export async function growth(address, profile, { begins, done }, { kinds = ["renderer"], every = 100 } = {}) {
   const browser = spawn(EXECUTABLE, [...ARGUMENTS, "--headless", `--user-data-dir=${profile}`, address], { stdio: "ignore" });
   const ended = new Promise((resolve) => browser.once("exit", resolve));
   const gone = ended.then(() => Promise.reject(new Error("the browser has ended")));
   gone.catch(() => undefined);
   try {
     await Promise.race([begins, gone]);
-    const before = new Map(renderers(browser.pid).map((pid) => [pid, pss(pid)]));
+    const before = kinds.map((kind) => new Map(processes(kind, browser.pid).map((pid) => [pid, pss(pid)])));
     let most = 0;
     let running = true;
     const end = Promise.race([done, gone]).finally(() => (running = false));
+    // It is awaited only after the last look.
+    end.catch(() => undefined);
     while (running) {
-      for (const [pid, size] of before) most = Math.max(most, pss(pid) - size);
-      await sleep(100);
+      const grown = before.map((sizes) => Math.max(...[...sizes].map(([pid, size]) => pss(pid) - size)));
+      most = Math.max(most, grown.reduce((sum, one) => sum + one, 0));
+      await sleep(every);
     }
     await end;
     return most;
@@ -35,11 +40,15 @@ export async function growth(address, profile, { begins, done }) {
   }
 }
 
-/** The processes that run pages and their workers. @param {number | undefined} browser */
-function renderers(browser) {
+/**
+ * A browser's processes of a kind: a "renderer" runs pages and their workers, the "gpu-process" their graphics.
+ * @param {string} kind
+ * @param {number | undefined} browser
+ */
+function processes(kind, browser) {
   const running = readdirSync("/proc").filter((name) => /^\d+$/.test(name)).map(Number);
-  const found = running.filter((pid) => descends(pid, browser) && told(pid, "cmdline").includes("--type=renderer"));
-  if (found.length === 0) throw new Error("no renderer is running");
+  const found = running.filter((pid) => descends(pid, browser) && told(pid, "cmdline").includes(`--type=${kind}`));
+  if (found.length === 0) throw new Error(`no ${kind} is running`);
   return found;
 }
 
@@ -58,7 +67,7 @@ function descends(pid, ancestor) {
  * Proportional set size: a page that several processes share counts in parts. Bytes.
  * @param {number} pid
  */
-function pss(pid) {
+export function pss(pid) {
   return Number(/^Pss:\s+(\d+) kB$/m.exec(told(pid, "smaps_rollup"))?.[1] ?? 0) * 1024;
 }
 

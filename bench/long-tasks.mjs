@@ -1,8 +1,8 @@
 // Tells what kept the page's main thread busy for more than 50 ms while a model loads and an answer is written.
 //
-//   node long-tasks.mjs        the page at PAGELLAMA_URL, else dist/
+//   cargo xtask bench long-tasks
 
-import { launch, serveEngine, Visitor } from "./support/page.js";
+import { launch, serveEngine, Visitor } from "../tests/www/support/page.js";
 
 const app = await serveEngine();
 const browser = await launch();

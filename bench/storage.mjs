@@ -5,8 +5,9 @@
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { Rig } from "../support/faults.js";
-import { launchProfile } from "../support/browser.js";
+import { Rig } from "../tests/www/support/faults.js";
+import { launchProfile } from "../tests/www/support/browser.js";
+import { ratios, shown, table } from "./statistics.js";
 
 const MODEL = process.env.PAGELLAMA_BENCH_MODEL ?? "synthetic-500mb.gguf";
 const ROUNDS = Number(process.env.PAGELLAMA_ROUNDS ?? 7);
@@ -37,7 +38,7 @@ try {
 }
 
 /**
- * @param {import("playwright-core").Page} page
+ * @param {import("../tests/www/support/faults.js").Visit["page"]} page
  * @param {(options?: object, tokens?: number) => Promise<{ready: number, read: number, token: number}>} load
  */
 async function fromStorage(page, load) {
@@ -50,23 +51,25 @@ async function fromStorage(page, load) {
     note("read", read);
     note("token", token);
     note("uploaded", await page.evaluate(readAndUpload));
-    for (const way of ["cursor", "batches", "digests"]) note(way, await page.evaluate(plainRead, way));
+    for (const way of /** @type {const} */ (["cursor", "batches", "digests"])) note(way, await page.evaluate(plainRead, way));
   }
   const { ready = [], read = [], token = [], uploaded = [], cursor = [], batches = [], digests = [] } = times;
-  table("From storage", ["what", "time", "against a plain read"], [
+  const rows = [
     ["plain read, one record after the other", seconds(cursor), "1"],
     ["plain read, eight records at a time", seconds(batches), ratio(batches, cursor)],
     ["plain read and SHA-256", seconds(digests), ratio(digests, cursor)],
     ["load, until all weights are on the device", seconds(read), ratio(read, cursor)],
     ["load, until ready", seconds(ready), ratio(ready, cursor)],
-  ]);
-  table("From storage to the device", ["what", "time", "against reading and uploading"], [
+  ];
+  console.log(table("From storage", ["what", "time", "against a plain read"], rows));
+  const device = [
     ["the same records read and written to GPU buffers, until the device has them", seconds(uploaded), "1"],
     ["load, until weights and pipelines are ready", seconds(ready), ratio(ready, uploaded)],
     ["from there to the first token", seconds(token), ratio(token, uploaded)],
-  ]);
+  ];
+  console.log(table("From storage to the device", ["what", "time", "against reading and uploading"], device));
   const share = digests.map((time, round) => (time - (cursor[round] ?? 0)) / (ready[round] ?? 1));
-  console.log(`\nSHA-256 adds to the plain read, as a part of the load: ${spread(share.map((part) => part * 100), 1, " %")}`);
+  console.log(`\nSHA-256 adds to the plain read, as a part of the load: ${shown(share, (part) => (part * 100).toFixed(1), " %")}`);
 }
 
 /**
@@ -87,7 +90,7 @@ async function fromNetwork(load, forget, title, rate) {
   }
   const [one = []] = times;
   const rows = times.map((each, index) => [String(CONNECTIONS[index]), seconds(each), ratio(one, each)]);
-  table(`From the network, ${title}`, ["connections", "time", "gain over one"], rows);
+  console.log(table(`From the network, ${title}`, ["connections", "time", "gain over one"], rows));
 }
 
 /**
@@ -130,6 +133,7 @@ async function plainRead(way) {
   const database = await answer(indexedDB.open("pagellama"));
   const begun = performance.now();
   const store = database.transaction("chunks").objectStore("chunks");
+  /** @type {Promise<ArrayBuffer>[]} */
   const digests = [];
   let bytes = 0;
   if (way === "batches") {
@@ -192,37 +196,16 @@ async function readAndUpload() {
   return time;
 }
 
-/**
- * @param {string} title
- * @param {string[]} head
- * @param {string[][]} rows
- */
-function table(title, head, rows) {
-  const line = (/** @type {string[]} */ cells) => `| ${cells.join(" | ")} |`;
-  console.log(["", `### ${title}`, "", line(head), line(head.map(() => "---")), ...rows.map(line)].join("\n"));
-}
-
 /** @param {number[]} times milliseconds */
 function seconds(times) {
-  return spread(times.map((time) => time / 1000), 2, " s");
+  return shown(times, (time) => (time / 1000).toFixed(2), " s");
 }
 
 /**
- * How many times longer, round by round: what the machine did meanwhile fell on both.
+ * How many times longer.
  * @param {number[]} times
  * @param {number[]} base
  */
 function ratio(times, base) {
-  return spread(times.map((time, round) => time / (base[round] ?? 1)), 2, "");
-}
-
-/**
- * @param {number[]} numbers
- * @param {number} digits
- * @param {string} unit
- */
-function spread(numbers, digits, unit) {
-  const sorted = numbers.toSorted((one, other) => one - other);
-  const [least, median, most] = [0, 0.5, 1].map((part) => sorted[Math.round(part * (sorted.length - 1))]?.toFixed(digits));
-  return `${median}${unit} (${least} to ${most})`;
+  return shown(ratios(times, base), (times) => times.toFixed(2));
 }

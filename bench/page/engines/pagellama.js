@@ -1,0 +1,23 @@
+// This project's own engine, as it is built into dist/.
+
+/** @import { Engine } from "../../measure.js" */
+/** @import { Order } from "../visit.js" */
+
+/** @param {Order} order @returns {Promise<Engine>} */
+export async function load({ model: url, context }) {
+  const { load } = await import(/** @type {string} */ ("/engine.js"));
+  const model = await load({ model: { url }, context });
+  return {
+    note: `WebGPU: ${model.info.device.adapter}`,
+    async generate({ ids }, count, onToken) {
+      let text = "";
+      for await (const piece of model.generate({ ids }, { max_tokens: count, ignore_eos: true, temperature: 0 })) {
+        onToken();
+        text += piece;
+      }
+      const { prompt_tokens, cached_tokens, completion_tokens } = model.lastResult.usage;
+      return { prompt: prompt_tokens - cached_tokens, tokens: completion_tokens, text };
+    },
+    unload: () => model.unload(),
+  };
+}

@@ -1,0 +1,37 @@
+// One visit with one engine: it loads the model and, on a visit that finds the model stored, measures. It tells the server by
+// requests how it goes: the browser is watched by nobody else, for devtools keep what a page fetches in that page's process.
+
+import { measureAll } from "../measure.js";
+
+/**
+ * `model` and `folder`: addresses of the GGUF file, and of the same weights as ONNX.
+ * @typedef {{engine: string, stored: boolean, model: string, folder: string, context: number, sizes: number[], threads: number}} Order
+ */
+
+/** @type {Order} */
+const order = JSON.parse(decodeURIComponent(location.hash.slice(1)));
+const tell = (/** @type {object} */ what) => fetch(`/told?${encodeURIComponent(JSON.stringify(what))}`);
+const failed = (/** @type {unknown} */ error) => tell({ error: error instanceof Error ? `${error.name}: ${error.message}` : String(error) });
+
+addEventListener("error", (event) => failed(event.error ?? event.message));
+addEventListener("unhandledrejection", (event) => failed(event.reason));
+
+await fetch("/begins");
+// Meanwhile the driver looks at how much memory a page with nothing in it takes.
+await new Promise((resolve) => setTimeout(resolve, 1000));
+try {
+  const begun = performance.now();
+  const since = () => (performance.now() - begun) / 1000;
+  /** @type {{load(order: Order): Promise<import("../measure.js").Engine>}} */
+  const { load } = await import(`./engines/${order.engine}.js`);
+  const engine = await load(order);
+  await tell({ load: since(), note: engine.note });
+  if (order.stored) {
+    const { sizes } = order;
+    await measureAll(engine, sizes, ({ firstToken }) => tell({ visit: since(), firstToken }), (measurement) => tell({ measurement }));
+  }
+  await engine.unload();
+  await tell({ done: true });
+} catch (error) {
+  await failed(error);
+}

@@ -1,0 +1,141 @@
+// What a benchmark leaves: its numbers as JSON, tables in Markdown, and a plot.
+
+import { mkdir, writeFile } from "node:fs/promises";
+import { cpus } from "node:os";
+import { fileURLToPath } from "node:url";
+import { OURS } from "./engines.js";
+import { plot } from "./plot.js";
+import { digits, ratios, shown, spread, table } from "./statistics.js";
+
+/** @import { Measurement } from "./measure.js" */
+
+/**
+ * One engine in one round. Seconds and bytes.
+ * @typedef {{cold?: number, stored?: number, visit?: number, memory?: number, app?: number, measurements: Measurement[]}} Round
+ */
+/**
+ * `note` on what it ran; `reason` why it was left out or fell out.
+ * @typedef {{id: string, label: string, note?: string, reason?: string, rounds: (Round | undefined)[]}} Result
+ */
+/** @typedef {{title: string, about: string[], sizes: number[], results: Result[]}} Report */
+/** @typedef {{name: string, unit: string, more: boolean, of: (round: Round) => number | undefined, text: (value: number) => string}} Figure */
+
+const RESULTS = fileURLToPath(new URL("results/", import.meta.url));
+const MB = 1e6;
+
+/** What is compared; `more`: whether more is better. @param {number[]} sizes @returns {Figure[]} */
+function figures(sizes) {
+  const at = (/** @type {Round} */ round, /** @type {number} */ size) => round.measurements.find((one) => one.size === size);
+  const megabytes = (/** @type {number | undefined} */ bytes) => bytes && bytes / MB;
+  return [
+    ...sizes.map((size) => figure(`prefill, ${size} tokens`, "tok/s", true, (round) => at(round, size)?.prefill)),
+    ...sizes.map((size) => figure(`decode after ${size} tokens`, "tok/s", true, (round) => at(round, size)?.decode)),
+    ...sizes.map((size) => figure(`first token of ${size}`, "s", false, (round) => at(round, size)?.firstToken)),
+    figure("first load", "s", false, (round) => round.cold),
+    figure("load from storage", "s", false, (round) => round.stored),
+    figure("from start to first token", "s", false, (round) => round.visit),
+    figure("peak memory", "MB", false, (round) => megabytes(round.memory)),
+    figure("app, gzip", "MB", false, (round) => megabytes(round.app)),
+  ];
+}
+
+/**
+ * @param {string} name
+ * @param {string} unit
+ * @param {boolean} more
+ * @param {Figure["of"]} of
+ * @returns {Figure}
+ */
+function figure(name, unit, more, of) {
+  return { name, unit, more, of, text: digits };
+}
+
+/** A figure of each round. @param {Figure} figure @param {Result} result */
+function series({ of }, { rounds }) {
+  return rounds.map((round) => round && of(round));
+}
+
+/** @param {Report} report */
+export function markdown({ title, about, sizes, results }) {
+  const present = results.filter(({ rounds }) => rounds.some((round) => round));
+  const measured = figures(sizes).filter((figure) => present.some((result) => series(figure, result).some((value) => value !== undefined)));
+  const names = present.map(({ label }) => label);
+  const rows = measured.map((figure) => [`${figure.name}, ${figure.unit}`, ...present.map((result) => shown(series(figure, result), digits))]);
+  const parts = [`# ${title}`, "", ...about, table("Median (least to most) of the rounds", ["", ...names], rows)];
+  const ours = present.find(({ id }) => id === OURS);
+  const others = present.filter((result) => result !== ours);
+  if (ours && others.length > 0) {
+    const against = measured.map((figure) => [figure.name, ...others.map((other) => advantage(figure, ours, other))]);
+    parts.push(table(`${ours.label} against each, round by round: above 1, ${ours.label} is ahead`, ["", ...others.map(({ label }) => label)], against));
+  }
+  const notes = results.map(({ label, note, reason }) => `- ${label}: ${[note, reason].filter(Boolean).join("; ")}`);
+  return [...parts, "", ...notes, ""].join("\n");
+}
+
+/**
+ * How many times as fast, or how many times as little, we are.
+ * @param {Figure} figure
+ * @param {Result} ours
+ * @param {Result} other
+ */
+function advantage(figure, ours, other) {
+  const [mine, theirs] = [series(figure, ours), series(figure, other)];
+  return shown(figure.more ? ratios(mine, theirs) : ratios(theirs, mine), digits);
+}
+
+/** The two panels of the plot. @param {Report} report */
+export function svg({ title, sizes, results }) {
+  const panel = (/** @type {"prefill" | "decode"} */ what) => (/** @type {Result} */ { label, rounds }) => ({
+    label,
+    points: sizes.flatMap((size) => {
+      const all = rounds.flatMap((round) => round?.measurements.filter((one) => one.size === size).map((one) => one[what]) ?? []);
+      const found = spread(all);
+      return found ? [{ x: size, ...found }] : [];
+    }),
+  });
+  return plot(title, [
+    { title: "Prefill, tokens/s, by prompt length", series: results.map(panel("prefill")) },
+    { title: "Decode, tokens/s, by context length", series: results.map(panel("decode")) },
+  ]);
+}
+
+/**
+ * Writes all three forms into results/.
+ * @param {string} name of the files
+ * @param {Report} report
+ */
+export async function write(name, report) {
+  await mkdir(RESULTS, { recursive: true });
+  const forms = { json: `${JSON.stringify(report, null, 1)}\n`, md: markdown(report), svg: svg(report) };
+  await Promise.all(Object.entries(forms).map(([kind, text]) => writeFile(`${RESULTS}${name}.${kind}`, text)));
+}
+
+/**
+ * Lets each engine take its turn in each round. One that fails is told of and not asked again.
+ *
+ * @param {Result[]} results
+ * @param {number} rounds
+ * @param {(result: Result) => Promise<Round>} measured
+ * @param {() => unknown} onRound what to do after each
+ */
+export async function compete(results, rounds, measured, onRound) {
+  for (let round = 0; round < rounds; round++) {
+    // Each round begins with another engine, so that none has always the same one before it.
+    for (const index of results.keys()) {
+      const result = results[(index + round) % results.length];
+      if (!result || result.reason) continue;
+      try {
+        result.rounds[round] = await measured(result);
+      } catch (error) {
+        result.reason = `fell out in round ${round + 1}: ${error instanceof Error ? error.message : error}`;
+        console.log(`${result.label} ${result.reason}`);
+      }
+    }
+    await onRound();
+  }
+}
+
+/** The processor, in words. */
+export function machine() {
+  return `${cpus().length} × ${cpus()[0]?.model.trim() ?? "?"}`;
+}
