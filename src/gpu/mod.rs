@@ -1,5 +1,6 @@
 //! The WebGPU device: adapter, queue, limits, and the first error that it reports. The only folder that names `wgpu`.
 
+pub mod cost;
 mod executor;
 pub mod kernel;
 pub mod pack;

@@ -93,6 +93,11 @@ impl HeadShape {
         (self.kv_heads * self.cache_positions() * self.pairs()) as u64 * self.kv.pair_bytes()
     }
 
+    /// Bytes of one layer's keys and values of one position.
+    fn position_bytes(&self) -> u64 {
+        2 * (self.kv_heads * self.pairs()) as u64 * self.kv.pair_bytes()
+    }
+
     /// The constants of kernels that use the cache.
     fn cache_sizes(&self) -> [(&'static str, Size); 4] {
         [
