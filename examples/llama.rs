@@ -11,7 +11,7 @@
 //! - `logits` `{"ids"}` -> `{"logits"}` of the last position
 //! - `generate` `{"ids" | "prompt" | "messages", "max_tokens", "ignore_eos": false, sampling options}` ->
 //!   `{"ids", "text", "finish_reason", "stats", "usage"}`
-//! - `profile` `{"tokens", "position": 0}` -> `{"kernels": [{"kernel", "dispatches", "microseconds"}]}` of one run
+//! - `profile` `{"tokens", "position": 0}` -> what each kernel of one run takes, as the page's `model.profile` gives it
 
 use std::error::Error as StdError;
 use std::io::{BufRead, Write};
@@ -25,7 +25,7 @@ use pagellama::tokenizer::Tokenizer;
 use pagellama::weights::loader;
 use pagellama::weights::native::NativeSource;
 use pagellama::{Error, Result};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 const USAGE: &str = "usage: llama chat|tokenize|render|logits|generate|profile MODEL [--context N] [--kv f16|f32]";
@@ -105,7 +105,7 @@ async fn run(arguments: &Arguments) -> std::result::Result<bool, Box<dyn StdErro
         "generate" => each_line(|line| generate(&mut engine, line)),
         "profile" => each_line(|line| {
             let Profile { tokens, position } = parse(line)?;
-            Ok(json!({ "kernels": pollster::block_on(engine.profile(&vec![0; tokens], position))? }))
+            to_json(&pollster::block_on(engine.profile(tokens, position))?)
         }),
         _ => chat(&mut engine),
     }
@@ -136,6 +136,10 @@ fn error_object(error: &Error) -> Value {
 
 fn parse<'a, T: Deserialize<'a>>(line: &'a str) -> Result<T> {
     serde_json::from_str(line).map_err(|error| Error::BadRequest { detail: error.to_string() })
+}
+
+fn to_json(value: &impl Serialize) -> Result<Value> {
+    serde_json::to_value(value).map_err(|error| Error::BadRequest { detail: error.to_string() })
 }
 
 #[derive(Deserialize)]
@@ -201,7 +205,7 @@ fn generate(engine: &mut Engine, line: &str) -> Result<Value> {
     };
     let request = options.request(prompt, &engine.info().sampling.clone());
     let generation = pollster::block_on(engine.generate(&request, &mut |_| {}, &Stop::default()))?;
-    serde_json::to_value(&generation).map_err(|error| Error::BadRequest { detail: error.to_string() })
+    to_json(&generation)
 }
 
 fn show_progress(progress: Progress) -> bool {

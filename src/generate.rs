@@ -10,7 +10,8 @@ use web_time::Instant;
 
 use crate::chat::{ChatFormat, Message};
 use crate::error::{Error, Result};
-use crate::gpu::profile::KernelTime;
+use crate::gpu::limits::SpeedLimits;
+use crate::gpu::profile::Profile;
 use crate::gpu::{Executor, MOST_AHEAD, Output, Want, Work};
 use crate::model::kv_cache::{KvCache, KvFormat};
 use crate::ops::Variant;
@@ -261,10 +262,17 @@ impl Engine {
         }
     }
 
-    /// What each kernel takes to compute `ids` after `position` tokens, whatever those are; forgets the conversation.
-    pub async fn profile(&mut self, ids: &[u32], position: usize) -> Result<Option<Vec<KernelTime>>> {
+    /// What each kernel takes to compute `tokens` tokens, or as many of them as are computed in one run, after `position` others,
+    /// whatever those are; forgets the conversation.
+    pub async fn profile(&mut self, tokens: usize, position: usize) -> Result<Profile> {
         self.model.cache.truncate(0);
-        self.model.executor.profile(ids, position).await
+        let tokens = tokens.min(self.model.executor.options().chunk);
+        self.model.executor.profile(&vec![0; tokens], position).await
+    }
+
+    /// How fast the adapter is at its best, measured in less than a second.
+    pub async fn measure_adapter(&self) -> Result<SpeedLimits> {
+        self.model.executor.gpu().measure_limits().await
     }
 
     /// Generates from a prompt; `on_text` gets the text piece by piece, never half a character.

@@ -7,7 +7,7 @@
 //
 // It works from another origin than its own, if the server allows that (CORS). What is stored belongs to the page's origin.
 
-/** @import { FileDigests, Info, KernelTime, Progress, Prompt, Result, SamplingOptions, Stats, StoredModel, Verified, Waiting } from "./pkg/pagellama.js" */
+/** @import { FileDigests, Info, Profile, Progress, Prompt, Result, SamplingOptions, SpeedLimits, Stats, StoredModel, Verified, Waiting } from "./pkg/pagellama.js" */
 
 /**
  * Where a model comes from: an address (a GGUF file, or a Hugging Face folder when it ends in "/"), a Hugging Face
@@ -30,6 +30,7 @@
  *   | {type: "count", id: number, prompt: Prompt}
  *   | {type: "stats", id: number}
  *   | {type: "profile", id: number, tokens: number, position: number}
+ *   | {type: "measure", id: number}
  *   | {type: "stored", id: number}
  *   | {type: "delete" | "verify" | "export", id: number, model: string}
  *   | {type: "abort", id: number}} Call
@@ -241,13 +242,21 @@ export class Model {
   }
 
   /**
-   * What each kernel takes to compute `tokens` tokens after `position` others; nothing on an adapter that cannot tell. The
-   * next answer reads its prompt anew.
+   * What each kernel takes to compute `tokens` tokens, or as many of them as are computed at once, after `position` others, and
+   * how that compares with what the adapter can do. The next answer reads its prompt anew.
    * @param {{tokens: number, position: number}} run
-   * @returns {Promise<KernelTime[] | undefined>}
+   * @returns {Promise<Profile>}
    */
   async profile({ tokens, position }) {
-    return /** @type {KernelTime[] | null} */ (await this.#worker.call({ type: "profile", tokens, position })) ?? undefined;
+    return /** @type {Profile} */ (await this.#worker.call({ type: "profile", tokens, position }));
+  }
+
+  /**
+   * Measures what the adapter does at its best; takes less than a second.
+   * @returns {Promise<SpeedLimits>}
+   */
+  async measureAdapter() {
+    return /** @type {SpeedLimits} */ (await this.#worker.call({ type: "measure" }));
   }
 
   /** Ends the worker, and with it frees all memory of the model: the heap of a wasm module cannot shrink. */

@@ -5,7 +5,8 @@
 //   generate  {id, prompt, options}                 text*, then result or error
 //   count     {id, prompt}                          result (number) or error
 //   stats     {id}                                  result or error
-//   profile   {id, tokens, position}                result (list, or null) or error
+//   profile   {id, tokens, position}                result or error
+//   measure   {id}                                  result (the adapter's limits) or error
 //   stored    {id}                                  result (list) or error
 //   delete    {id, model}                           result or error
 //   verify    {id, model}                           progress*, then result (what was found) or error
@@ -92,6 +93,8 @@ async function perform(call, signal) {
       return loaded().stats();
     case "profile":
       return loaded().profile(call.tokens, call.position);
+    case "measure":
+      return loaded().measure_adapter();
     case "stored":
       return stored_models();
     case "delete":

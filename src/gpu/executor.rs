@@ -3,8 +3,9 @@
 use std::collections::VecDeque;
 
 use super::Gpu;
+use super::cost::Run;
 use super::kernel::Dispatch;
-use super::profile::{self, KernelTime};
+use super::profile::Profile;
 use super::recorder::{Activations, LayerCache, Program, Recorded};
 use super::tensor::{Buffer, Mapping};
 use super::weights::WeightStore;
@@ -216,16 +217,14 @@ impl Executor {
         program.layers.iter().chain(head).chain(argmax)
     }
 
-    /// Runs the forward pass with its head as [`Executor::run`] does, and tells how long each kernel took; none on an adapter
-    /// without timestamp queries.
-    pub async fn profile(&mut self, ids: &[u32], position: usize) -> Result<Option<Vec<KernelTime>>> {
+    /// Runs the kernels of [`Executor::run`] with its head, and tells what each took. What they compute is of no use.
+    pub async fn profile(&mut self, ids: &[u32], position: usize) -> Result<Profile> {
         self.expect_fit(ids, position)?;
         self.forget_ahead().await?;
         self.at(position, ids.len())?;
         self.gpu.upload(&self.activations.ids, 0, bytemuck::cast_slice(ids))?;
         let dispatches: Vec<&Dispatch> = self.dispatches(ids.len(), Want::Argmax).collect();
-        let times = self.gpu.timed(&dispatches, ids.len()).await?;
-        Ok(times.map(|times| profile::by_kernel(&dispatches, &times)))
+        self.gpu.profile(&dispatches, Run { position, tokens: ids.len() }).await
     }
 
     fn expect_fit(&self, ids: &[u32], position: usize) -> Result<()> {

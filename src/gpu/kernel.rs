@@ -5,6 +5,7 @@ use std::fmt::Write;
 use std::rc::Rc;
 
 use super::Gpu;
+use super::cost::{Cost, Run};
 use super::pipeline::Pipeline;
 use super::tensor::Buffer;
 
@@ -80,12 +81,23 @@ pub struct Dispatch {
     bindings: wgpu::BindGroup,
     x: Extent,
     y: Extent,
+    cost: Box<dyn Fn(Run) -> Cost>,
 }
 
 impl Dispatch {
     /// The kernel's name.
     pub fn name(&self) -> &'static str {
         self.name
+    }
+
+    /// States what it costs in a run; nothing unless that is said.
+    pub fn costing(self, cost: impl Fn(Run) -> Cost + 'static) -> Self {
+        Self { cost: Box::new(cost), ..self }
+    }
+
+    /// The least that it moves and computes in a run.
+    pub fn cost(&self, run: Run) -> Cost {
+        (self.cost)(run)
     }
 
     pub(super) fn encode(&self, device: &wgpu::Device, pass: &mut wgpu::ComputePass<'_>, tokens: usize) {
@@ -111,7 +123,7 @@ impl Gpu {
             layout: &pipeline.bindings,
             entries: &entries,
         });
-        Dispatch { name: kernel.name, pipeline, bindings, x, y }
+        Dispatch { name: kernel.name, pipeline, bindings, x, y, cost: Box::new(|_| Cost::default()) }
     }
 
     /// Submits dispatches for `tokens` tokens in one compute pass, then a copy of a result: from, to, and its bytes. Returns how

@@ -1,7 +1,9 @@
 //! The WebGPU device: adapter, queue, limits, and the first error that it reports. The only folder that names `wgpu`.
 
+pub mod cost;
 mod executor;
 pub mod kernel;
+pub mod limits;
 pub mod pack;
 mod pipeline;
 pub mod profile;
@@ -9,7 +11,7 @@ mod recorder;
 pub mod tensor;
 pub mod weights;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -31,6 +33,8 @@ pub struct Gpu {
     allocated: Arc<AtomicU64>,
     /// Pipelines by their whole text: layers share them.
     pipelines: RefCell<HashMap<String, Rc<pipeline::Pipeline>>>,
+    /// Once they are measured.
+    limits: Cell<Option<limits::SpeedLimits>>,
 }
 
 /// What is known about the adapter.
@@ -79,6 +83,7 @@ impl Gpu {
             first_error,
             allocated: Arc::default(),
             pipelines: RefCell::default(),
+            limits: Cell::default(),
         })
     }
 

@@ -27,6 +27,11 @@ pub fn tile_words(format: Format, columns: usize) -> usize {
     }
 }
 
+/// Bytes that one row of `columns` weights has of a tile.
+pub fn row_bytes(format: Format, columns: usize) -> u64 {
+    4 * tile_words(format, columns) as u64 / ROW_GROUP as u64
+}
+
 /// Packs at most 32 rows into one tile. `rows` holds whole rows of `columns` weights; `tile` has `tile_words` words.
 pub fn pack_tile(format: Format, columns: usize, rows: &[u8], tile: &mut [u32]) {
     const HALVES: usize = ROW_GROUP / 2;

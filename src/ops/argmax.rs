@@ -1,6 +1,7 @@
 use super::expect_room;
 use crate::error::Result;
 use crate::gpu::Gpu;
+use crate::gpu::cost::Cost;
 use crate::gpu::kernel::{Dispatch, Extent, Kernel, Size};
 use crate::gpu::tensor::Buffer;
 
@@ -16,5 +17,6 @@ pub fn argmax(gpu: &Gpu, columns: usize, x: &Buffer, best: &Buffer) -> Result<Di
         parts: &[include_str!("../../shaders/argmax.wgsl")],
         sizes: &[("COLUMNS", Size::Count(columns))],
     };
-    Ok(gpu.dispatch(&kernel, &[x, best], Extent::fixed(1, 1), Extent::fixed(1, 1)))
+    let dispatch = gpu.dispatch(&kernel, &[x, best], Extent::fixed(1, 1), Extent::fixed(1, 1));
+    Ok(dispatch.costing(move |_| Cost::values(columns + 1)))
 }

@@ -1,6 +1,7 @@
 use super::{HeadShape, STEP, expect_room};
 use crate::error::Result;
 use crate::gpu::Gpu;
+use crate::gpu::cost::Cost;
 use crate::gpu::kernel::{Dispatch, Extent, Kernel, Size};
 use crate::gpu::tensor::Buffer;
 
@@ -31,6 +32,16 @@ impl HeadShape {
         let group = self.heads / self.kv_heads;
         (1..=MOST_TOGETHER).rev().find(|&count| group.is_multiple_of(count)).unwrap_or(1)
     }
+
+    /// Numbers in a token's queries, or in what is mixed for them.
+    pub(super) fn queries(&self) -> usize {
+        self.heads * self.head_dim
+    }
+
+    /// Numbers that several parts leave for `attention_merge` of one token: mixed values, maxima and sums.
+    fn left_by(&self, parts: usize) -> usize {
+        parts * (self.queries() + 2 * self.heads)
+    }
 }
 
 /// Attention of each query over each part of the positions that it sees; with one part, all of it.
@@ -56,7 +67,14 @@ pub fn attention(gpu: &Gpu, shape: &HeadShape, step: &Buffer, args: &Attention<'
     };
     let bindings = [step, args.qkv, args.keys, args.values, args.out, args.stats];
     let heads = Extent::fixed(shape.heads / together, 1);
-    Ok(gpu.dispatch(&kernel, &bindings, Extent::per_token(args.parts, LANES), heads))
+    let dispatch = gpu.dispatch(&kernel, &bindings, Extent::per_token(args.parts, LANES), heads);
+    let out = if args.parts == 1 { shape.queries() } else { shape.left_by(args.parts) };
+    let (queries, cached) = (shape.queries(), shape.position_bytes());
+    Ok(dispatch.costing(move |run| {
+        Cost::values(run.tokens * (queries + out))
+            + Cost::moved(run.positions() as u64 * cached)
+            + Cost::multiply_adds(2 * queries * run.attended())
+    }))
 }
 
 /// Joins the parts of `attention` into one vector for each head.
@@ -73,5 +91,9 @@ pub fn attention_merge(gpu: &Gpu, shape: &HeadShape, args: &Attention<'_>, out: 
         ],
     };
     let pairs = Extent::fixed(shape.heads * shape.pairs(), LANES);
-    Ok(gpu.dispatch(&kernel, &[args.out, args.stats, out], pairs, Extent::per_token(1, 1)))
+    let dispatch = gpu.dispatch(&kernel, &[args.out, args.stats, out], pairs, Extent::per_token(1, 1));
+    let (queries, left, parts) = (shape.queries(), shape.left_by(args.parts), args.parts);
+    Ok(dispatch.costing(move |run| {
+        Cost::values(run.tokens * (left + queries)) + Cost::multiply_adds(run.tokens * parts * queries)
+    }))
 }

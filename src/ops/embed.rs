@@ -1,8 +1,9 @@
 use super::{WEIGHTS8, expect_room, squares_quads, stride, weight_parts};
 use crate::error::Result;
 use crate::gpu::Gpu;
+use crate::gpu::cost::Cost;
 use crate::gpu::kernel::{Dispatch, Extent, Kernel, Size};
-use crate::gpu::pack::blocks;
+use crate::gpu::pack::{blocks, row_bytes};
 use crate::gpu::tensor::Buffer;
 use crate::gpu::weights::Weight;
 
@@ -41,7 +42,13 @@ pub fn embed(gpu: &Gpu, table: &Weight, buffers: &Embed<'_>) -> Result<Vec<Dispa
         let kernel = Kernel { name: "embed", parts: &parts, sizes: &sizes };
         let Embed { ids, gains, stream, weighted, squares } = *buffers;
         let bindings = [ids, &slab.buffer, gains, stream, weighted, squares];
-        gpu.dispatch(&kernel, &bindings, Extent::fixed(quads, 32), Extent::per_token(1, 1))
+        let dispatch = gpu.dispatch(&kernel, &bindings, Extent::fixed(quads, 32), Extent::per_token(1, 1));
+        // Each token is in one slab; which, only its id tells.
+        let (weights, others) =
+            if slab.first_row == 0 { (row_bytes(slab.format, columns), 1 + 2 * columns + 4 * quads) } else { (0, 0) };
+        dispatch.costing(move |run| {
+            Cost::weights(run.tokens as u64 * weights) + Cost::values(columns + run.tokens * others)
+        })
     });
     Ok(dispatches.collect())
 }

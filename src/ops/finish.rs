@@ -2,6 +2,7 @@
 
 use super::{expect_room, squares_quads, stride};
 use crate::error::Result;
+use crate::gpu::cost::Cost;
 use crate::gpu::kernel::Size;
 use crate::gpu::tensor::Buffer;
 use crate::gpu::weights::Slab;
@@ -128,6 +129,24 @@ impl Finish<'_> {
             Finish::Store { squares, y, .. } => vec![squares, y],
             Finish::Residual { gains, stream, weighted, squares, .. } => vec![gains, stream, weighted, squares],
             Finish::SwiGlu { squares, inner, .. } => vec![squares, inner],
+        }
+    }
+
+    /// What a product of a slab with the rows of a number of tokens costs, this end included.
+    pub(super) fn cost(&self, slab: &Slab, columns: usize) -> impl Fn(usize) -> Cost + use<> {
+        let rows = slab.rows;
+        // Numbers that are read or written once, and those of each token: x, then what is bound after it.
+        let (once, end) = match self {
+            Finish::Store { norm, .. } | Finish::SwiGlu { norm, .. } => (0, 4 * squares_quads(norm.columns) + rows),
+            // The stream is read and written; each lane has one sum for its eight rows.
+            Finish::Residual { .. } => (rows, 3 * rows + rows.div_ceil(8)),
+        };
+        let products = rows * columns * if slab.pair { 2 } else { 1 };
+        let weights = slab.buffer.bytes();
+        move |tokens| {
+            Cost::weights(weights)
+                + Cost::values(once + tokens * (columns + end))
+                + Cost::multiply_adds(tokens * products)
         }
     }
 

@@ -28,7 +28,9 @@ pub fn matmul(gpu: &Gpu, weight: &Weight, step: &Buffer, x: &Buffer, finish: &Fi
         let mut bindings = vec![step, x, &slab.buffer];
         bindings.extend(finish.bindings());
         let rows = Extent::fixed(slab.rows, finish.rows_per_group());
+        let cost = finish.cost(slab, weight.columns);
         gpu.dispatch(&kernel, &bindings, rows, Extent::per_token(1, TOKENS_PER_GROUP))
+            .costing(move |run| cost(run.tokens))
     });
     Ok(dispatches.collect())
 }

@@ -60,7 +60,9 @@ pub fn matvec(
         let kernel = Kernel { name: variant.name(), parts: &parts, sizes: &sizes };
         let mut bindings = vec![step, x, &slab.buffer];
         bindings.extend(finish.bindings());
-        gpu.dispatch(&kernel, &bindings, Extent::fixed(slab.rows, finish.rows_per_group()), Extent::fixed(1, 1))
+        let rows = Extent::fixed(slab.rows, finish.rows_per_group());
+        let cost = finish.cost(slab, weight.columns);
+        gpu.dispatch(&kernel, &bindings, rows, Extent::fixed(1, 1)).costing(move |_| cost(1))
     });
     Ok(dispatches.collect())
 }

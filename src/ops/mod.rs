@@ -9,7 +9,9 @@ mod embed;
 mod finish;
 mod matmul;
 mod matvec;
+mod multiply_add;
 mod rope;
+mod stream_read;
 mod swiglu;
 
 pub use argmax::{NONE, argmax};
@@ -18,7 +20,9 @@ pub use embed::{Embed, embed};
 pub use finish::{Finish, RmsNorm};
 pub use matmul::{TOKEN_TILE, matmul};
 pub use matvec::{Variant, matvec};
+pub use multiply_add::{MultiplyAdd, multiply_add};
 pub use rope::{Rope, rope};
+pub use stream_read::{STREAM_BYTES, stream_read};
 pub use swiglu::swiglu;
 
 use crate::error::{Error, Result};
@@ -91,6 +95,11 @@ impl HeadShape {
     /// Bytes of one layer's keys (or values) in the cache.
     pub fn cache_bytes(&self) -> u64 {
         (self.kv_heads * self.cache_positions() * self.pairs()) as u64 * self.kv.pair_bytes()
+    }
+
+    /// Bytes of one layer's keys and values of one position.
+    fn position_bytes(&self) -> u64 {
+        2 * (self.kv_heads * self.pairs()) as u64 * self.kv.pair_bytes()
     }
 
     /// The constants of kernels that use the cache.

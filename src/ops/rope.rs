@@ -1,6 +1,7 @@
 use super::{HeadShape, STEP, expect_room};
 use crate::error::Result;
 use crate::gpu::Gpu;
+use crate::gpu::cost::Cost;
 use crate::gpu::kernel::{Dispatch, Extent, Kernel, Size};
 use crate::gpu::tensor::Buffer;
 
@@ -32,5 +33,10 @@ pub fn rope(gpu: &Gpu, shape: &HeadShape, step: &Buffer, buffers: &Rope<'_>) -> 
         Kernel { name: "rope", parts: &[STEP, format, cache, include_str!("../../shaders/rope.wgsl")], sizes: &sizes };
     let bindings = [step, buffers.angles, buffers.qkv, buffers.keys, buffers.values];
     let pairs = (shape.heads + shape.kv_heads) * shape.pairs();
-    Ok(gpu.dispatch(&kernel, &bindings, Extent::fixed(pairs, 64), Extent::per_token(1, 1)))
+    let dispatch = gpu.dispatch(&kernel, &bindings, Extent::fixed(pairs, 64), Extent::per_token(1, 1));
+    let (queries, kv) = (shape.queries(), shape.kv_heads * shape.head_dim);
+    // Angles, queries in and out, keys and values in.
+    let values = shape.head_dim + 2 * queries + 2 * kv;
+    let cached = shape.position_bytes();
+    Ok(dispatch.costing(move |run| Cost::values(run.tokens * values) + Cost::moved(run.tokens as u64 * cached)))
 }

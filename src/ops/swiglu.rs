@@ -1,6 +1,7 @@
 use super::{SILU, STEP, expect_room, stride};
 use crate::error::Result;
 use crate::gpu::Gpu;
+use crate::gpu::cost::Cost;
 use crate::gpu::kernel::{Dispatch, Extent, Kernel, Size};
 use crate::gpu::tensor::Buffer;
 
@@ -14,5 +15,6 @@ pub fn swiglu(gpu: &Gpu, columns: usize, step: &Buffer, gate_up: &Buffer, inner:
         parts: &[STEP, SILU, include_str!("../../shaders/swiglu.wgsl")],
         sizes: &[("QUADS", Size::Count(quads))],
     };
-    Ok(gpu.dispatch(&kernel, &[step, gate_up, inner], Extent::per_token(quads, 64), Extent::fixed(1, 1)))
+    let dispatch = gpu.dispatch(&kernel, &[step, gate_up, inner], Extent::per_token(quads, 64), Extent::fixed(1, 1));
+    Ok(dispatch.costing(move |run| Cost::values(run.tokens * 3 * columns)))
 }

@@ -140,21 +140,25 @@ impl WebEngine {
             generate(&mut engine, &prompt, &options, &on_text, &stop).await
         };
         self.stats.set(engine.stats());
-        if !self.unloaded.get() {
-            self.engine.replace(Some(engine));
-        }
+        self.give_back(engine);
         to_js(&generated.map_err(js_error)?)
     }
 
-    /// What each kernel takes to compute `tokens` tokens after `position` others: `[{kernel, dispatches, microseconds}]`, or
-    /// nothing on an adapter that cannot tell. Forgets the conversation.
+    /// What each kernel takes to compute `tokens` tokens, or as many as are computed at once, after `position` others. Forgets the
+    /// conversation.
     pub async fn profile(&self, tokens: usize, position: usize) -> JsResult<JsValue> {
         let mut engine = self.engine.take().ok_or_else(|| js_error(self.absent()))?;
-        let profiled = engine.profile(&vec![0; tokens], position).await;
-        if !self.unloaded.get() {
-            self.engine.replace(Some(engine));
-        }
+        let profiled = engine.profile(tokens, position).await;
+        self.give_back(engine);
         to_js(&profiled.map_err(js_error)?)
+    }
+
+    /// How fast the adapter is at its best: `{bytes_per_second, flops_per_second}`.
+    pub async fn measure_adapter(&self) -> JsResult<JsValue> {
+        let engine = self.engine.take().ok_or_else(|| js_error(self.absent()))?;
+        let measured = engine.measure_adapter().await;
+        self.give_back(engine);
+        to_js(&measured.map_err(js_error)?)
     }
 
     /// Number of tokens that a prompt takes.
@@ -172,6 +176,12 @@ impl WebEngine {
         self.unloaded.set(true);
         self.stop.borrow().stop();
         self.engine.take();
+    }
+
+    fn give_back(&self, engine: Engine) {
+        if !self.unloaded.get() {
+            self.engine.replace(Some(engine));
+        }
     }
 
     fn absent(&self) -> Error {

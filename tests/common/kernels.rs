@@ -47,6 +47,8 @@ tests! {
     attention_beyond_the_largest_half_stays_finite,
     swiglu,
     argmax_takes_the_lowest_of_equals_and_refuses_what_is_not_finite,
+    stream_read_reads_every_word,
+    multiply_add_does_every_round,
 }
 
 const FORMATS: [Format; 7] =
@@ -618,4 +620,44 @@ async fn argmax_takes_the_lowest_of_equals_and_refuses_what_is_not_finite() {
         check(&values, ops::NONE).await;
     }
     check(&[-3.0, -2.0, -2.0], 1).await;
+}
+
+async fn stream_read_reads_every_word() {
+    const LANES: usize = 64 * 4;
+    let gpu = open().await;
+    let mut random = Random::new(31);
+    let groups = 3;
+    let words: Vec<u32> = (0..groups * ops::STREAM_BYTES / 4).map(|_| random.bits() as u32).collect();
+    let input = gpu.storage_with("words", &words).unwrap();
+    let sums = gpu.storage("sums", (groups * LANES * 4) as u64).unwrap();
+    let got = run(&gpu, 1, &sums, || Ok(vec![ops::stream_read(&gpu, groups, &input, &sums)?])).await;
+    let mut expected = vec![0_u32; groups * LANES];
+    for (group, expected) in words.chunks(ops::STREAM_BYTES / 4).zip(expected.chunks_mut(LANES)) {
+        for row in group.chunks(LANES) {
+            expected.iter_mut().zip(row).for_each(|(sum, word)| *sum = sum.wrapping_add(*word));
+        }
+    }
+    let got: Vec<u32> = got.into_iter().map(f32::to_bits).collect();
+    assert_eq!(got, expected);
+}
+
+async fn multiply_add_does_every_round() {
+    const LANES: usize = 64 * 4;
+    let gpu = open().await;
+    let mut random = Random::new(32);
+    let (groups, rounds) = (2, 37);
+    let mut values = || (0..LANES).map(|_| random.unit()).collect::<Vec<f32>>();
+    let (factors, addends) = (values(), values());
+    let buffers = [&factors, &addends].map(|values| gpu.storage_with("values", values).unwrap());
+    let sums = gpu.storage("sums", (groups * LANES * 4) as u64).unwrap();
+    let args = ops::MultiplyAdd { factors: &buffers[0], addends: &buffers[1], sums: &sums };
+    let got = run(&gpu, 1, &sums, || Ok(vec![ops::multiply_add(&gpu, groups, rounds, &args)?])).await;
+    let sum_of = |(factor, addend): (&f32, &f32)| {
+        let number = |start: usize| (0..rounds).fold(start as f32, |a, _| a * factor + addend);
+        (0..8).map(number).sum::<f32>()
+    };
+    let expected: Vec<f32> = factors.iter().zip(&addends).map(sum_of).collect();
+    // A device may round once where the processor rounds twice; factors are below 1, so that this does not grow.
+    let largest = expected.iter().fold(1.0_f32, |most, value| most.max(value.abs()));
+    assert_close("multiply_add", &got, &expected.repeat(groups), 1e-5 * largest);
 }

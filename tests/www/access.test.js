@@ -1,9 +1,8 @@
 // Usable by everyone: automatic accessibility checks, the keyboard alone, small and zoomed windows.
 
 import assert from "node:assert/strict";
-import { readFileSync } from "node:fs";
-import { createRequire } from "node:module";
 import { after, before, test } from "node:test";
+import { accessible, AXE } from "./support/accessible.js";
 import { launch, serveApp, Visitor } from "./support/page.js";
 
 /** @type {import("playwright-core").Browser} */
@@ -28,22 +27,7 @@ after(async () => {
   await Promise.all([app.close(), broken.close(), slow.close()]);
 });
 
-const AXE = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
 const MARKDOWN = "say: # Title\n\nA [link](https://example.org) and `code`.\n\n```js\nlet a = 'a long line of code that does not fit into a narrow window at all';\n```\n\n|a|b|\n|-|-|\n|1|2|\n\n> quote";
-
-/** @param {Visitor} visitor @param {string} state */
-async function check(visitor, state) {
-  // Colours are compared once nothing moves any more.
-  await visitor.page.evaluate(() => Promise.all(document.getAnimations().map(({ finished }) => finished)).catch(() => undefined));
-  const found = await visitor.page.evaluate(async () => {
-    const { axe } = /** @type {any} */ (window);
-    const { violations } = await axe.run(document, { resultTypes: ["violations"] });
-    return violations.map((/** @type {any} */ { id, nodes }) => `${id}: ${nodes.map((/** @type {any} */ node) => node.html.slice(0, 120)).join(" ; ")}`);
-  });
-  assert.deepEqual(found, [], state);
-  const wide = await visitor.page.evaluate(() => document.documentElement.scrollWidth > document.documentElement.clientWidth);
-  assert.equal(wide, false, `${state}: the page scrolls sideways`);
-}
 
 for (const colorScheme of /** @type {const} */ (["light", "dark"])) {
   for (const viewport of [{ width: 1280, height: 800 }, { width: 360, height: 740 }]) {
@@ -52,23 +36,23 @@ for (const colorScheme of /** @type {const} */ (["light", "dark"])) {
       await visitor.page.addInitScript(AXE);
       await visitor.page.goto(app.origin);
       await visitor.chat.getByText("Use another model").click();
-      await check(visitor, "choosing a model");
+      await accessible(visitor, "choosing a model");
       await visitor.button("Download and start").click();
       await visitor.field.waitFor();
-      await check(visitor, "an empty chat");
+      await accessible(visitor, "an empty chat");
       await visitor.say("hello");
       const answer = await visitor.say(MARKDOWN);
       await answer.locator("summary").click();
-      await check(visitor, "a chat");
+      await accessible(visitor, "a chat");
       await visitor.button("Settings").click();
-      await check(visitor, "settings");
+      await accessible(visitor, "settings");
       await visitor.page.keyboard.press("Escape");
       if (viewport.width < 500) await visitor.button("Chats").click();
-      await check(visitor, "the list of chats");
+      await accessible(visitor, "the list of chats");
       await visitor.page.goto(broken.origin);
       await visitor.button("Download and start").click();
       await visitor.chat.getByRole("alert").waitFor();
-      await check(visitor, "an error");
+      await accessible(visitor, "an error");
       await visitor.leave();
     });
   }
@@ -82,12 +66,12 @@ for (const colorScheme of /** @type {const} */ (["light", "dark"])) {
       await visitor.page.goto(slow.origin);
       await visitor.button("Download and start").click();
       await visitor.chat.getByText(/MB\/s/).waitFor();
-      await check(visitor, "a download");
+      await accessible(visitor, "a download");
       await visitor.button("Pause").click();
-      await check(visitor, "a pause");
+      await accessible(visitor, "a pause");
       await visitor.button("Go on").click();
       await visitor.chat.getByText(/Trying again in/).waitFor();
-      await check(visitor, "waiting");
+      await accessible(visitor, "waiting");
       await visitor.button("Pause").click();
       await visitor.button("Choose another model").click();
       await visitor.chat.getByText("Use another model").click();
@@ -97,13 +81,13 @@ for (const colorScheme of /** @type {const} */ (["light", "dark"])) {
       await visitor.chat.locator(".model-button").click();
       await visitor.button(/^Verify a-rather/).click();
       await visitor.button("Stop").waitFor();
-      await check(visitor, "the stored models");
+      await accessible(visitor, "the stored models");
       await visitor.button("Stop").click();
       await visitor.chat.getByText("Use another model").click();
       await visitor.chat.getByLabel("From the web").fill(`${slow.origin}/models/large.gguf?crowded=store/no-space`);
       await visitor.button("Load").click();
       await visitor.button("Delete slow").waitFor();
-      await check(visitor, "no room");
+      await accessible(visitor, "no room");
       await visitor.leave();
     });
   }

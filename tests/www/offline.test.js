@@ -123,6 +123,8 @@ test("after one visit, the page and its engine start without a server, at any pa
     await visitor.button("Download and start").waitFor();
   }
   await chat(visitor);
+  await visitor.page.goto(`${site.address}bench.html`);
+  await visitor.page.getByRole("button", { name: "Measure", exact: true }).waitFor();
   assert.deepEqual(visitor.problems, []);
   await visitor.leave();
 });

@@ -36,6 +36,32 @@ export function count(value) {
 }
 
 /**
+ * What comes in great numbers: 12.3e9 of "FLOP" are "12.3 GFLOP".
+ * @param {number} value
+ * @param {string} unit
+ * @returns {string}
+ */
+export function many(value, unit) {
+  const prefixes = ["M", "G", "T"];
+  let step = 0;
+  value /= 1e6;
+  while (value >= 999.5 && step < prefixes.length - 1) {
+    value /= 1000;
+    step += 1;
+  }
+  return `${rate(value)} ${prefixes[step]}${unit}`;
+}
+
+/**
+ * "64 %", and one more digit where there is little; it does not break before its sign.
+ * @param {number} part of one
+ * @returns {string}
+ */
+export function percent(part) {
+  return `${(part * 100).toFixed(part < 0.0995 ? 1 : 0)}\u00a0%`;
+}
+
+/**
  * Three significant digits at most.
  * @param {number} value
  * @returns {string}

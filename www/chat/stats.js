@@ -5,6 +5,8 @@ import { h } from "./dom.js";
 
 /** @import { Origin } from "./conversations.js" */
 
+const BENCH = new URL("../bench.html", import.meta.url);
+
 /** @param {Origin} origin */
 export function statsDetails(origin) {
   const { stats, usage } = origin;
@@ -26,6 +28,11 @@ export function statsDetails(origin) {
     "details",
     { class: "stats", ontoggle: reveal },
     h("summary", {}, `${format.rate(speed)} tokens/s`),
-    h("dl", {}, ...rows.flatMap(([name, value]) => [h("dt", {}, name), h("dd", {}, value)])),
+    h("dl", {}, ...rows.flatMap(([name, value]) => [h("dt", {}, name), h("dd", {}, value)]), ...measureLink()),
   );
+}
+
+/** To the page of measurements: only from its own origin, where it finds the models that are stored. */
+function measureLink() {
+  return BENCH.origin === location.origin ? [h("dt", {}, "More"), h("dd", {}, h("a", { href: BENCH.href }, "Measure this machine"))] : [];
 }

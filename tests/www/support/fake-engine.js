@@ -7,6 +7,8 @@
 //                                           ?wait=REASON              waits for that ("network", "server") at half of the download
 //                                           ?plain                    has no chat format
 //                                           ?context=N                has a small context
+//                                           ?rate=N                   says that it reads N tokens a second
+//                                           ?untimed                  has an adapter that does not tell how long kernels take
 // ... and what is found in the store:       ?damaged=N                N parts are damaged; &lost: and cannot be fetched again
 //                                           ?parts                    two files
 //                                           ?stuck                    verifying and saving take until they are stopped
@@ -17,11 +19,12 @@
 //                                           long                      goes on until it is stopped
 // Any other message is answered with a line that tells how many messages and which settings arrived.
 
-/** @import { Engine, Info, Progress, Prompt, Result, StoredModel, Verified } from "../types/pkg/pagellama.js" */
+/** @import { Engine, Info, KernelProfile, Profile, Progress, Prompt, Result, StoredModel, Verified } from "../types/pkg/pagellama.js" */
 
 const BYTES = 98_362_432;
 const STEP = BYTES / 20;
 const PART = 4 * 1024 * 1024;
+const LIMITS = { bytes_per_second: 100e9, flops_per_second: 4e12 };
 
 /** Tells, for tests that count, that the engine was fetched and started. */
 export default async function init() {
@@ -152,13 +155,14 @@ class FakeEngine {
 
   /** Words, more or less. @param {Prompt} prompt */
   count_tokens(prompt) {
+    if ("ids" in prompt) return prompt.ids.length;
     const text = "messages" in prompt ? prompt.messages.map(({ content }) => content).join(" ") : "text" in prompt ? prompt.text : "";
     return text.split(/\s+/).filter(Boolean).length;
   }
 
   stats() {
     return {
-      prefill_tokens_per_second: 180.2,
+      prefill_tokens_per_second: Number(steering(this.id).get("rate") ?? 180.2),
       decode_tokens_per_second: 23.4,
       time_to_first_token_ms: 412,
       gpu_bytes: 118_000_000,
@@ -167,6 +171,41 @@ class FakeEngine {
       submits_per_token: 1,
       readbacks_per_token: 1,
     };
+  }
+
+  /**
+   * Two kernels that reach a part of the limits.
+   * @param {number} tokens
+   * @param {number} position
+   * @returns {Promise<Profile>}
+   */
+  async profile(tokens, position) {
+    await sleep(5);
+    const run = Math.min(tokens, 128);
+    const timed = !steering(this.id).has("untimed");
+    const kernel = (/** @type {string} */ name, /** @type {number} */ bytes, /** @type {number} */ flops, /** @type {number} */ part) => {
+      const least = Math.max(bytes / LIMITS.bytes_per_second, flops / LIMITS.flops_per_second);
+      /** @type {KernelProfile} */
+      const figures = {
+        kernel: name,
+        dispatches: 30,
+        microseconds: timed ? (least * 1e6) / part : null,
+        weight_bytes: name === "attention" ? 0 : bytes,
+        bytes,
+        flops,
+        bound: run > 1 ? "arithmetic" : "bandwidth",
+        fraction: timed ? part : null,
+      };
+      return figures;
+    };
+    const product = kernel(run > 1 ? "matmul" : "matvec_slices", BYTES, 2 * 134_515_008 * run, 0.64);
+    const attention = kernel("attention", (position + run) * 23_040, position * run * 69_120, 0.2);
+    return { tokens: run, position, limits: LIMITS, kernels: [product, attention] };
+  }
+
+  async measure_adapter() {
+    await sleep(5);
+    return LIMITS;
   }
 
   unload() {}
@@ -179,6 +218,7 @@ class FakeEngine {
  * @returns {Iterable<string>}
  */
 function answer(prompt, options) {
+  if ("ids" in prompt) return forever();
   if ("text" in prompt) return [" and", " so", " it", " went", " on."];
   const messages = "messages" in prompt ? prompt.messages : [];
   const last = messages.at(-1)?.content ?? "";

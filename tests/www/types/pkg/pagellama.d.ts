@@ -66,11 +66,33 @@ export interface Stats {
   readbacks_per_token: number;
 }
 
-/** What one kernel took in all its dispatches of a run, on the device. */
-export interface KernelTime {
+/** What the adapter did at its best: bytes of memory read, f32 multiplications and additions. */
+export interface SpeedLimits {
+  bytes_per_second: number;
+  flops_per_second: number;
+}
+
+/** What one kernel took in all its dispatches of a run, and the least that it had to move and to compute. */
+export interface KernelProfile {
   kernel: string;
   dispatches: number;
-  microseconds: number;
+  /** Time on the device; null on an adapter that does not tell. */
+  microseconds: number | null;
+  weight_bytes: number;
+  /** Weights, cached keys and values, activations. */
+  bytes: number;
+  flops: number;
+  /** Which of the adapter's limits it would reach first, and how much of it it reached. */
+  bound: "bandwidth" | "arithmetic";
+  fraction: number | null;
+}
+
+/** The kernels of a run of `tokens` tokens after `position` others; those that take longest come first. */
+export interface Profile {
+  tokens: number;
+  position: number;
+  limits: SpeedLimits;
+  kernels: KernelProfile[];
 }
 
 export interface Result {
@@ -120,7 +142,8 @@ export class Engine {
   generate(prompt: Prompt, options: object, onText: (delta: string) => void, signal: AbortSignal): Promise<Result>;
   count_tokens(prompt: Prompt): number;
   stats(): Stats;
-  profile(tokens: number, position: number): Promise<KernelTime[] | null>;
+  profile(tokens: number, position: number): Promise<Profile>;
+  measure_adapter(): Promise<SpeedLimits>;
   unload(): void;
   free(): void;
 }
