@@ -20,7 +20,7 @@ use crate::weights::source::Source;
 const DEFAULT_CONTEXT: usize = 4096;
 /// Tokens of a prompt in one run: software adapters stay answerable with less.
 const CHUNK: usize = 128;
-const SOFTWARE_CHUNK: usize = 64;
+const SOFTWARE_CHUNK: usize = 32;
 
 /// What a checkpoint says of text.
 struct Text {
