@@ -5,3 +5,5 @@
 mod common;
 #[path = "common/kernels.rs"]
 mod kernels;
+#[path = "common/sampling.rs"]
+mod sampling;

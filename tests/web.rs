@@ -6,6 +6,8 @@
 mod common;
 #[path = "common/kernels.rs"]
 mod kernels;
+#[path = "common/sampling.rs"]
+mod sampling;
 mod web {
     mod engine;
     mod golden;
