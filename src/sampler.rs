@@ -114,6 +114,11 @@ impl Sampler {
     /// Chooses the token at `position` of the sequence, given `logits` (one for each token, changed by the penalty) and the
     /// ids before it. The choice depends on these and the seed alone.
     pub fn sample(&self, logits: &mut [f32], history: &[u32], position: usize) -> Result<u32> {
+        self.sample_with(logits, history, uniform(self.sampling.seed, position))
+    }
+
+    /// As [`Sampler::sample`], with a number in `[0, 1)` in place of the one that seed and position give.
+    pub fn sample_with(&self, logits: &mut [f32], history: &[u32], uniform: f64) -> Result<u32> {
         if logits.is_empty() || logits.iter().any(|logit| !logit.is_finite()) {
             return Err(Error::OutputNotFinite);
         }
@@ -125,7 +130,7 @@ impl Sampler {
                 .map_or(Err(Error::OutputNotFinite), |(id, _)| Ok(id));
         }
         let kept = self.filter(candidates.collect());
-        Ok(draw(&kept, self.sampling.temperature, uniform(self.sampling.seed, position)))
+        Ok(draw(&kept, self.sampling.temperature, uniform))
     }
 
     fn penalise(&self, logits: &mut [f32], history: &[u32]) {
@@ -207,12 +212,12 @@ fn draw(candidates: &[Candidate], temperature: f32, uniform: f64) -> u32 {
 
 /// A number in `[0, 1)`: output number `position` of SplitMix64 seeded with `seed` (Steele, Lea, Flood 2014, "Fast
 /// splittable pseudorandom number generators"), its upper 53 bits.
-fn uniform(seed: u64, position: usize) -> f64 {
+pub fn uniform(seed: u64, position: usize) -> f64 {
     (splitmix64(seed, position as u64) >> 11) as f64 / (1u64 << 53) as f64
 }
 
 /// Output `index`, counted from 0, of SplitMix64.
-fn splitmix64(seed: u64, index: u64) -> u64 {
+pub fn splitmix64(seed: u64, index: u64) -> u64 {
     let mut z = seed.wrapping_add(index.wrapping_add(1).wrapping_mul(0x9E37_79B9_7F4A_7C15));
     z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
     z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);

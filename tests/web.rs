@@ -2,9 +2,12 @@
 #![cfg(target_arch = "wasm32")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
+#[macro_use]
 mod common;
 #[path = "common/kernels.rs"]
 mod kernels;
+#[path = "common/sampling.rs"]
+mod sampling;
 mod web {
     mod engine;
     mod golden;

@@ -11,6 +11,7 @@ mod matmul;
 mod matvec;
 mod multiply_add;
 mod rope;
+mod sample;
 mod stream_read;
 mod swiglu;
 
@@ -22,6 +23,7 @@ pub use matmul::{TOKEN_TILE, matmul};
 pub use matvec::{Variant, matvec};
 pub use multiply_add::{MultiplyAdd, multiply_add};
 pub use rope::{Rope, rope};
+pub use sample::{SampleBuffers, SampleShape, sample};
 pub use stream_read::{STREAM_BYTES, stream_read};
 pub use swiglu::swiglu;
 

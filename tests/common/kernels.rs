@@ -12,27 +12,6 @@ use pagellama::weights::{Format, LayerRole, Role, Sink, TensorSpec, quant};
 
 use super::common::{Random, assert_close};
 
-/// Runs an asynchronous check as a test of the world that it is compiled for.
-macro_rules! tests {
-    ($($check:ident,)*) => {
-        mod tests {
-            $(
-                #[cfg(not(target_arch = "wasm32"))]
-                #[test]
-                fn $check() {
-                    pollster::block_on(super::$check());
-                }
-
-                #[cfg(target_arch = "wasm32")]
-                #[wasm_bindgen_test::wasm_bindgen_test]
-                async fn $check() {
-                    super::$check().await;
-                }
-            )*
-        }
-    };
-}
-
 tests! {
     a_broken_shader_is_refused,
     matvec_reads_every_format,
@@ -56,12 +35,13 @@ const FORMATS: [Format; 7] =
 /// Relative to the sum of the products' magnitudes: a few thousand additions in f32.
 const DOT: f32 = 2e-6;
 
-async fn open() -> Gpu {
+/// The device under test.
+pub async fn open() -> Gpu {
     Gpu::open().await.expect("the tests need a graphics adapter; mesa-vulkan-drivers has a software one")
 }
 
 /// Runs what `make` records, reporting what the device objects to, and reads a buffer of f32 back.
-async fn run(
+pub async fn run(
     gpu: &Gpu,
     tokens: usize,
     out: &Buffer,
@@ -73,7 +53,8 @@ async fn run(
     gpu.read(out).await.unwrap()
 }
 
-fn step(gpu: &Gpu, position: u32, tokens: usize) -> Buffer {
+/// Where a run starts and how many tokens it has.
+pub fn step(gpu: &Gpu, position: u32, tokens: usize) -> Buffer {
     let buffer = gpu.uniform("step", 16);
     gpu.upload(&buffer, 0, bytemuck::cast_slice(&[position, tokens as u32])).unwrap();
     buffer

@@ -2,6 +2,28 @@
 #![allow(dead_code, reason = "each test file uses a part of it")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
+/// Runs an asynchronous check as a test of the world that it is compiled for.
+#[allow(unused_macros, reason = "as above")]
+macro_rules! tests {
+    ($($check:ident,)*) => {
+        mod tests {
+            $(
+                #[cfg(not(target_arch = "wasm32"))]
+                #[test]
+                fn $check() {
+                    pollster::block_on(super::$check());
+                }
+
+                #[cfg(target_arch = "wasm32")]
+                #[wasm_bindgen_test::wasm_bindgen_test]
+                async fn $check() {
+                    super::$check().await;
+                }
+            )*
+        }
+    };
+}
+
 pub mod files;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod upstream;
