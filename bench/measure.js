@@ -23,7 +23,7 @@ import { prompt } from "./prompt.js";
  */
 
 /** What a prompt may take. Seconds. */
-export const PROMPT_BUDGET = 300;
+export const PROMPT_BUDGET = 600;
 /** An engine that needs more than this for a token of its own is asked for no prompt longer than `SLOW_SIZE`. Seconds. */
 export const SLOW_TOKEN = 4;
 export const SLOW_SIZE = 256;

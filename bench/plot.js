@@ -11,7 +11,7 @@ import { digits } from "./statistics.js";
 const WIDTH = 460;
 const HEIGHT = 320;
 /** Around the lines of a panel: room for numbers, and on the right for names. */
-const MARGIN = { left: 44, right: 170, top: 70, bottom: 36 };
+const MARGIN = { left: 44, right: 220, top: 70, bottom: 36 };
 /** Between names that would touch. */
 const LINE = 13;
 /** Okabe and Ito's colours, told apart by the colour-blind; lightness works on white and on black. */

@@ -2,6 +2,7 @@
 
 import { mkdir, writeFile } from "node:fs/promises";
 import { cpus } from "node:os";
+import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { OURS } from "./engines.js";
 import { plot } from "./plot.js";
@@ -10,15 +11,15 @@ import { digits, ratios, shown, spread, table } from "./statistics.js";
 /** @import { Measurement } from "./measure.js" */
 
 /**
- * One engine in one round. Seconds and bytes.
- * @typedef {{cold?: number, stored?: number, visit?: number, memory?: number, app?: number, measurements: Measurement[]}} Round
+ * One engine in one round. Seconds and bytes; `busy`: the part of the processors that other work had just before.
+ * @typedef {{busy?: number, cold?: number, stored?: number, visit?: number, memory?: number, app?: number, measurements: Measurement[]}} Round
  */
 /**
  * `note` on what it ran; `reason` why it was left out or fell out.
  * @typedef {{id: string, label: string, note?: string, reason?: string, rounds: (Round | undefined)[]}} Result
  */
 /** @typedef {{title: string, about: string[], sizes: number[], results: Result[]}} Report */
-/** @typedef {{name: string, unit: string, more: boolean, of: (round: Round) => number | undefined, text: (value: number) => string}} Figure */
+/** @typedef {{name: string, unit: string, more: boolean, of: (round: Round) => number | undefined}} Figure */
 
 const RESULTS = fileURLToPath(new URL("results/", import.meta.url));
 const MB = 1e6;
@@ -47,7 +48,7 @@ function figures(sizes) {
  * @returns {Figure}
  */
 function figure(name, unit, more, of) {
-  return { name, unit, more, of, text: digits };
+  return { name, unit, more, of };
 }
 
 /** A figure of each round. @param {Figure} figure @param {Result} result */
@@ -65,11 +66,14 @@ export function markdown({ title, about, sizes, results }) {
   const ours = present.find(({ id }) => id === OURS);
   const others = present.filter((result) => result !== ours);
   if (ours && others.length > 0) {
-    const against = measured.map((figure) => [figure.name, ...others.map((other) => advantage(figure, ours, other))]);
+    // The first token says the same as the prefill.
+    const against = measured.filter(({ name }) => !name.startsWith("first token")).map((figure) => [figure.name, ...others.map((other) => advantage(figure, ours, other))]);
     parts.push(table(`${ours.label} against each, round by round: above 1, ${ours.label} is ahead`, ["", ...others.map(({ label }) => label)], against));
   }
   const notes = results.map(({ label, note, reason }) => `- ${label}: ${[note, reason].filter(Boolean).join("; ")}`);
-  return [...parts, "", ...notes, ""].join("\n");
+  const busy = results.flatMap(({ rounds }) => rounds.map((round) => round?.busy));
+  const quiet = `- Other work on the machine, before each turn: ${shown(busy, (part) => (part * 100).toFixed(0), " %")} of its processors`;
+  return [...parts, "", ...notes, quiet, ""].join("\n");
 }
 
 /**
@@ -125,7 +129,8 @@ export async function compete(results, rounds, measured, onRound) {
       const result = results[(index + round) % results.length];
       if (!result || result.reason) continue;
       try {
-        result.rounds[round] = await measured(result);
+        const busy = await otherWork();
+        result.rounds[round] = { ...(await measured(result)), busy };
       } catch (error) {
         result.reason = `fell out in round ${round + 1}: ${error instanceof Error ? error.message : error}`;
         console.log(`${result.label} ${result.reason}`);
@@ -133,6 +138,22 @@ export async function compete(results, rounds, measured, onRound) {
     }
     await onRound();
   }
+}
+
+/**
+ * What part of the processors is in use while no engine runs. Ratios of a round mean little where that comes and goes: it need
+ * not fall on both.
+ */
+async function otherWork() {
+  const times = () => {
+    const all = cpus().map(({ times }) => times);
+    const idle = all.reduce((sum, one) => sum + one.idle, 0);
+    return { idle, total: all.reduce((sum, one) => sum + one.idle + one.user + one.nice + one.sys + one.irq, 0) };
+  };
+  const before = times();
+  await sleep(1000);
+  const after = times();
+  return 1 - (after.idle - before.idle) / (after.total - before.total);
 }
 
 /** The processor, in words. */

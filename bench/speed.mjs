@@ -24,7 +24,7 @@ import { compete, machine, markdown, write } from "./report.js";
 
 const HERE = fileURLToPath(new URL(".", import.meta.url));
 /** The whole visit of an engine, however slow. Milliseconds. */
-const PATIENCE = 30 * 60_000;
+const PATIENCE = 60 * 60_000;
 /** Looking at a process's memory takes milliseconds of its time. */
 const MEMORY = { kinds: ["renderer", "gpu-process"], every: 250 };
 
@@ -99,7 +99,7 @@ async function visit(result, profile, stored) {
   /** @type {Round & {load?: number}} */
   const round = { measurements: [] };
   const [begins, done] = [deferred(), deferred()];
-  const late = setTimeout(() => done.reject(new Error("it took more than half an hour")), PATIENCE);
+  const late = setTimeout(() => done.reject(new Error("it took more than an hour")), PATIENCE);
   hear = ({ begins: began, done: ended, error, note, measurement, ...figures }) => {
     if (began) begins.resolve();
     if (error) done.reject(new Error(error));

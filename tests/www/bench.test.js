@@ -77,6 +77,7 @@ test("sizes are measured in ascending order, after one prompt that does not coun
 
 /** @type {(speed: number) => import("../../bench/report.js").Round} */
 const round = (speed) => ({
+  busy: speed / 100,
   cold: 8 / speed,
   measurements: [{ size: 256, prefill: 10 * speed, decode: speed, firstToken: 25.6 / speed, tokens: 32, text: "" }],
 });
@@ -91,6 +92,7 @@ test("a report says how far ahead or behind we are, and why somebody is missing"
   assert.match(text, /\| prefill, 256 tokens, tok\/s \| 30\.0 \(20\.0 to 40\.0\) \| 10\.0 \(10\.0 to 10\.0\) \|/);
   assert.match(text, /\| decode after 256 tokens \| 2\.00 \(2\.00 to 2\.00\) \|/, "faster");
   assert.match(text, /\| first load \| 2\.00 \(2\.00 to 2\.00\) \|/, "in less time");
+  assert.match(text, /before each turn: 2 % \(1 to 4\)/, "how quiet the machine was");
   assert.match(text, /- Absent: left out: <it> breaks/);
   assert.doesNotMatch(text, /32 tokens/, "what nobody measured has no row");
 });

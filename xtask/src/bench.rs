@@ -50,7 +50,7 @@ fn storage() -> Result<()> {
     setup::wasm_target()?;
     let system = system::find(false)?;
     let npm = setup::npm()?;
-    npm.install("tests/www", &[])?;
+    npm.install("tests/www", &["ci"])?;
     let models = test::made_models(false)?;
     let dist = bundle::build(&Model::None, Far::Symlink)?;
     let server = Server::bind(Some(0))?;
@@ -67,7 +67,7 @@ fn long_tasks() -> Result<()> {
     let system = system::find(false)?;
     let model = setup::default_model()?;
     let npm = setup::npm()?;
-    npm.install("tests/www", &[])?;
+    npm.install("tests/www", &["ci"])?;
     let dist = bundle::build(&Model::File(model), Far::Symlink)?;
     let server = Server::bind(Some(0))?;
     let address = server.address()?;
@@ -104,9 +104,10 @@ fn native(options: &[OsString]) -> Result<()> {
 /// The packages of the other engines, 640 MB, and those of the tests, whose browser is shared.
 fn peers() -> Result<setup::Npm> {
     let npm = setup::npm()?;
-    npm.install("tests/www", &[])?;
-    // Without builds for devices that are not measured, and without what packages would fetch by themselves.
-    npm.install("bench", &["--omit=optional", "--ignore-scripts"])?;
+    npm.install("tests/www", &["ci"])?;
+    // Without builds for devices that are not measured, and without what packages would fetch by themselves. `ci` would insist
+    // that the lock file names the builds for every other system, which not every registry has.
+    npm.install("bench", &["install", "--no-save", "--omit=optional", "--ignore-scripts"])?;
     Ok(npm)
 }
 

@@ -153,8 +153,8 @@ impl Npm {
         Ok(command)
     }
 
-    /// The packages that a folder's lock file names, unless they are there already.
-    pub fn install(&self, folder: &str, options: &[&str]) -> Result<()> {
+    /// The packages that a folder's lock file names, with this command of npm's, unless they are there already.
+    pub fn install(&self, folder: &str, command: &[&str]) -> Result<()> {
         let folder_path = root().join(folder);
         // npm writes it at the end of an installation.
         let installed = modified(&folder_path.join("node_modules/.package-lock.json"));
@@ -162,7 +162,7 @@ impl Npm {
             return Ok(());
         }
         run::step(&format!("Packages of {folder}/"));
-        run::run(self.command(folder)?.args(["ci", "--no-audit", "--no-fund"]).args(options))
+        run::run(self.command(folder)?.args(command).args(["--no-audit", "--no-fund"]))
             .with_context(|| format!("the packages of {folder}/ could not be installed; is there a network?"))
     }
 }

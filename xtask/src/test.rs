@@ -91,7 +91,7 @@ fn webdriver_json(browser: &Path) -> Result<PathBuf> {
 fn page_tests(steps: &mut Steps, system: &System, dist: &Path, full: bool) -> Result<()> {
     let npm = steps.run("Packages of the page's tests", || {
         let npm = setup::npm()?;
-        npm.install("tests/www", &[])?;
+        npm.install("tests/www", &["ci"])?;
         Ok(npm)
     })?;
     steps.run("Types of the page", || run::run(npm.command("tests/www")?.args(["run", "types"])))?;
