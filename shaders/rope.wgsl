@@ -7,7 +7,7 @@
 // (pairs from a token's queries to its keys and values), CONTEXT (positions in the cache), step.wgsl, a kv_*.wgsl file,
 // kv_cache.wgsl.
 //
-// angles         [CONTEXT][PAIRS] (cosine, sine)
+// angles         [positions in use, at most CONTEXT][PAIRS] (cosine, sine)
 // qkv            [tokens][QKV_STRIDE] pairs
 // keys, values   the cache, as in kv_cache.wgsl
 //

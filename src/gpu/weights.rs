@@ -78,7 +78,7 @@ pub struct Slab {
     pub format: Format,
     /// Place in the product of the matrix that the run starts with.
     pub part: usize,
-    /// Rows of the run before this slab's, a multiple of 64; each matrix but the last fills whole tiles.
+    /// Rows of the run before this slab's, a multiple of 64 (of a pair, of 32); each matrix but the last fills whole tiles.
     pub first_row: usize,
     /// Rows that it gives; the last slab's may end within a tile.
     pub rows: usize,
@@ -300,7 +300,7 @@ impl Sink for Weights<'_> {
         }
         self.unsettled = 0;
         self.gpu.flush();
-        // Only the batch before is waited for: the device and the loader work at the same time.
+        // Only the batch before is waited for: in a browser, the device and the loader work at the same time.
         if let Some(before) = self.settled.replace(self.gpu.done()) {
             // Cancelled only when the device is gone, which `check` tells.
             let _ = before.await;
