@@ -2,31 +2,15 @@
 
 import assert from "node:assert/strict";
 import { readFile } from "node:fs/promises";
-import { after, afterEach, before, beforeEach, test } from "node:test";
+import { test } from "node:test";
 import { accessible, AXE } from "./support/accessible.js";
 import { launch, serveApp, Visitor } from "./support/page.js";
+import { open, visitEach } from "./support/setup.js";
 
-/** @type {import("playwright-core").Browser} */
-let browser;
-/** @type {import("./support/server.js").Server} */
-let app;
+const [browser, app] = await open(launch(), serveApp({ model: "models/Fake-135M.gguf?context=4096" }));
 /** @type {Visitor} */
 let visitor;
-
-before(async () => {
-  [browser, app] = await Promise.all([launch(), serveApp({ model: "models/Fake-135M.gguf?context=4096" })]);
-});
-after(async () => {
-  await browser.close();
-  await app.close();
-});
-beforeEach(async () => {
-  visitor = await Visitor.arrive(browser);
-});
-afterEach(async () => {
-  assert.deepEqual(visitor.problems, []);
-  await visitor.leave();
-});
+visitEach(browser, (arrived) => (visitor = arrived));
 
 const button = (/** @type {string} */ name) => visitor.page.getByRole("button", { name, exact: true });
 const rows = async (/** @type {string | RegExp} */ table) => {

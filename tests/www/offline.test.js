@@ -6,11 +6,12 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { createRequire } from "node:module";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { after, before, test } from "node:test";
+import { test } from "node:test";
 import { deploy, version } from "./support/app-version.js";
 import { launchProfile } from "./support/browser.js";
 import { launch, serve, Visitor } from "./support/page.js";
 import { NOT_ISOLATED } from "./support/server.js";
+import { open } from "./support/setup.js";
 
 /** @import { TestContext } from "node:test" */
 /** @import { BrowserContextOptions, Page as BrowserPage } from "playwright-core" */
@@ -33,12 +34,7 @@ function another(name) {
   });
 }
 
-/** @type {import("playwright-core").Browser} */
-let browser;
-before(async () => {
-  browser = await launch();
-});
-after(() => browser.close());
+const [browser] = await open(launch());
 
 /**
  * A plain static host, on which `pages` may change at any time: no header isolates a page, and browsers may take a file
