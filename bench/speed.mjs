@@ -17,7 +17,7 @@ import { growth } from "../tests/www/support/memory.js";
 import { serve } from "../tests/www/support/server.js";
 import { ENGINES, QUICK } from "./engines.js";
 import { contextFor } from "./measure.js";
-import { compete, machine, markdown, write } from "./report.js";
+import { compete, finish, machine, ROUNDS, SIZES } from "./report.js";
 
 /** @import { Order } from "./page/visit.js" */
 /** @import { Report, Result, Round } from "./report.js" */
@@ -41,8 +41,8 @@ const { values: given } = parseArgs({
 const { model = "", onnx = "", quick } = given;
 /** What the addresses of models begin with. */
 const MODELS = [`/${basename(model)}`, `/${basename(onnx)}/`];
-const rounds = Number(given.rounds ?? (quick ? 3 : 5));
-const sizes = (given.sizes ?? (quick ? "256" : "32,256,512,1024,2048")).split(",").map(Number);
+const rounds = Number(given.rounds ?? (quick ? 3 : ROUNDS));
+const sizes = given.sizes?.split(",").map(Number) ?? (quick ? [256] : SIZES);
 const chosen = given.engines?.split(",") ?? (quick ? QUICK : ENGINES.map(({ id }) => id));
 const unknown = chosen.find((id) => !ENGINES.some((engine) => engine.id === id));
 if (unknown) throw new Error(`there is no engine ${unknown}, only ${ENGINES.map(({ id }) => id).join(", ")}`);
@@ -61,12 +61,10 @@ const server = await serve(folders, {
 const results = ENGINES.filter(({ id }) => chosen.includes(id)).map((engine) => ({ ...engine, rounds: [] }));
 /** @type {Report} */
 const report = { title: `Speed in the browser, ${basename(model)}`, about: about(), sizes, results };
-const whole = !given.quick && !given.engines && !given.sizes;
 
-await compete(results, rounds, measured, async () => whole && (await write("speed", report)));
+await compete(results, rounds, measured);
 await server.close();
-console.log(`\n${markdown(report)}`);
-if (results.every(({ reason }) => reason)) process.exitCode = 1;
+await finish("speed", report, ENGINES);
 
 /** One engine's part of a round. @param {Result} result @returns {Promise<Round>} */
 async function measured(result) {
