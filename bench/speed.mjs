@@ -13,6 +13,7 @@ import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import { gzipSync } from "node:zlib";
 import { EXECUTABLE } from "../tests/www/support/browser.js";
+import { deferred } from "../tests/www/support/deferred.js";
 import { growth } from "../tests/www/support/memory.js";
 import { serve } from "../tests/www/support/server.js";
 import { ENGINES, QUICK } from "./engines.js";
@@ -99,13 +100,13 @@ async function visit(result, profile, stored) {
   const [begins, done] = [deferred(), deferred()];
   const late = setTimeout(() => done.reject(new Error("it took more than an hour")), PATIENCE);
   hear = ({ begins: began, done: ended, error, note, measurement, ...figures }) => {
-    if (began) begins.resolve();
+    if (began) begins.resolve(undefined);
     if (error) done.reject(new Error(error));
     if (note) result.note = note;
     if (measurement) round.measurements.push(measurement);
     Object.assign(round, figures);
     console.log(result.label, JSON.stringify(measurement ?? { note, error, ...figures }));
-    if (ended) done.resolve();
+    if (ended) done.resolve(undefined);
   };
   try {
     const address = `${server.origin}/page/visit.html#${encodeURIComponent(JSON.stringify(order))}`;
@@ -115,15 +116,6 @@ async function visit(result, profile, stored) {
     clearTimeout(late);
     hear = () => {};
   }
-}
-
-/** A promise, and what settles it. */
-function deferred() {
-  let resolve = () => {};
-  let reject = (/** @type {Error} */ _) => {};
-  /** @type {Promise<void>} */
-  const promise = new Promise((...both) => ([resolve, reject] = both));
-  return { promise, resolve, reject };
 }
 
 /** What the engine's own files have together, compressed: all that was asked for but the model's and ours. @param {string[]} requests */

@@ -6,8 +6,8 @@ import assert from "node:assert/strict";
 import { fileURLToPath } from "node:url";
 import { afterEach, beforeEach, test } from "node:test";
 import { CHUNK } from "./support/fault-server.js";
-import { assertEmpty, assertFails, assertSound, assertWhole, FILE, madeModel, Rig, until } from "./support/faults.js";
-import { launch } from "./support/page.js";
+import { assertEmpty, assertFails, assertSound, assertWhole, FILE, Rig, until } from "./support/faults.js";
+import { launch, madeModel } from "./support/page.js";
 import { FULL, LONG_FORM, Random, SEED } from "./support/random.js";
 import { open } from "./support/setup.js";
 

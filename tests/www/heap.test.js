@@ -2,8 +2,7 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { fileURLToPath } from "node:url";
-import { launch, serve, serveEngine, serveMadeModels } from "./support/page.js";
+import { launch, serveBlank, serveEngine, serveMadeModels } from "./support/page.js";
 import { open } from "./support/setup.js";
 
 /** @typedef {{before: number, after: number, info?: import("./types/pkg/pagellama.js").Info, error?: {code: string, message: string}}} Heap */
@@ -12,9 +11,7 @@ import { open } from "./support/setup.js";
 const CHUNK = 4 * 2 ** 20;
 const MB = 2 ** 20;
 
-const support = fileURLToPath(new URL("support", import.meta.url));
-const blank = { body: "<!doctype html><title>A page of somebody else's</title>" };
-const [browser, app, models, site] = await open(launch(), serveEngine(), serveMadeModels(), serve([support], { "/": blank }));
+const [browser, app, models, site] = await open(launch(), serveEngine(), serveMadeModels(), serveBlank());
 const page = await browser.newPage();
 await page.goto(site.origin);
 

@@ -6,10 +6,10 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { test } from "node:test";
+import { deferred } from "./support/deferred.js";
 import { FaultServer } from "./support/fault-server.js";
-import { madeModel } from "./support/faults.js";
 import { growth } from "./support/memory.js";
-import { serve, serveEngine } from "./support/page.js";
+import { madeModel, serve, serveEngine } from "./support/page.js";
 import { FULL, LONG_FORM } from "./support/random.js";
 import { open } from "./support/setup.js";
 
@@ -19,14 +19,6 @@ const LARGEST = MODELS.at(-1) ?? "";
 
 const files = Object.fromEntries(MODELS.map((name) => [`/${name}`, madeModel(name)]));
 const [app, server] = await open(serveEngine(), FaultServer.start(files));
-
-/** A promise, and what fulfils it. */
-function deferred() {
-  let resolve = (/** @type {string} */ _) => {};
-  /** @type {Promise<string>} */
-  const promise = new Promise((fulfil) => (resolve = fulfil));
-  return { promise, resolve };
-}
 
 /**
  * Stores a model in a browser of its own, and tells by how much the page's process grew. Bytes.
