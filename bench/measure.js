@@ -28,7 +28,7 @@ export const PROMPT_BUDGET = 600;
 export const SLOW_TOKEN = 4;
 export const SLOW_SIZE = 256;
 /** What the tokens after the first may take. Seconds. */
-export const DECODE_BUDGET = 20;
+const DECODE_BUDGET = 20;
 /** Tokens that are written for one measurement. A rate needs two. */
 export const MOST_TOKENS = 32;
 const LEAST_TOKENS = 3;

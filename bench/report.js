@@ -8,6 +8,7 @@ import { OURS } from "./engines.js";
 import { plot } from "./plot.js";
 import { digits, ratios, shown, spread, table } from "./statistics.js";
 
+/** @import { Contestant } from "./engines.js" */
 /** @import { Measurement } from "./measure.js" */
 
 /**
@@ -20,6 +21,10 @@ import { digits, ratios, shown, spread, table } from "./statistics.js";
  */
 /** @typedef {{title: string, about: string[], sizes: number[], results: Result[]}} Report */
 /** @typedef {{name: string, unit: string, more: boolean, of: (round: Round) => number | undefined}} Figure */
+
+/** How often, and on prompts of how many tokens, engines are measured unless options say otherwise. */
+export const ROUNDS = 5;
+export const SIZES = [32, 256, 512, 1024, 2048];
 
 const RESULTS = fileURLToPath(new URL("results/", import.meta.url));
 const MB = 1e6;
@@ -104,14 +109,33 @@ export function svg({ title, sizes, results }) {
 }
 
 /**
- * Writes all three forms into results/.
+ * Prints the tables; the numbers of a whole run are kept in results/, in all three forms.
  * @param {string} name of the files
  * @param {Report} report
+ * @param {Contestant[]} engines all that there are
  */
-export async function write(name, report) {
+export async function finish(name, report, engines) {
+  console.log(`\n${markdown(report)}`);
+  if (report.results.every(({ reason }) => reason)) process.exitCode = 1;
+  if (!isWhole(report, engines)) return console.log("Not kept in bench/results: that takes every size and engine, and all rounds.");
   await mkdir(RESULTS, { recursive: true });
   const forms = { json: `${JSON.stringify(report, null, 1)}\n`, md: markdown(report), svg: svg(report) };
   await Promise.all(Object.entries(forms).map(([kind, text]) => writeFile(`${RESULTS}${name}.${kind}`, text)));
+}
+
+/**
+ * Whether a run is as long as one without options. A shorter one must not take its place. That another engine falls out is a
+ * result; without ours there is none.
+ * @param {Report} report
+ * @param {Contestant[]} engines all that there are
+ */
+export function isWhole({ sizes, results }, engines) {
+  const complete = (/** @type {Result} */ { reason, rounds }) => reason || rounds.filter(Boolean).length >= ROUNDS;
+  return (
+    SIZES.every((size) => sizes.includes(size)) &&
+    engines.every(({ id }) => results.some((result) => result.id === id && complete(result))) &&
+    results.some(({ id, reason }) => id === OURS && !reason)
+  );
 }
 
 /**
@@ -120,9 +144,8 @@ export async function write(name, report) {
  * @param {Result[]} results
  * @param {number} rounds
  * @param {(result: Result) => Promise<Round>} measured
- * @param {() => unknown} onRound what to do after each
  */
-export async function compete(results, rounds, measured, onRound) {
+export async function compete(results, rounds, measured) {
   for (let round = 0; round < rounds; round++) {
     // Each round begins with another engine, so that none has always the same one before it.
     for (const index of results.keys()) {
@@ -136,7 +159,6 @@ export async function compete(results, rounds, measured, onRound) {
         console.log(`${result.label} ${result.reason}`);
       }
     }
-    await onRound();
   }
 }
 

@@ -13,11 +13,12 @@ import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import { gzipSync } from "node:zlib";
 import { EXECUTABLE } from "../tests/www/support/browser.js";
+import { deferred } from "../tests/www/support/deferred.js";
 import { growth } from "../tests/www/support/memory.js";
 import { serve } from "../tests/www/support/server.js";
 import { ENGINES, QUICK } from "./engines.js";
 import { contextFor } from "./measure.js";
-import { compete, machine, markdown, write } from "./report.js";
+import { compete, finish, machine, ROUNDS, SIZES } from "./report.js";
 
 /** @import { Order } from "./page/visit.js" */
 /** @import { Report, Result, Round } from "./report.js" */
@@ -41,8 +42,8 @@ const { values: given } = parseArgs({
 const { model = "", onnx = "", quick } = given;
 /** What the addresses of models begin with. */
 const MODELS = [`/${basename(model)}`, `/${basename(onnx)}/`];
-const rounds = Number(given.rounds ?? (quick ? 3 : 5));
-const sizes = (given.sizes ?? (quick ? "256" : "32,256,512,1024,2048")).split(",").map(Number);
+const rounds = Number(given.rounds ?? (quick ? 3 : ROUNDS));
+const sizes = given.sizes?.split(",").map(Number) ?? (quick ? [256] : SIZES);
 const chosen = given.engines?.split(",") ?? (quick ? QUICK : ENGINES.map(({ id }) => id));
 const unknown = chosen.find((id) => !ENGINES.some((engine) => engine.id === id));
 if (unknown) throw new Error(`there is no engine ${unknown}, only ${ENGINES.map(({ id }) => id).join(", ")}`);
@@ -61,12 +62,10 @@ const server = await serve(folders, {
 const results = ENGINES.filter(({ id }) => chosen.includes(id)).map((engine) => ({ ...engine, rounds: [] }));
 /** @type {Report} */
 const report = { title: `Speed in the browser, ${basename(model)}`, about: about(), sizes, results };
-const whole = !given.quick && !given.engines && !given.sizes;
 
-await compete(results, rounds, measured, async () => whole && (await write("speed", report)));
+await compete(results, rounds, measured);
 await server.close();
-console.log(`\n${markdown(report)}`);
-if (results.every(({ reason }) => reason)) process.exitCode = 1;
+await finish("speed", report, ENGINES);
 
 /** One engine's part of a round. @param {Result} result @returns {Promise<Round>} */
 async function measured(result) {
@@ -101,13 +100,13 @@ async function visit(result, profile, stored) {
   const [begins, done] = [deferred(), deferred()];
   const late = setTimeout(() => done.reject(new Error("it took more than an hour")), PATIENCE);
   hear = ({ begins: began, done: ended, error, note, measurement, ...figures }) => {
-    if (began) begins.resolve();
+    if (began) begins.resolve(undefined);
     if (error) done.reject(new Error(error));
     if (note) result.note = note;
     if (measurement) round.measurements.push(measurement);
     Object.assign(round, figures);
     console.log(result.label, JSON.stringify(measurement ?? { note, error, ...figures }));
-    if (ended) done.resolve();
+    if (ended) done.resolve(undefined);
   };
   try {
     const address = `${server.origin}/page/visit.html#${encodeURIComponent(JSON.stringify(order))}`;
@@ -117,15 +116,6 @@ async function visit(result, profile, stored) {
     clearTimeout(late);
     hear = () => {};
   }
-}
-
-/** A promise, and what settles it. */
-function deferred() {
-  let resolve = () => {};
-  let reject = (/** @type {Error} */ _) => {};
-  /** @type {Promise<void>} */
-  const promise = new Promise((...both) => ([resolve, reject] = both));
-  return { promise, resolve, reject };
 }
 
 /** What the engine's own files have together, compressed: all that was asked for but the model's and ours. @param {string[]} requests */

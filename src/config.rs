@@ -53,7 +53,8 @@ impl ModelConfig {
             ("number of layers", self.layers, 1 << 10),
             ("number of heads", self.heads, 1 << 12),
             ("number of key/value heads", self.kv_heads, 1 << 12),
-            ("head dimension", self.head_dim, 1 << 10),
+            // Attention keeps four heads' sums in an invocation's own memory, of which WGSL promises 8 KiB.
+            ("head dimension", self.head_dim, 1 << 8),
             ("context length", self.max_positions, 1 << 26),
         ];
         for (name, size, most) in sizes {

@@ -237,6 +237,7 @@ fn hugging_face_configurations_that_are_refused() {
         (json!({"hidden_size": -1}), "weights/bad-config", "config.json"),
         (json!({"num_attention_heads": 0}), "weights/bad-config", "heads"),
         (json!({"num_key_value_heads": 3}), "weights/bad-config", "do not divide"),
+        (json!({"head_dim": 258}), "weights/bad-config", "head dimension is 258, not between 1 and 256"),
         (json!({"rms_norm_eps": 1e39}), "weights/bad-config", "epsilon"),
         (json!({"rope_theta": 0}), "weights/bad-config", "theta"),
         (json!({"rope_scaling": {"type": "yarn", "factor": 2}}), "weights/bad-config", "yarn"),

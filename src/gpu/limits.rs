@@ -8,15 +8,17 @@ use super::cost::{Cost, Run};
 use super::kernel::Dispatch;
 use super::tensor::Buffer;
 use crate::error::{Error, Result};
-use crate::ops::{self, MultiplyAdd, STREAM_BYTES};
+use crate::ops::{self, MultiplyAdd, STREAM_BYTES, STREAM_SUMS_BYTES};
 
 /// Bytes to read: more than any cache holds, and on a software adapter, where shaders are what bounds, little enough.
 const BYTES: u64 = 256 << 20;
 const SOFTWARE_BYTES: u64 = 64 << 20;
 /// Less would measure a cache. Where memory is short, half is tried until this is reached.
 const LEAST_BYTES: u64 = 32 << 20;
-/// How long one of the two is run, in seconds: for clocks to rise, and for readings in steps of a tenth of a millisecond.
+/// How long one of the two is run, in seconds: for clocks to rise, and for readings in steps of [`CLOCK_STEP`].
 const LONG_ENOUGH: f64 = 0.15;
+/// What browsers may round a clock's reading to, in seconds.
+const CLOCK_STEP: f64 = 1e-4;
 /// Multiply-adds of a number in one dispatch, and workgroups: enough to fill large adapters, yet short on software.
 const ROUNDS: usize = 256;
 const GROUPS: usize = 4096;
@@ -67,7 +69,7 @@ impl Gpu {
             let groups = bytes as usize / STREAM_BYTES;
             let made = self.checked("bandwidth", || {
                 let words = self.storage("words", bytes)?;
-                let sums = self.storage("sums", bytes / 16)?;
+                let sums = self.storage("sums", (groups * STREAM_SUMS_BYTES) as u64)?;
                 Ok((ops::stream_read(self, groups, &words, &sums)?, vec![words, sums]))
             });
             match made.await {
@@ -92,25 +94,11 @@ impl Gpu {
         made.await
     }
 
-    /// The least that a dispatch takes, run more and more often in a row.
+    /// The least that a dispatch takes.
     async fn least_seconds(&self, dispatch: &Dispatch) -> Result<f64> {
         // The first has to compile the kernel and to clear its memory.
         self.seconds(&[dispatch]).await?;
-        let (mut count, mut least) = (1, f64::INFINITY);
-        loop {
-            let seconds = self.seconds(&vec![dispatch; count]).await?;
-            let last = seconds >= LONG_ENOUGH || count >= MOST;
-            // What is short is too coarse by a browser's clock.
-            if last || seconds >= LONG_ENOUGH / 8.0 {
-                least = least.min(seconds / count as f64);
-            }
-            if last {
-                return Ok(least);
-            }
-            // To where it is long enough, but not by too bold a guess.
-            let wanted = (1.2 * LONG_ENOUGH / seconds.max(1e-6)) as usize;
-            count = (count * wanted.clamp(2, 8)).min(MOST);
-        }
+        least_seconds(async |count| self.seconds(&vec![dispatch; count]).await).await
     }
 
     /// How long the device is at it, by its own clock or else by ours.
@@ -122,5 +110,50 @@ impl Gpu {
         self.submit(dispatches.iter().copied(), 1, None);
         self.finished().await?;
         Ok(started.elapsed().as_secs_f64())
+    }
+}
+
+/// The least that something takes, done more and more often in a row: `time` does it so many times.
+async fn least_seconds(time: impl AsyncFn(usize) -> Result<f64>) -> Result<f64> {
+    let (mut count, mut least) = (1, f64::INFINITY);
+    loop {
+        // By a coarser clock than that it may take no time at all, and its rate must not be infinite.
+        let seconds = time(count).await?.max(CLOCK_STEP);
+        let last = seconds >= LONG_ENOUGH || count >= MOST;
+        // What is short is too coarse by a browser's clock.
+        if last || seconds >= LONG_ENOUGH / 8.0 {
+            least = least.min(seconds / count as f64);
+        }
+        if last {
+            return Ok(least);
+        }
+        // To where it is long enough, but not by too bold a guess.
+        let wanted = (1.2 * LONG_ENOUGH / seconds) as usize;
+        count = (count * wanted.clamp(2, 8)).min(MOST);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use pollster::block_on;
+
+    use super::*;
+
+    #[test]
+    fn what_is_short_is_done_more_often() {
+        let most = std::cell::Cell::new(0);
+        let time = async |count: usize| {
+            most.set(count);
+            Ok(1e-3 * count as f64)
+        };
+        let least = block_on(least_seconds(time)).unwrap();
+        assert!((least - 1e-3).abs() < 1e-12, "{least}");
+        assert!((150..1500).contains(&most.get()), "{most:?} times a millisecond");
+    }
+
+    #[test]
+    fn by_a_clock_that_stands_still_it_takes_some_time_all_the_same() {
+        let least = block_on(least_seconds(async |_| Ok(0.0))).unwrap();
+        assert!(least > 0.0 && least.is_finite(), "{least}");
     }
 }

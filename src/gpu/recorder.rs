@@ -250,7 +250,7 @@ impl Steps for Recorder<'_> {
     }
 
     fn mlp_input(&mut self, layer: usize) -> Result<()> {
-        let Activations { weighted, squares, inner, gate_up, step, .. } = self.buffers;
+        let Activations { weighted, squares, inner, gate_up, .. } = self.buffers;
         let columns = self.config.intermediate_size;
         let norm = self.norm();
         let product = Product::GateUp(layer);
@@ -261,7 +261,7 @@ impl Steps for Recorder<'_> {
         let starts = &[0, stride(columns)];
         let finish = Finish::Store { norm, squares, y: gate_up, stride: 2 * stride(columns), starts, one_row: false };
         self.product(product, weighted, &finish)?;
-        self.recorded.push(ops::swiglu(self.gpu, columns, step, gate_up, inner)?);
+        self.recorded.push(ops::swiglu(self.gpu, columns, gate_up, inner)?);
         Ok(())
     }
 

@@ -24,7 +24,7 @@ pub use matvec::{Variant, matvec};
 pub use multiply_add::{MultiplyAdd, multiply_add};
 pub use rope::{Rope, rope};
 pub use sample::{SampleBuffers, SampleShape, sample};
-pub use stream_read::{STREAM_BYTES, stream_read};
+pub use stream_read::{STREAM_BYTES, STREAM_SUMS_BYTES, stream_read};
 pub use swiglu::swiglu;
 
 use crate::error::{Error, Result};

@@ -356,7 +356,7 @@ async fn gate_and_up_projections() {
                 let (squares, y) = (&squares, &gate_up);
                 let finish = Finish::Store { norm, squares, y, stride: width, starts: &starts, one_row: false };
                 let mut recorded = kind.record(&gpu, &store, Product::GateUp(0), [&step, &x], &finish)?;
-                recorded.push(ops::swiglu(&gpu, rows, &step, &gate_up, &inner)?);
+                recorded.push(ops::swiglu(&gpu, rows, &gate_up, &inner)?);
                 Ok(recorded)
             })
             .await;
@@ -573,8 +573,7 @@ async fn swiglu() {
             rows.flat_map(|(gate, up)| [padded(gate, columns, 0), padded(up, columns, 0)].concat()).collect();
         let gate_up = gpu.storage_with("gate and up", &rows).unwrap();
         let inner = gpu.storage("inner", 4 * (tokens * stride(columns)) as u64).unwrap();
-        let step = step(&gpu, 0, tokens);
-        let got = run(&gpu, tokens, &inner, || Ok(vec![ops::swiglu(&gpu, columns, &step, &gate_up, &inner)?])).await;
+        let got = run(&gpu, tokens, &inner, || Ok(vec![ops::swiglu(&gpu, columns, &gate_up, &inner)?])).await;
         // Products reach 150 x 30.
         assert_close("swiglu", &unpadded(&got, columns, tokens), &reference::swiglu(&gate, &up), 2e-3);
     }

@@ -1,31 +1,17 @@
 // Usable by everyone: automatic accessibility checks, the keyboard alone, small and zoomed windows.
 
 import assert from "node:assert/strict";
-import { after, before, test } from "node:test";
+import { test } from "node:test";
 import { accessible, AXE } from "./support/accessible.js";
 import { launch, serveApp, Visitor } from "./support/page.js";
+import { open } from "./support/setup.js";
 
-/** @type {import("playwright-core").Browser} */
-let browser;
-/** @type {import("./support/server.js").Server} */
-let app;
-/** @type {import("./support/server.js").Server} */
-let broken;
-/** @type {import("./support/server.js").Server} */
-let slow;
-
-before(async () => {
-  [browser, app, broken, slow] = await Promise.all([
-    launch(),
-    serveApp(),
-    serveApp({ model: "models/broken.gguf?fail=gpu/out-of-memory" }),
-    serveApp({ model: "models/slow.gguf?slow=500&wait=network" }),
-  ]);
-});
-after(async () => {
-  await browser.close();
-  await Promise.all([app.close(), broken.close(), slow.close()]);
-});
+const [browser, app, broken, slow] = await open(
+  launch(),
+  serveApp(),
+  serveApp({ model: "models/broken.gguf?fail=gpu/out-of-memory" }),
+  serveApp({ model: "models/slow.gguf?slow=500&wait=network" }),
+);
 
 const MARKDOWN = "say: # Title\n\nA [link](https://example.org) and `code`.\n\n```js\nlet a = 'a long line of code that does not fit into a narrow window at all';\n```\n\n|a|b|\n|-|-|\n|1|2|\n\n> quote";
 

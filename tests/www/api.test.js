@@ -1,26 +1,14 @@
 // engine.js, as a developer calls it.
 
 import assert from "node:assert/strict";
-import { after, before, test } from "node:test";
+import { test } from "node:test";
 import { launch, serveApp, Visitor } from "./support/page.js";
+import { open } from "./support/setup.js";
 
-/** @type {import("playwright-core").Browser} */
-let browser;
-/** @type {import("./support/server.js").Server} */
-let app;
-/** @type {Visitor} */
-let visitor;
-
-before(async () => {
-  [browser, app] = await Promise.all([launch(), serveApp()]);
-  visitor = await Visitor.arrive(browser);
-  await visitor.page.goto(`${app.origin}/icon.svg`);
-  await visitor.page.goto(`${app.origin}/models.json`);
-});
-after(async () => {
-  await browser.close();
-  await app.close();
-});
+const [browser, app] = await open(launch(), serveApp());
+const visitor = await Visitor.arrive(browser);
+await visitor.page.goto(`${app.origin}/icon.svg`);
+await visitor.page.goto(`${app.origin}/models.json`);
 
 /**
  * Runs `body` in the page, with the module as `api` and a loaded model as `model`.

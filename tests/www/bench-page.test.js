@@ -2,31 +2,19 @@
 
 import assert from "node:assert/strict";
 import { readFile } from "node:fs/promises";
-import { after, afterEach, before, beforeEach, test } from "node:test";
+import { test } from "node:test";
 import { accessible, AXE } from "./support/accessible.js";
 import { launch, serveApp, Visitor } from "./support/page.js";
+import { open, visitEach } from "./support/setup.js";
 
-/** @type {import("playwright-core").Browser} */
-let browser;
-/** @type {import("./support/server.js").Server} */
-let app;
+const [browser, app, busy] = await open(
+  launch(),
+  serveApp({ model: "models/Fake-135M.gguf?context=4096" }),
+  serveApp({ model: "models/busy.gguf?busy&context=4096" }),
+);
 /** @type {Visitor} */
 let visitor;
-
-before(async () => {
-  [browser, app] = await Promise.all([launch(), serveApp({ model: "models/Fake-135M.gguf?context=4096" })]);
-});
-after(async () => {
-  await browser.close();
-  await app.close();
-});
-beforeEach(async () => {
-  visitor = await Visitor.arrive(browser);
-});
-afterEach(async () => {
-  assert.deepEqual(visitor.problems, []);
-  await visitor.leave();
-});
+visitEach(browser, (arrived) => (visitor = arrived));
 
 const button = (/** @type {string} */ name) => visitor.page.getByRole("button", { name, exact: true });
 const rows = async (/** @type {string | RegExp} */ table) => {
@@ -133,6 +121,7 @@ test("a slow adapter is spared the large sizes, and a small context what does no
   await measured(slower);
   assert.deepEqual((await rows("Reading a prompt")).map(([tokens]) => tokens), ["32"]);
   await visitor.page.getByText("Reading 256 tokens: it would take about 26 s here.").waitFor();
+  await visitor.page.getByText("Looking at the kernels of a prompt: it would take about 26 s here.").waitFor();
   await slower.close();
 });
 
@@ -160,6 +149,14 @@ test("a download stops, and so does a measurement, which keeps what it has", asy
   assert.equal((await rows("Writing")).length, 1);
   await button("Measure").click();
   await button("Measure again").waitFor();
+});
+
+test("what the engine cannot stop in the middle of is not waited for", async () => {
+  await begin(busy);
+  await visitor.page.getByRole("progressbar", { name: "Looking at the kernels of a prompt" }).waitFor();
+  await button("Stop").click();
+  await visitor.page.getByText("What was measured until then is below.").waitFor();
+  assert.equal((await rows("Writing")).length, 3);
 });
 
 test("what goes wrong is said, and can be tried again", async () => {
@@ -200,10 +197,12 @@ for (const colorScheme of /** @type {const} */ (["light", "dark"])) {
       await named("Download and measure").waitFor();
       await accessible(guest, "the choice");
       await named("Download and measure").click();
-      await guest.page.getByRole("progressbar", { name: "Writing after 512 tokens" }).waitFor();
-      await accessible(guest, "measuring");
       await named("Measure again").waitFor();
       await accessible(guest, "the figures");
+      await guest.page.goto(`${busy.origin}/bench.html`);
+      await named("Download and measure").click();
+      await guest.page.getByRole("progressbar", { name: "Looking at the kernels of a prompt" }).waitFor();
+      await accessible(guest, "measuring");
       await guest.leave();
     });
   }

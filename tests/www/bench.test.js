@@ -4,8 +4,9 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { contextFor, measure, measureAll, MOST_TOKENS, plan, PROMPT_BUDGET, SLOW_SIZE, SLOW_TOKEN } from "../../bench/measure.js";
 import { plot } from "../../bench/plot.js";
+import { start } from "../../bench/program.js";
 import { prompt } from "../../bench/prompt.js";
-import { markdown } from "../../bench/report.js";
+import { isWhole, markdown, ROUNDS, SIZES } from "../../bench/report.js";
 import { digits, ratios, shown, spread } from "../../bench/statistics.js";
 
 test("a spread has the middle of an odd number of values, and the mean of the two in the middle of an even one", () => {
@@ -95,6 +96,34 @@ test("a report says how far ahead or behind we are, and why somebody is missing"
   assert.match(text, /before each turn: 2 % \(1 to 4\)/, "how quiet the machine was");
   assert.match(text, /- Absent: left out: <it> breaks/);
   assert.doesNotMatch(text, /32 tokens/, "what nobody measured has no row");
+});
+
+test("only a run of every size, engine and round is kept", () => {
+  const engines = [{ id: "pagellama", label: "pagellama" }, { id: "other", label: "Other" }];
+  const rounds = Array.from({ length: ROUNDS }, () => round(1));
+  const ours = { id: "pagellama", label: "pagellama", rounds };
+  const other = { id: "other", label: "Other", rounds };
+  const out = { rounds: [], reason: "fell out" };
+  const whole = (/** @type {import("../../bench/report.js").Result[]} */ results, sizes = SIZES) => isWhole({ title: "", about: [], sizes, results }, engines);
+  assert.ok(whole([ours, other]));
+  assert.ok(whole([ours, { ...other, ...out }]));
+  assert.ok(!whole([{ ...ours, ...out }, other]), "without ours");
+  assert.ok(!whole([ours, { ...other, rounds: rounds.slice(1) }]), "too few rounds");
+  assert.ok(!whole([ours]), "an engine was not asked");
+  assert.ok(!whole([ours, other], SIZES.slice(1)), "a size was not asked for");
+});
+
+test("a program that cannot start, or ends, is an error that says so", async () => {
+  const ask = async (/** @type {string[]} */ command) => {
+    const program = start(command);
+    try {
+      return await program.generate(prompt(1, 0), 1, () => {});
+    } finally {
+      await program.stop();
+    }
+  };
+  await assert.rejects(ask(["./no-such-program"]), /cannot be started: .*no-such-program/);
+  await assert.rejects(ask([process.execPath, "--eval", "process.exit(3)"]), /has ended \(3\)/);
 });
 
 test("a plot has a line and a name for each engine that was measured, and is well-formed", () => {

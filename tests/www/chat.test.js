@@ -1,30 +1,14 @@
 // Chatting, as a visitor does it: streaming, stop, regenerate, edit, several chats, reload, settings, a full context.
 
 import assert from "node:assert/strict";
-import { after, afterEach, before, beforeEach, test } from "node:test";
+import { test } from "node:test";
 import { launch, serveApp, Visitor } from "./support/page.js";
+import { open, visitEach } from "./support/setup.js";
 
-/** @type {import("playwright-core").Browser} */
-let browser;
-/** @type {import("./support/server.js").Server} */
-let app;
+const [browser, app] = await open(launch(), serveApp());
 /** @type {Visitor} */
 let visitor;
-
-before(async () => {
-  [browser, app] = await Promise.all([launch(), serveApp()]);
-});
-after(async () => {
-  await browser.close();
-  await app.close();
-});
-beforeEach(async () => {
-  visitor = await Visitor.arrive(browser);
-});
-afterEach(async () => {
-  assert.deepEqual(visitor.problems, []);
-  await visitor.leave();
-});
+visitEach(browser, (arrived) => (visitor = arrived));
 
 test("an answer streams, is announced once, and shows its speed", async () => {
   await visitor.begin(app.origin);

@@ -1,33 +1,16 @@
 // A download while it runs: paused and gone on with, interrupted, shared between tabs, and what it asks of the browser.
 
 import assert from "node:assert/strict";
-import { after, afterEach, before, beforeEach, test } from "node:test";
+import { test } from "node:test";
 import { until } from "./support/faults.js";
 import { launch, serveApp, Visitor } from "./support/page.js";
+import { open, visitEach } from "./support/setup.js";
 
-/** @type {import("playwright-core").Browser} */
-let browser;
-/** @type {import("./support/server.js").Server} */
-let app;
-/** Its model takes about four seconds. @type {import("./support/server.js").Server} */
-let slow;
+/** The model of `slow` takes about four seconds. */
+const [browser, app, slow] = await open(launch(), serveApp(), serveApp({ model: "models/slow.gguf?slow=200" }));
 /** @type {Visitor} */
 let visitor;
-
-before(async () => {
-  [browser, app, slow] = await Promise.all([launch(), serveApp(), serveApp({ model: "models/slow.gguf?slow=200" })]);
-});
-after(async () => {
-  await browser.close();
-  await Promise.all([app.close(), slow.close()]);
-});
-beforeEach(async () => {
-  visitor = await Visitor.arrive(browser);
-});
-afterEach(async () => {
-  assert.deepEqual(visitor.problems, []);
-  await visitor.leave();
-});
+visitEach(browser, (arrived) => (visitor = arrived));
 
 /** @param {string} address */
 async function download(address) {

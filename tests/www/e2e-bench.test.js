@@ -2,23 +2,13 @@
 
 import assert from "node:assert/strict";
 import { readFile } from "node:fs/promises";
-import { after, before, test } from "node:test";
+import { test } from "node:test";
 import { launch, serveEngine, Visitor } from "./support/page.js";
+import { open } from "./support/setup.js";
 
 const TINY = await readFile(new URL("../data/gguf/stories260k.F16.gguf", import.meta.url));
 
-/** @type {import("playwright-core").Browser} */
-let browser;
-/** @type {Awaited<ReturnType<typeof serveEngine>>} */
-let app;
-
-before(async () => {
-  [browser, app] = await Promise.all([launch(), serveEngine()]);
-});
-after(async () => {
-  await browser.close();
-  await app.close();
-});
+const [browser, app] = await open(launch(), serveEngine());
 
 test("a model is loaded, measured and compared with the adapter's limits", async (t) => {
   const visitor = await Visitor.arrive(browser);

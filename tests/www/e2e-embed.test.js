@@ -1,22 +1,12 @@
 // examples/embed.html with the real engine, from another origin than the page's.
 
 import assert from "node:assert/strict";
-import { after, before, test } from "node:test";
+import { test } from "node:test";
 import { EXAMPLE, foreign } from "./support/foreign.js";
 import { launch, serveEngine, Visitor } from "./support/page.js";
+import { open } from "./support/setup.js";
 
-/** @type {import("playwright-core").Browser} */
-let browser;
-/** @type {Awaited<ReturnType<typeof serveEngine>>} */
-let app;
-
-before(async () => {
-  [browser, app] = await Promise.all([launch(), serveEngine()]);
-});
-after(async () => {
-  await browser.close();
-  await app.close();
-});
+const [browser, app] = await open(launch(), serveEngine());
 
 test("somebody else's page asks, downloads and chats", async (t) => {
   const site = await foreign(EXAMPLE, app.address.replace(/\/$/, ""));

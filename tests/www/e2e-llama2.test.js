@@ -3,26 +3,14 @@
 
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
-import { after, before, test } from "node:test";
+import { test } from "node:test";
 import { launch, serveEngine, serveMadeModels, Visitor } from "./support/page.js";
+import { open } from "./support/setup.js";
 
 /** @type {{messages: {role: string, content: string}[], ids: number[], greedy: number[], greedy_text: string}} */
 const GOLDEN = JSON.parse(readFileSync(new URL("../data/llama2-tiny/golden.json", import.meta.url), "utf8"));
 
-/** @type {import("playwright-core").Browser} */
-let browser;
-/** @type {Awaited<ReturnType<typeof serveEngine>>} */
-let app;
-/** @type {Awaited<ReturnType<typeof serveMadeModels>>} */
-let models;
-
-before(async () => {
-  [browser, app, models] = await Promise.all([launch(), serveEngine(), serveMadeModels()]);
-});
-after(async () => {
-  await browser.close();
-  await Promise.all([app.close(), models.close()]);
-});
+const [browser, app, models] = await open(launch(), serveEngine(), serveMadeModels());
 
 test("a Hugging Face folder chats by its address, and answers as the reference does", async (t) => {
   const visitor = await Visitor.arrive(browser);

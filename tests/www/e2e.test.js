@@ -3,8 +3,9 @@
 
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
-import { after, before, test } from "node:test";
+import { test } from "node:test";
 import { launch, serveEngine, Visitor } from "./support/page.js";
+import { open } from "./support/setup.js";
 
 const GOLDEN = JSON.parse(readFileSync(new URL("../data/smollm2/golden.json", import.meta.url), "utf8"));
 const { messages, greedy_text } = GOLDEN.prompts.find((/** @type {{name: string}} */ { name }) => name === "chat");
@@ -13,27 +14,14 @@ const QUESTION = messages[0].content;
 /** @type {string} What a float32 reference answers, until it ends its turn. */
 const ANSWER = greedy_text.split("<|im_end|>")[0];
 
-/** @type {import("playwright-core").Browser} */
-let browser;
-/** @type {Awaited<ReturnType<typeof serveEngine>>} */
-let app;
-/** @type {Visitor} */
-let visitor;
-
-before(async () => {
-  [browser, app] = await Promise.all([launch(), serveEngine()]);
-  visitor = await Visitor.arrive(browser);
-  visitor.page.setDefaultTimeout(180_000);
-  visitor.page.context().on("request", (request) => {
-    if (request.url().includes("/models/")) ranges.push(request.headers().range ?? "whole");
-  });
-  visitor.page.on("console", (message) => {
-    if (message.type() === "error") visitor.problems.push(`console: ${message.text()}`);
-  });
+const [browser, app] = await open(launch(), serveEngine());
+const visitor = await Visitor.arrive(browser);
+visitor.page.setDefaultTimeout(180_000);
+visitor.page.context().on("request", (request) => {
+  if (request.url().includes("/models/")) ranges.push(request.headers().range ?? "whole");
 });
-after(async () => {
-  await browser.close();
-  await app.close();
+visitor.page.on("console", (message) => {
+  if (message.type() === "error") visitor.problems.push(`console: ${message.text()}`);
 });
 
 /** Weights that were asked for so far, from the network. */

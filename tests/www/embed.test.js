@@ -1,23 +1,13 @@
 // <llama-chat> in somebody else's page, from another origin: examples/embed.html and pages like it.
 
 import assert from "node:assert/strict";
-import { after, before, test } from "node:test";
+import { test } from "node:test";
 import { EXAMPLE, foreign } from "./support/foreign.js";
 import { until } from "./support/faults.js";
 import { launch, serve, serveApp, Visitor } from "./support/page.js";
+import { open } from "./support/setup.js";
 
-/** @type {import("playwright-core").Browser} */
-let browser;
-/** @type {import("./support/server.js").Server} */
-let app;
-
-before(async () => {
-  [browser, app] = await Promise.all([launch(), serveApp()]);
-});
-after(async () => {
-  await browser.close();
-  await app.close();
-});
+const [browser, app] = await open(launch(), serveApp());
 
 test("the example asks first, then chats from another origin", async (t) => {
   const site = await foreign(EXAMPLE, app.origin);

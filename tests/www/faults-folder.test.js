@@ -2,9 +2,10 @@
 
 import assert from "node:assert/strict";
 import { fileURLToPath } from "node:url";
-import { after, afterEach, before, beforeEach, test } from "node:test";
+import { afterEach, beforeEach, test } from "node:test";
 import { assertSound, assertWhole, Rig, until } from "./support/faults.js";
 import { launch } from "./support/browser.js";
+import { open } from "./support/setup.js";
 
 /** @import { Visit } from "./support/faults.js" */
 
@@ -12,21 +13,10 @@ const FOLDER = fileURLToPath(new URL("../data/tiny-llama2", import.meta.url));
 const [FIRST, SECOND, THIRD] = [1, 2, 3].map((part) => `model-0000${part}-of-00003.safetensors`);
 const FILES = ["config.json", "tokenizer.json", "tokenizer_config.json", "model.safetensors.index.json", FIRST, SECOND, THIRD].map(String);
 
-/** @type {import("playwright-core").Browser} */
-let browser;
-/** @type {Rig} */
-let rig;
+const [browser, rig] = await open(launch(), Rig.startFolder(FOLDER, FILES));
+await rig.learn(await browser.newContext());
 /** @type {Visit} */
 let visit;
-
-before(async () => {
-  [browser, rig] = await Promise.all([launch(), Rig.startFolder(FOLDER, FILES)]);
-  await rig.learn(await browser.newContext());
-});
-after(async () => {
-  await browser.close();
-  await rig.close();
-});
 beforeEach(async () => {
   rig.server.publish(pathOf(SECOND), '"1"', []);
   rig.server.behave();

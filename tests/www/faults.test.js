@@ -4,11 +4,12 @@
 
 import assert from "node:assert/strict";
 import { fileURLToPath } from "node:url";
-import { after, afterEach, before, beforeEach, test } from "node:test";
+import { afterEach, beforeEach, test } from "node:test";
 import { CHUNK } from "./support/fault-server.js";
-import { assertEmpty, assertFails, assertSound, assertWhole, FILE, madeModel, Rig, until } from "./support/faults.js";
-import { launch } from "./support/page.js";
+import { assertEmpty, assertFails, assertSound, assertWhole, FILE, Rig, until } from "./support/faults.js";
+import { launch, madeModel } from "./support/page.js";
 import { FULL, LONG_FORM, Random, SEED } from "./support/random.js";
+import { open } from "./support/setup.js";
 
 /** @import { FileDigests } from "./types/pkg/pagellama.js" */
 /** @import { Order, Outcome } from "./support/fault-client.js" */
@@ -18,22 +19,11 @@ import { FULL, LONG_FORM, Random, SEED } from "./support/random.js";
 const PATH = `/${FILE}`;
 const random = new Random(SEED);
 
-/** @type {import("playwright-core").Browser} */
-let browser;
-/** @type {Rig} */
-let rig;
+console.log(`seed: PAGELLAMA_SEED=${SEED}`);
+const [browser, rig] = await open(launch(), Rig.start(FILE));
+await rig.learn(await browser.newContext());
 /** @type {Visit} */
 let visit;
-
-before(async () => {
-  console.log(`seed: PAGELLAMA_SEED=${SEED}`);
-  [browser, rig] = await Promise.all([launch(), Rig.start(FILE)]);
-  await rig.learn(await browser.newContext());
-});
-after(async () => {
-  await browser.close();
-  await rig.close();
-});
 beforeEach(async () => {
   rig.server.publish(PATH, '"1"', []);
   rig.server.behave();

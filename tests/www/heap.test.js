@@ -1,9 +1,9 @@
 // How large the wasm heap grows while a model loads on the GPU road: a few chunks and the tokenizer, whatever the model's size.
 
 import assert from "node:assert/strict";
-import { after, before, test } from "node:test";
-import { fileURLToPath } from "node:url";
-import { launch, serve, serveEngine, serveMadeModels } from "./support/page.js";
+import { test } from "node:test";
+import { launch, serveBlank, serveEngine, serveMadeModels } from "./support/page.js";
+import { open } from "./support/setup.js";
 
 /** @typedef {{before: number, after: number, info?: import("./types/pkg/pagellama.js").Info, error?: {code: string, message: string}}} Heap */
 
@@ -11,28 +11,9 @@ import { launch, serve, serveEngine, serveMadeModels } from "./support/page.js";
 const CHUNK = 4 * 2 ** 20;
 const MB = 2 ** 20;
 
-/** @type {import("playwright-core").Browser} */
-let browser;
-/** @type {Awaited<ReturnType<typeof serveEngine>>} */
-let app;
-/** @type {Awaited<ReturnType<typeof serveMadeModels>>} */
-let models;
-/** @type {import("./support/server.js").Server} */
-let site;
-/** @type {import("playwright-core").Page} */
-let page;
-
-before(async () => {
-  const support = fileURLToPath(new URL("support", import.meta.url));
-  const blank = { body: "<!doctype html><title>A page of somebody else's</title>" };
-  [browser, app, models, site] = await Promise.all([launch(), serveEngine(), serveMadeModels(), serve([support], { "/": blank })]);
-  page = await browser.newPage();
-  await page.goto(site.origin);
-});
-after(async () => {
-  await browser.close();
-  await Promise.all([app.close(), models.close(), site.close()]);
-});
+const [browser, app, models, site] = await open(launch(), serveEngine(), serveMadeModels(), serveBlank());
+const page = await browser.newPage();
+await page.goto(site.origin);
 
 /**
  * Loads a model in a worker of its own.

@@ -5,35 +5,20 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { after, before, test } from "node:test";
+import { test } from "node:test";
+import { deferred } from "./support/deferred.js";
 import { FaultServer } from "./support/fault-server.js";
-import { madeModel } from "./support/faults.js";
 import { growth } from "./support/memory.js";
-import { serve, serveEngine } from "./support/page.js";
+import { madeModel, serve, serveEngine } from "./support/page.js";
 import { FULL, LONG_FORM } from "./support/random.js";
+import { open } from "./support/setup.js";
 
 const MIB = 2 ** 20;
 const MODELS = FULL ? ["synthetic-500mb.gguf", "synthetic-2gb.gguf"] : ["synthetic-500mb.gguf"];
 const LARGEST = MODELS.at(-1) ?? "";
 
-/** @type {Awaited<ReturnType<typeof serveEngine>>} */
-let app;
-/** @type {FaultServer} */
-let server;
-
-before(async () => {
-  const files = Object.fromEntries(MODELS.map((name) => [`/${name}`, madeModel(name)]));
-  [app, server] = await Promise.all([serveEngine(), FaultServer.start(files)]);
-});
-after(() => Promise.all([app.close(), server.close()]));
-
-/** A promise, and what fulfils it. */
-function deferred() {
-  let resolve = (/** @type {string} */ _) => {};
-  /** @type {Promise<string>} */
-  const promise = new Promise((fulfil) => (resolve = fulfil));
-  return { promise, resolve };
-}
+const files = Object.fromEntries(MODELS.map((name) => [`/${name}`, madeModel(name)]));
+const [app, server] = await open(serveEngine(), FaultServer.start(files));
 
 /**
  * Stores a model in a browser of its own, and tells by how much the page's process grew. Bytes.

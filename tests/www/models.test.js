@@ -2,31 +2,15 @@
 
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
-import { after, afterEach, before, beforeEach, test } from "node:test";
+import { test } from "node:test";
 import { until } from "./support/faults.js";
 import { launch, serveApp, Visitor } from "./support/page.js";
+import { open, visitEach } from "./support/setup.js";
 
-/** @type {import("playwright-core").Browser} */
-let browser;
-/** @type {import("./support/server.js").Server} */
-let app;
+const [browser, app] = await open(launch(), serveApp());
 /** @type {Visitor} */
 let visitor;
-
-before(async () => {
-  [browser, app] = await Promise.all([launch(), serveApp()]);
-});
-after(async () => {
-  await browser.close();
-  await app.close();
-});
-beforeEach(async () => {
-  visitor = await Visitor.arrive(browser);
-});
-afterEach(async () => {
-  assert.deepEqual(visitor.problems, []);
-  await visitor.leave();
-});
+visitEach(browser, (arrived) => (visitor = arrived));
 
 test("the page says what it will download, from where and to where", async () => {
   await visitor.page.goto(app.origin);

@@ -1,21 +1,11 @@
 // Text from the model and from the user is never markup, script or a request.
 
 import assert from "node:assert/strict";
-import { after, before, test } from "node:test";
+import { test } from "node:test";
 import { launch, serveApp, Visitor } from "./support/page.js";
+import { open } from "./support/setup.js";
 
-/** @type {import("playwright-core").Browser} */
-let browser;
-/** @type {import("./support/server.js").Server} */
-let app;
-
-before(async () => {
-  [browser, app] = await Promise.all([launch(), serveApp()]);
-});
-after(async () => {
-  await browser.close();
-  await app.close();
-});
+const [browser, app] = await open(launch(), serveApp());
 
 const HOSTILE = [
   "<script>alert(1)</script>",

@@ -39,11 +39,13 @@ const STAGES = [
 ];
 /** Tokens to write at each context. */
 const WRITTEN = 64;
-/** Tokens of a prompt whose kernels are looked at. */
-const PROFILED = 256;
+/** Tokens of a prompt whose kernels are looked at: the engine computes no more at once. */
+const PROFILED = 128;
+const PROFILING = "Looking at the kernels of a prompt";
 /** How long a measurement may take to be begun at all, and when it is ended. Milliseconds. */
 const BUDGET = 15_000;
 const LIMIT = 25_000;
+const TOO_LONG = "it takes too long here";
 /** How long writing is watched at most. Milliseconds. */
 const WRITING = 8_000;
 /** A prompt is read again until that took so long, at most `TIMES` times. Milliseconds. */
@@ -88,7 +90,7 @@ class Measurement {
     const warm = await this.#generate(this.#prompt(32), 4, LIMIT);
     this.#rate = rateOf(warm);
     this.#begin("Measuring the graphics adapter");
-    this.#measured.adapter = await this.#model.measureAdapter();
+    this.#measured.adapter = await this.#inTime(this.#model.measureAdapter());
     this.#show(this.#measured);
     for (const { prefill, context } of STAGES) {
       this.#begin(reading(prefill));
@@ -98,8 +100,8 @@ class Measurement {
       await this.#write(ids.slice(0, context), prefill);
       this.#show(this.#measured);
     }
-    this.#begin("Looking at the kernels of a prompt");
-    this.#measured.profiles.push(await this.#model.profile({ tokens: Math.min(PROFILED, this.#model.info.context), position: 0 }));
+    this.#begin(PROFILING);
+    await this.#profilePrompt();
     this.#show(this.#measured);
   }
 
@@ -127,7 +129,7 @@ class Measurement {
       if (results.length > 0) ids = this.#prompt(ids.length);
       const result = await this.#generate(ids.slice(0, tokens), 1, LIMIT);
       if (!result) {
-        this.#leaveOut(what, `it takes more than ${LIMIT / 1000} s here`);
+        this.#leaveOut(what, TOO_LONG);
         return ids;
       }
       results.push(result);
@@ -155,13 +157,38 @@ class Measurement {
     // One more than is counted: speed is told from the second token on.
     const result = there && (await this.#generate(ids, WRITTEN + 1, WRITING));
     const tokens_per_second = result?.stats.decode_tokens_per_second ?? 0;
-    if (!result || tokens_per_second <= 0) return this.#leaveOut(what, "it takes too long here");
-    const profile = await this.#model.profile({ tokens: 1, position: context });
+    if (!result || tokens_per_second <= 0) return this.#leaveOut(what, TOO_LONG);
+    const profile = await this.#inTime(this.#model.profile({ tokens: 1, position: context }));
+    if (!profile) return this.#leaveOut(what, TOO_LONG);
     const bytes_per_token = profile.kernels.reduce((sum, { bytes }) => sum + bytes, 0);
     const bandwidth_fraction = (bytes_per_token * tokens_per_second) / profile.limits.bytes_per_second;
     const tokens = result.usage.completion_tokens;
     this.#measured.decode.push({ context, tokens, tokens_per_second, bytes_per_token, bandwidth_fraction });
     this.#measured.profiles.push(profile);
+  }
+
+  /** Looks at the kernels of a prompt. */
+  async #profilePrompt() {
+    const tokens = Math.min(PROFILED, this.#model.info.context);
+    // They run once unmeasured, and again at least once.
+    if (!this.#fits(PROFILING, 2 * tokens, tokens)) return;
+    const profile = await this.#inTime(this.#model.profile({ tokens, position: 0 }));
+    if (profile) this.#measured.profiles.push(profile);
+    else this.#leaveOut(PROFILING, TOO_LONG);
+  }
+
+  /**
+   * Waits for what the engine does not stop in the middle of, which goes on until the model is unloaded.
+   * @template T
+   * @param {Promise<T>} work
+   * @returns {Promise<T | undefined>} nothing if it is late
+   */
+  #inTime(work) {
+    const ended = AbortSignal.any([this.#signal, AbortSignal.timeout(LIMIT)]);
+    return new Promise((resolve, reject) => {
+      ended.addEventListener("abort", () => (this.#signal.aborted ? reject(this.#signal.reason) : resolve(undefined)), { once: true });
+      work.then(resolve, reject);
+    });
   }
 
   /**
@@ -174,7 +201,7 @@ class Measurement {
     const { context } = this.#model.info;
     const needed = this.#rate ? read / this.#rate : Infinity;
     if (room > context) this.#leaveOut(what, `the model’s context has room for ${format.count(context)}`);
-    else if (needed > BUDGET) this.#leaveOut(what, Number.isFinite(needed) ? `it would take about ${Math.ceil(needed / 1000)} s here` : "it takes too long here");
+    else if (needed > BUDGET) this.#leaveOut(what, Number.isFinite(needed) ? `it would take about ${Math.ceil(needed / 1000)} s here` : TOO_LONG);
     else return true;
     return false;
   }

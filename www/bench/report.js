@@ -116,7 +116,8 @@ function kernelTable(profile) {
 function factsOf({ dispatches, bytes, flops }) {
   const parts = [`${format.count(dispatches)} ${dispatches === 1 ? "dispatch" : "dispatches"}`, format.bytes(bytes)];
   if (flops > 0) parts.push(format.many(flops, "FLOP"));
-  return parts.join(" · ");
+  // Lines break between the figures alone.
+  return parts.map((part) => part.replaceAll(" ", "\u00a0")).join(" · ");
 }
 
 /** @param {Report} report */

@@ -107,7 +107,7 @@ export class Answering {
  * @param {number} [from] the first message to include
  * @returns {Prompt}
  */
-export function promptOf({ messages, settings, from: first }, chat, from = first) {
+function promptOf({ messages, settings, from: first }, chat, from = first) {
   const seen = messages.slice(from);
   if (!chat) return { text: seen.map((message) => message.content).join("") };
   /** @type {{role: string, content: string}[]} */

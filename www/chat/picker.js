@@ -123,7 +123,7 @@ function where(offer, stored) {
  * @param {boolean} blocked
  */
 function others({ offer }, attempt, blocked) {
-  const address = h("input", { type: "text", id: "address", name: "address", required: true, autocomplete: "off", spellcheck: "false", autocapitalize: "off", placeholder: "owner/name or https://…/model.gguf" });
+  const address = h("input", { type: "text", id: "address", name: "address", required: true, autocomplete: "off", spellcheck: "false", autocapitalize: "off", placeholder: "owner/name or https://…" });
   const web = h(
     "form",
     { class: "source", onsubmit: (/** @type {Event} */ event) => (event.preventDefault(), attempt(() => parseSource(address.value))) },

@@ -16,7 +16,8 @@ pub const HELP: &str = "\
   bench     measure, and print tables
               storage            loading models from the browser's storage and from the network
               long-tasks         what keeps the page's main thread busy
-              speed              prefill, decode, load, memory: beside other engines in the browser
+              speed              prefill, decode, load, memory: beside other engines in the browser; without options it leaves
+                                 its numbers in bench/results, as native does
                 --rounds N         this many (default: 5)
                 --engines A,B      these only; their names are in bench/engines.js
                 --sizes N,M        prompts of this many tokens only
@@ -45,35 +46,30 @@ pub fn run(what: Option<&str>, options: Vec<OsString>) -> Result<()> {
     }
 }
 
-/// The built page in Chromium, loading a model of 0.5 GB from its storage and from a server that gives each connection a share.
+/// Loading a model of 0.5 GB from the browser's storage and from a server that gives each connection a share.
 fn storage() -> Result<()> {
-    setup::wasm_target()?;
-    let system = system::find(false)?;
-    let npm = setup::npm()?;
-    npm.install("tests/www", &["ci"])?;
     let models = test::made_models(false)?;
-    let dist = bundle::build(&Model::None, Far::Symlink)?;
-    let server = Server::bind(Some(0))?;
-    let address = server.address()?;
-    let _running = server.run_in_background(&dist);
-    let mut bench = npm.command("bench")?;
-    bench.args(["run", "storage"]).env("CHROME", &system.browser);
-    run::run(bench.env("PAGELLAMA_URL", address).env("PAGELLAMA_MODELS", &models))
+    in_page("storage", &Model::None, &[("PAGELLAMA_MODELS", &models)])
 }
 
-/// The built page in Chromium, loading the default model and answering a question.
+/// Loading the default model and answering a question.
 fn long_tasks() -> Result<()> {
+    in_page("long-tasks", &Model::File(setup::default_model()?), &[])
+}
+
+/// Runs a program that opens the built page in Chromium; it finds paths in `variables` of its environment.
+fn in_page(program: &str, model: &Model, variables: &[(&str, &Path)]) -> Result<()> {
     setup::wasm_target()?;
     let system = system::find(false)?;
-    let model = setup::default_model()?;
     let npm = setup::npm()?;
     npm.install("tests/www", &["ci"])?;
-    let dist = bundle::build(&Model::File(model), Far::Symlink)?;
+    let dist = bundle::build(model, Far::Symlink)?;
     let server = Server::bind(Some(0))?;
     let address = server.address()?;
     let _running = server.run_in_background(&dist);
     let mut bench = npm.command("bench")?;
-    run::run(bench.args(["run", "long-tasks"]).env("CHROME", &system.browser).env("PAGELLAMA_URL", address))
+    bench.args(["run", program]).env("CHROME", &system.browser).env("PAGELLAMA_URL", address);
+    run::run(bench.envs(variables.iter().copied()))
 }
 
 /// The built engine and its peers in Chromium, with the default model.

@@ -9,6 +9,7 @@
 //                                           ?context=N                has a small context
 //                                           ?rate=N                   says that it reads N tokens a second
 //                                           ?untimed                  has an adapter that does not tell how long kernels take
+//                                           ?busy                     looks at the kernels of a prompt without end
 // ... and what is found in the store:       ?damaged=N                N parts are damaged; &lost: and cannot be fetched again
 //                                           ?parts                    two files
 //                                           ?stuck                    verifying and saving take until they are stopped
@@ -180,7 +181,7 @@ class FakeEngine {
    * @returns {Promise<Profile>}
    */
   async profile(tokens, position) {
-    await sleep(5);
+    await sleep(tokens > 1 && steering(this.id).has("busy") ? 1e9 : 5);
     const run = Math.min(tokens, 128);
     const timed = !steering(this.id).has("untimed");
     const kernel = (/** @type {string} */ name, /** @type {number} */ bytes, /** @type {number} */ flops, /** @type {number} */ part) => {

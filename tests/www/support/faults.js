@@ -2,10 +2,9 @@
 
 import assert from "node:assert/strict";
 import { basename, join } from "node:path";
-import { fileURLToPath } from "node:url";
 import { setTimeout as sleep } from "node:timers/promises";
 import { CHUNK, FaultServer } from "./fault-server.js";
-import { serve, serveEngine } from "./page.js";
+import { madeModel, serveBlank, serveEngine } from "./page.js";
 
 /** @import { BrowserContext, Page } from "playwright-core" */
 /** @import { FileDigests } from "../types/pkg/pagellama.js" */
@@ -15,16 +14,6 @@ import { serve, serveEngine } from "./page.js";
 
 /** The model of most tests: 11 chunks, and a reply in a second. */
 export const FILE = "synthetic-40mb.gguf";
-
-/**
- * Where a model lies that `cargo xtask test` made.
- * @param {string} name
- */
-export function madeModel(name) {
-  const folder = process.env.PAGELLAMA_MODELS;
-  if (!folder) throw new Error("PAGELLAMA_MODELS is not set: run `cargo xtask test`, which makes the models");
-  return join(folder, name);
-}
 
 /** The engine, a blank page of another origin, and a server of one model of a third one. */
 export class Rig {
@@ -65,9 +54,7 @@ export class Rig {
    * @param {Record<string, string>} files
    */
   static async #start(path, files) {
-    const support = fileURLToPath(new URL(".", import.meta.url));
-    const blank = { body: "<!doctype html><title>A page of somebody else's</title>" };
-    return new Rig(path, ...(await Promise.all([serveEngine(), serve([support], { "/": blank }), FaultServer.start(files)])));
+    return new Rig(path, ...(await Promise.all([serveEngine(), serveBlank(), FaultServer.start(files)])));
   }
 
   async close() {

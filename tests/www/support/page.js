@@ -1,6 +1,7 @@
 // What every test of the page needs: servers, a browser, a fresh profile, and short words for what a visitor does.
 
 import { readFileSync } from "node:fs";
+import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { launch } from "./browser.js";
 import { CONTENT_SECURITY_POLICY, serve } from "./server.js";
@@ -43,15 +44,29 @@ export async function serveEngine() {
 }
 
 /**
- * Models too large to be kept in the repository, served from another origin than the page's: `llama2-tiny/` and
- * `synthetic-1gb.gguf`, made by `cargo xtask test` in the folder that `PAGELLAMA_MODELS` names.
- *
+ * Where a model lies that is too large to be kept in the repository.
+ * @param {string} name in the folder that `PAGELLAMA_MODELS` names
+ */
+export function madeModel(name) {
+  const folder = process.env.PAGELLAMA_MODELS;
+  if (!folder) throw new Error("PAGELLAMA_MODELS is not set: run `cargo xtask test`, which makes the models");
+  return join(folder, name);
+}
+
+/**
+ * All such models, served from another origin than the page's.
  * @returns {Promise<Server>}
  */
 export function serveMadeModels() {
-  const folder = process.env.PAGELLAMA_MODELS;
-  if (!folder) throw new Error("PAGELLAMA_MODELS is not set: run `cargo xtask test`, which makes the models");
-  return serve([folder]);
+  return serve([madeModel("")]);
+}
+
+/**
+ * A blank page of another origin than the engine's, and beside it the modules that tests load into a page.
+ * @returns {Promise<Server>}
+ */
+export function serveBlank() {
+  return serve([here(".")], { "/": { body: "<!doctype html><title>A page of somebody else's</title>" } });
 }
 
 /** A visitor: a browser context with nothing stored, and everything that went wrong in it. */
