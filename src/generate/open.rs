@@ -10,7 +10,7 @@ use crate::gpu::weights::{WeightStore, Weights};
 use crate::gpu::{ExecutorOptions, Gpu, Recorded};
 use crate::model::kv_cache::KvCache;
 use crate::ops::{KV_TILE, Variant};
-use crate::sampler::Sampling;
+use crate::sampling::Sampling;
 use crate::tokenizer::Tokenizer;
 use crate::weights::Role;
 use crate::weights::loader::{self, Checkpoint};

@@ -90,6 +90,15 @@ impl Gpu {
         Ok(())
     }
 
+    /// Fills buffers with zeros, after all that was submitted before.
+    pub(super) fn clear<'a>(&self, buffers: impl IntoIterator<Item = &'a Buffer>) {
+        let mut encoder = self.device.create_command_encoder(&Default::default());
+        for buffer in buffers {
+            encoder.clear_buffer(&buffer.raw, 0, None);
+        }
+        self.queue.submit([encoder.finish()]);
+    }
+
     /// Hands what was uploaded so far to the device, so that the driver's copies can be freed.
     pub fn flush(&self) {
         self.queue.submit([]);
@@ -130,24 +139,20 @@ impl Gpu {
         let mut encoder = self.device.create_command_encoder(&Default::default());
         encoder.copy_buffer_to_buffer(&buffer.raw, 0, &staging.raw, 0, buffer.bytes);
         self.queue.submit([encoder.finish()]);
-        self.map(&staging, buffer.bytes, |bytes| bytemuck::pod_collect_to_vec(bytes)).await
+        let mut mapping = staging.begin_map(buffer.bytes);
+        self.mapped(&staging, &mut mapping, |bytes| bytemuck::pod_collect_to_vec(bytes)).await
     }
 
-    /// Waits for the first `bytes` of a staging buffer and hands them to `take`.
-    pub(super) async fn map<T>(&self, staging: &Buffer, bytes: u64, take: impl FnOnce(&[u8]) -> T) -> Result<T> {
-        let mapping = staging.begin_map(bytes);
-        self.mapped(staging, mapping, take).await
-    }
-
-    /// Waits for a mapping that was begun and hands its bytes to `take`.
+    /// Waits for a mapping that was begun, hands its bytes to `take`, and frees the buffer. Whoever gives up waiting leaves the
+    /// mapping as it was, to be waited for again.
     pub(super) async fn mapped<T>(
         &self,
         staging: &Buffer,
-        mapping: Mapping,
+        mapping: &mut Mapping,
         take: impl FnOnce(&[u8]) -> T,
     ) -> Result<T> {
         self.wait()?;
-        let result = mapping.done.await;
+        let result = (&mut mapping.done).await;
         self.check()?;
         match result {
             Ok(Ok(())) => {}
