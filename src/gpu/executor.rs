@@ -226,7 +226,7 @@ impl Executor {
         self.work.submits += 1;
         if let Some(slot) = slot {
             self.next_slot = (slot + 1) % MOST_AHEAD;
-            self.ahead.push_back((slot, chosen[slot].begin_map(4)));
+            self.ahead.push_back((slot, self.gpu.begin_map(&chosen[slot], 4)));
         }
         Ok(())
     }

@@ -22,18 +22,6 @@ impl Buffer {
     }
 }
 
-impl Buffer {
-    /// Asks for the first `bytes` of a staging buffer, once all that was submitted so far is done.
-    pub(super) fn begin_map(&self, bytes: u64) -> Mapping {
-        let (done, mapped) = oneshot::channel();
-        self.raw.map_async(wgpu::MapMode::Read, 0..bytes, move |result| {
-            // The receiver is gone only when nobody waits any more.
-            let _ = done.send(result);
-        });
-        Mapping { bytes, done: mapped }
-    }
-}
-
 impl Drop for Buffer {
     fn drop(&mut self) {
         self.raw.destroy();
@@ -103,13 +91,13 @@ impl Gpu {
     pub fn flush(&self) {
         self.queue.submit([]);
         // Whether the device is lost shows at the next read-back.
-        let _ = self.wait();
+        let _ = self.wait(None);
     }
 
     /// Waits until the device has done all that was submitted.
     pub async fn finished(&self) -> Result<()> {
         let done = self.done();
-        self.wait()?;
+        self.wait(None)?;
         // Cancelled only when the device is gone, which `check` tells.
         let _ = done.await;
         self.check()
@@ -124,13 +112,28 @@ impl Gpu {
         finished
     }
 
-    /// Natively, callbacks come from polling; in a browser, from its event loop.
-    fn wait(&self) -> Result<()> {
-        #[cfg(not(target_arch = "wasm32"))]
+    /// Waits until a submission is done, the latest unless one is named: natively, callbacks come from polling. A browser's come
+    /// from its event loop, and there this does nothing.
+    fn wait(&self, submission_index: Option<wgpu::SubmissionIndex>) -> Result<()> {
         self.device
-            .poll(wgpu::PollType::wait_indefinitely())
+            .poll(wgpu::PollType::Wait { submission_index, timeout: None })
             .map_err(|error| Error::DeviceLost { detail: error.to_string() })?;
         Ok(())
+    }
+
+    /// What [`Gpu::wait`] can wait for: all that was submitted so far, and nothing that will be.
+    fn so_far(&self) -> Option<wgpu::SubmissionIndex> {
+        cfg!(not(target_arch = "wasm32")).then(|| self.queue.submit([]))
+    }
+
+    /// Asks for the first `bytes` of a staging buffer, once all that was submitted so far is done.
+    pub(super) fn begin_map(&self, staging: &Buffer, bytes: u64) -> Mapping {
+        let (done, mapped) = oneshot::channel();
+        staging.raw.map_async(wgpu::MapMode::Read, 0..bytes, move |result| {
+            // The receiver is gone only when nobody waits any more.
+            let _ = done.send(result);
+        });
+        Mapping { bytes, done: mapped, submitted: self.so_far() }
     }
 
     /// Reads a whole storage buffer back, for tests and inspection; the token loop has a staging buffer of its own.
@@ -139,7 +142,7 @@ impl Gpu {
         let mut encoder = self.device.create_command_encoder(&Default::default());
         encoder.copy_buffer_to_buffer(&buffer.raw, 0, &staging.raw, 0, buffer.bytes);
         self.queue.submit([encoder.finish()]);
-        let mut mapping = staging.begin_map(buffer.bytes);
+        let mut mapping = self.begin_map(&staging, buffer.bytes);
         self.mapped(&staging, &mut mapping, |bytes| bytemuck::pod_collect_to_vec(bytes)).await
     }
 
@@ -151,7 +154,7 @@ impl Gpu {
         mapping: &mut Mapping,
         take: impl FnOnce(&[u8]) -> T,
     ) -> Result<T> {
-        self.wait()?;
+        self.wait(mapping.submitted.clone())?;
         let result = (&mut mapping.done).await;
         self.check()?;
         match result {
@@ -173,4 +176,6 @@ impl Gpu {
 pub(super) struct Mapping {
     bytes: u64,
     done: oneshot::Receiver<std::result::Result<(), wgpu::BufferAsyncError>>,
+    /// Natively, what has to be done before: without it, a wait would be for tokens that are further ahead, too.
+    submitted: Option<wgpu::SubmissionIndex>,
 }
