@@ -2,8 +2,8 @@
 
 mod model;
 mod open;
+mod pace;
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -14,12 +14,13 @@ use crate::chat::{ChatFormat, Message};
 use crate::error::{Error, Result};
 use crate::gpu::limits::SpeedLimits;
 use crate::gpu::profile::Profile;
-use crate::gpu::{Executor, MOST_AHEAD, Work};
+use crate::gpu::{Executor, Work};
 use crate::model::kv_cache::KvFormat;
 use crate::ops::Variant;
 use crate::sampling::Sampling;
 use crate::tokenizer::Tokenizer;
 use model::Model;
+use pace::Pace;
 
 /// Choices made when a model is opened.
 #[derive(Debug, Clone, Copy, Default)]
@@ -319,7 +320,7 @@ impl Engine {
                 break FinishReason::Length;
             }
             let left = max_tokens.saturating_sub(history.len() - prompt_tokens);
-            next = Some(self.model.go_on(id, left.min(run.ahead())).await?);
+            next = Some(self.model.go_on(id, left.min(run.pace.ahead())).await?);
         };
         let rest = stream.finish()?;
         if !rest.is_empty() {
@@ -344,23 +345,18 @@ struct Run {
     steps: usize,
     last: Instant,
     work: Work,
-    /// When each of the latest tokens was there.
-    latest: VecDeque<Instant>,
+    pace: Pace,
 }
-
-/// Some browsers look only this often whether a buffer is mapped, in seconds.
-const NOTICED_AFTER: f64 = 0.1;
 
 impl Run {
     fn new(started: Instant) -> Self {
-        let (work, latest) = (Work::default(), VecDeque::new());
-        Self { started, prefilled: None, first: None, steps: 0, last: started, work, latest }
+        let (work, pace) = (Work::default(), Pace::default());
+        Self { started, prefilled: None, first: None, steps: 0, last: started, work, pace }
     }
 
     fn token(&mut self, work: Work) {
         (self.last, self.work) = (Instant::now(), work);
-        self.latest.push_back(self.last);
-        self.latest.retain(|&at| (self.last - at).as_secs_f64() < NOTICED_AFTER);
+        self.pace.token(self.last);
         match self.first {
             Some(_) => self.steps += 1,
             None => self.first = Some((self.last, work)),
@@ -371,13 +367,6 @@ impl Run {
     fn seconds_per_token(&self) -> Option<f64> {
         let (first, _) = self.first.filter(|_| self.steps > 0)?;
         Some((self.last - first).as_secs_f64() / self.steps as f64)
-    }
-
-    /// How many tokens the device should work ahead: as many as it made in the time in which a browser may not notice, and one
-    /// more. Where it waited for the browser, that grows by one with each look, until it has work from one look to the next.
-    /// Those that follow a stop or an answer's end were worked for nothing: a tenth of a second's worth, and one.
-    fn ahead(&self) -> usize {
-        (self.latest.len() + 1).min(MOST_AHEAD)
     }
 
     fn stats(&self, usage: &Usage, executor: &Executor) -> Stats {
