@@ -1,5 +1,5 @@
-// Sample: best[0] = a token drawn by softmax(logits / temperature) after top-k, top-p and min-p, as src/sampler.rs does it, or
-// NONE when any logit is not a finite number. Its bit in `seen` is set.
+// Sample: best[0] = a token drawn by softmax(logits / temperature) after top-k, top-p and min-p, as src/reference/sampler.rs
+// does it, or NONE when any logit is not a finite number. Its bit in `seen` is set.
 //
 // The draw's number depends on the seed and the position of the token being chosen alone. Nothing is sorted: a filter is a
 // least score, found by quartering the range of scores. Sums are taken in a fixed order, so the same inputs give the same token.

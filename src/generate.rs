@@ -1,6 +1,8 @@
 //! The loop: a prompt becomes tokens, tokens become logits, logits the next token, tokens text, until something ends it.
 
+mod model;
 mod open;
+mod pace;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,11 +14,13 @@ use crate::chat::{ChatFormat, Message};
 use crate::error::{Error, Result};
 use crate::gpu::limits::SpeedLimits;
 use crate::gpu::profile::Profile;
-use crate::gpu::{Executor, MOST_AHEAD, Output, Want, Work};
-use crate::model::kv_cache::{KvCache, KvFormat};
+use crate::gpu::{Executor, Work};
+use crate::model::kv_cache::KvFormat;
 use crate::ops::Variant;
-use crate::sampler::{Sampler, Sampling};
+use crate::sampling::Sampling;
 use crate::tokenizer::Tokenizer;
+use model::Model;
+use pace::Pace;
 
 /// Choices made when a model is opened.
 #[derive(Debug, Clone, Copy, Default)]
@@ -255,16 +259,17 @@ impl Engine {
     }
 
     /// Logits after the last of `ids`, in full precision.
+    ///
+    /// Errors: `ContextFull` when they do not fit, `BadRequest`, `OutputNotFinite`, what the device reports.
     pub async fn logits(&mut self, ids: &[u32]) -> Result<Vec<f32>> {
-        match self.model.prefill(ids, Want::Logits, &Stop::default()).await? {
-            Some(Output::Logits(logits)) => Ok(logits),
-            _ => Err(Error::Aborted),
-        }
+        self.model.settle().await?;
+        self.model.logits(ids).await
     }
 
     /// What each kernel takes to compute `tokens` tokens, or as many of them as are computed in one run, after `position` others,
     /// whatever those are; forgets the conversation.
     pub async fn profile(&mut self, tokens: usize, position: usize) -> Result<Profile> {
+        self.model.settle().await?;
         self.model.cache.truncate(0);
         let tokens = tokens.min(self.model.executor.options().chunk);
         self.model.executor.profile(&vec![0; tokens], position).await
@@ -285,23 +290,22 @@ impl Engine {
         stop: &Stop,
     ) -> Result<Generation> {
         let started = Instant::now();
-        let sampler = Sampler::new(request.sampling.clone())?;
-        let want = if sampler.is_argmax() { Want::Argmax } else { Want::Logits };
         let mut history = self.prompt_ids(&request.prompt)?;
+        self.model.executor.begin(&request.sampling, &history)?;
+        self.model.settle().await?;
         let prompt_tokens = history.len();
         let cached_tokens = self.model.reusable(&history);
         let mut run = Run::new(started);
         let mut text = String::new();
         let mut stream = self.tokenizer.stream();
         let max_tokens = request.max_tokens.unwrap_or(usize::MAX);
-        let mut output = self.model.prefill(&history, want, stop).await?;
+        let mut next = self.model.choose(&history, stop).await?;
         run.prefilled = Some(Instant::now());
         let finish_reason = loop {
-            let Some(output) = output.as_mut().filter(|_| !stop.asked()) else { break FinishReason::Abort };
+            let Some(id) = next.filter(|_| !stop.asked()) else { break FinishReason::Abort };
             if history.len() - prompt_tokens >= max_tokens {
                 break FinishReason::Length;
             }
-            let id = choose(&sampler, output, &history)?;
             run.token(self.model.executor.work());
             if !request.ignore_eos && self.tokenizer.stop_ids().contains(&id) {
                 break FinishReason::Stop;
@@ -315,13 +319,8 @@ impl Engine {
             if history.len() - prompt_tokens >= max_tokens || self.model.cache.room() == 0 {
                 break FinishReason::Length;
             }
-            *output = match want {
-                Want::Argmax => {
-                    let left = max_tokens.saturating_sub(history.len() - prompt_tokens);
-                    Output::Argmax(self.model.go_on(id, left, run.seconds_per_token()).await?)
-                }
-                _ => self.model.run(&[id], want).await?,
-            };
+            let left = max_tokens.saturating_sub(history.len() - prompt_tokens);
+            next = Some(self.model.go_on(id, left.min(run.pace.ahead())).await?);
         };
         let rest = stream.finish()?;
         if !rest.is_empty() {
@@ -336,81 +335,6 @@ impl Engine {
     }
 }
 
-/// The executor with the cache that says what it has seen.
-struct Model {
-    executor: Executor,
-    cache: KvCache,
-}
-
-impl Model {
-    /// Tokens of a prompt that need not be computed again; the last one always is, for its logits.
-    fn reusable(&self, ids: &[u32]) -> usize {
-        self.cache.common_prefix(ids).min(ids.len().saturating_sub(1))
-    }
-
-    /// Brings the cache to hold exactly `ids`; `None` when it was stopped before the end.
-    async fn prefill(&mut self, ids: &[u32], want: Want, stop: &Stop) -> Result<Option<Output>> {
-        if ids.is_empty() {
-            return Err(Error::BadRequest { detail: "the prompt has no tokens".to_owned() });
-        }
-        if ids.len() > self.cache.capacity() {
-            return Err(Error::ContextFull { prompt: ids.len(), context: self.cache.capacity() });
-        }
-        let cached = self.reusable(ids);
-        self.cache.truncate(cached);
-        let mut chunks = ids[cached..].chunks(self.executor.options().chunk).peekable();
-        while let Some(chunk) = chunks.next() {
-            if stop.asked() {
-                return Ok(None);
-            }
-            let last = chunks.peek().is_none();
-            let want = if last { want } else { Want::Nothing };
-            let output = self.run(chunk, want).await?;
-            if last {
-                return Ok(Some(output));
-            }
-        }
-        Ok(None)
-    }
-
-    /// Computes tokens at the end of the cache.
-    async fn run(&mut self, ids: &[u32], want: Want) -> Result<Output> {
-        let output = self.executor.run(ids, self.cache.len(), want).await?;
-        self.cache.append(ids)?;
-        Ok(output)
-    }
-
-    /// The token after `id`, which the device itself chose last: it went on with that before it was read here, and goes on
-    /// with the next ones, of which `left` are wanted at most.
-    async fn go_on(&mut self, id: u32, left: usize, seconds_per_token: Option<f64>) -> Result<u32> {
-        let most = ahead(seconds_per_token).min(left).min(self.cache.room());
-        // Positions on their way start where the cache ends.
-        while self.executor.ahead() < most {
-            self.executor.go_on(self.cache.len() + self.executor.ahead())?;
-        }
-        let next = self.executor.chosen().await?;
-        self.cache.append(&[id])?;
-        Ok(next)
-    }
-}
-
-/// How many tokens the device works ahead: what it does in the time in which some browsers notice that it is done. Those that
-/// follow the end of an answer were worked for nothing.
-fn ahead(seconds_per_token: Option<f64>) -> usize {
-    const NOTICED_AFTER: f64 = 0.1;
-    let tokens = seconds_per_token.map_or(0.0, |seconds| NOTICED_AFTER / seconds.max(1e-6));
-    (1 + tokens as usize).clamp(2, MOST_AHEAD)
-}
-
-/// The next token after `history`.
-fn choose(sampler: &Sampler, output: &mut Output, history: &[u32]) -> Result<u32> {
-    match output {
-        Output::Argmax(id) => Ok(*id),
-        Output::Logits(logits) => sampler.sample(logits, history, history.len()),
-        Output::Nothing => Err(Error::Gpu { detail: "a run gave no output".to_owned() }),
-    }
-}
-
 /// Clock and counters of one generation.
 struct Run {
     started: Instant,
@@ -421,15 +345,18 @@ struct Run {
     steps: usize,
     last: Instant,
     work: Work,
+    pace: Pace,
 }
 
 impl Run {
     fn new(started: Instant) -> Self {
-        Self { started, prefilled: None, first: None, steps: 0, last: started, work: Work::default() }
+        let (work, pace) = (Work::default(), Pace::default());
+        Self { started, prefilled: None, first: None, steps: 0, last: started, work, pace }
     }
 
     fn token(&mut self, work: Work) {
         (self.last, self.work) = (Instant::now(), work);
+        self.pace.token(self.last);
         match self.first {
             Some(_) => self.steps += 1,
             None => self.first = Some((self.last, work)),

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! data   bytes > chunks > rows of tensors > GPU buffers > logits          > token   > text      > page
-//! room   net     store    weights           gpu, ops      model, shaders    sampler   tokenizer   generate, web
+//! room   net     store    weights           gpu, ops      model, shaders    sampling  tokenizer   generate, web
 //! ```
 //!
 //! - [`error`]: every error, with its code and what to do about it
@@ -13,14 +13,14 @@
 //! - [`gpu`]: the WebGPU device: memory, layout of weights, recording, running and measuring kernels
 //! - [`ops`]: one file per kernel: parameters, checks, dispatch; the shaders lie in `shaders/`
 //! - [`model`]: the forward pass, told once, and the KV cache's bookkeeping
-//! - [`mod@reference`]: the whole model in plain Rust: the oracle of the tests
-//! - [`tokenizer`], [`chat`], [`sampler`]: text to tokens and back, turns to a prompt, logits to a token
+//! - [`mod@reference`]: the whole model in plain Rust, and its sampler: the oracle of the tests
+//! - [`tokenizer`], [`chat`], [`sampling`]: text to tokens and back, turns to a prompt, how a token is chosen from logits
 //! - [`generate`]: the loop: prefill, decode, stream, stop
 //! - `web`: the exports to JavaScript
 //!
 //! Invariants, mostly absences: after `weights`, nothing knows where bytes came from. On the GPU road the whole model never
 //! sits in the host's memory. `model` and `ops` name no browser type. No caller passes a position: only the KV cache holds
-//! it. The engine never calls `reference`. Tokenizer, sampler, chat and reference run without a GPU and without a browser. A
+//! it. The engine never calls `reference`. Tokenizer, sampling, chat and reference run without a GPU and without a browser. A
 //! chunk counts as stored only once its record is written.
 
 pub mod chat;
@@ -34,7 +34,7 @@ pub mod model;
 pub mod net;
 pub mod ops;
 pub mod reference;
-pub mod sampler;
+pub mod sampling;
 pub mod store;
 pub mod tokenizer;
 #[cfg(target_arch = "wasm32")]

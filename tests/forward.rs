@@ -9,7 +9,7 @@ use common::{Golden, GoldenFiles, GoldenPrompt, GoldenStory, argmax, assert_clos
 use pagellama::generate::{Engine, FinishReason, OpenOptions, Prompt, Request, Stop};
 use pagellama::model::kv_cache::KvFormat;
 use pagellama::ops::Variant;
-use pagellama::sampler::Sampling;
+use pagellama::sampling::Sampling;
 use pagellama::weights::native::NativeSource;
 use pollster::block_on;
 use serde::Deserialize;

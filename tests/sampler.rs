@@ -4,7 +4,8 @@
 mod common;
 
 use common::Random;
-use pagellama::sampler::{Sampler, Sampling};
+use pagellama::reference::sampler::Sampler;
+use pagellama::sampling::Sampling;
 use pagellama::weights::loader::TextFiles;
 use serde_json::{Value, json};
 
@@ -184,14 +185,6 @@ fn a_choice_depends_on_seed_and_position_alone() {
 }
 
 #[test]
-fn greedy_alone_can_be_left_to_the_device() {
-    let is_argmax = |sampling| Sampler::new(sampling).unwrap().is_argmax();
-    assert!(is_argmax(Sampling::default()));
-    assert!(!is_argmax(Sampling { repetition_penalty: 1.1, ..Sampling::default() }));
-    assert!(!is_argmax(plain()));
-}
-
-#[test]
 fn meaningless_values_are_refused() {
     let good = Sampling::default();
     for (name, bad) in [
@@ -204,7 +197,7 @@ fn meaningless_values_are_refused() {
         ("repetition_penalty", Sampling { repetition_penalty: 0.0, ..good.clone() }),
         ("repetition_penalty", Sampling { repetition_penalty: f32::NAN, ..good.clone() }),
     ] {
-        let error = Sampler::new(bad).unwrap_err();
+        let error = bad.check().unwrap_err();
         assert_eq!(error.code(), "generate/bad-request");
         assert!(error.to_string().contains(name), "{error}");
     }

@@ -5,7 +5,7 @@
 mod common;
 
 use pagellama::chat::{ChatFormat, Message};
-use pagellama::sampler::Sampling;
+use pagellama::sampling::Sampling;
 use pagellama::tokenizer::Tokenizer;
 use pagellama::tokenizer::gguf::{GgufVocabulary, build};
 use pagellama::weights::loader::{self, TextFiles};

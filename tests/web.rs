@@ -4,6 +4,8 @@
 
 #[macro_use]
 mod common;
+#[path = "common/executor.rs"]
+mod executor;
 #[path = "common/kernels.rs"]
 mod kernels;
 #[path = "common/sampling.rs"]

@@ -1,6 +1,6 @@
 //! Opening: while weights stream onto the device, it compiles the kernels that will read them.
 
-use futures_util::future::{LocalBoxFuture, join};
+use futures_util::future::{LocalBoxFuture, join, try_join};
 
 use super::{DeviceInfo, Engine, Info, Model, OpenOptions, Progress, Stats, host_bytes};
 use crate::chat::ChatFormat;
@@ -10,7 +10,7 @@ use crate::gpu::weights::{WeightStore, Weights};
 use crate::gpu::{ExecutorOptions, Gpu, Recorded};
 use crate::model::kv_cache::KvCache;
 use crate::ops::{KV_TILE, Variant};
-use crate::sampler::Sampling;
+use crate::sampling::Sampling;
 use crate::tokenizer::Tokenizer;
 use crate::weights::Role;
 use crate::weights::loader::{self, Checkpoint};
@@ -71,14 +71,14 @@ impl Engine {
         // The vocabulary is read while the device finds room.
         let (early, text) = join(early, async { Text::read(opened.checkpoint()) }).await;
         let (text, early) = (text?, early?);
-        let compiling = gpu.compile();
-        let config =
-            opened.load(source, &mut weights, &mut |done, total| progress(Progress::Weights { done, total })).await?;
+        let loading = async {
+            let mut report = |done, total| progress(Progress::Weights { done, total });
+            let config = opened.load(source, &mut weights, &mut report).await?;
+            if progress(Progress::Kernels) { Ok(config) } else { Err(Error::Aborted) }
+        };
+        // A kernel that the device refuses is told at once: no need to wait for an hour's download.
+        let (config, ()) = try_join(loading, gpu.compile()).await?;
         let weights = weights.finish();
-        if !progress(Progress::Kernels) {
-            return Err(Error::Aborted);
-        }
-        compiling.await?;
         let (recorded, weight_bytes) = match early {
             Some(recorded) => recorded,
             None => {
@@ -128,24 +128,52 @@ fn record<'a>(
 fn executor_options(gpu: &Gpu, config: &ModelConfig, options: OpenOptions) -> Result<ExecutorOptions> {
     let position_bytes = (config.kv_size() as u64 / 2) * options.kv.pair_bytes();
     let fitting = (gpu.max_binding_bytes() / position_bytes.max(1)) as usize / KV_TILE * KV_TILE;
-    let context = match options.context {
-        Some(0) => return Err(Error::BadRequest { detail: "a context of 0 tokens".to_owned() }),
-        Some(context) if context > config.max_positions => {
-            let detail = format!("a context of {context} tokens where the model was made for {}", config.max_positions);
-            return Err(Error::BadRequest { detail });
-        }
-        Some(context) if context > fitting => {
-            return Err(Error::AdapterLimit { detail: format!("a context of {context} tokens where {fitting} fit") });
-        }
-        Some(context) => context,
-        None => DEFAULT_CONTEXT.min(config.max_positions).min(fitting),
-    };
+    let context = context(options.context, config.max_positions, fitting)?;
     let variant = options.matvec.unwrap_or_else(|| Variant::for_adapter(gpu));
     let chunk = if gpu.adapter().software { SOFTWARE_CHUNK } else { CHUNK };
     Ok(ExecutorOptions { context, kv: options.kv, chunk, variant })
 }
 
+/// Positions of the KV cache: as asked, unless the model has fewer or fewer fit the device.
+fn context(asked: Option<usize>, most: usize, fitting: usize) -> Result<usize> {
+    match asked {
+        _ if fitting == 0 => {
+            let detail =
+                format!("not even {KV_TILE} tokens of a layer's keys fit a binding, the least that a context takes");
+            Err(Error::AdapterLimit { detail })
+        }
+        Some(0) => Err(Error::BadRequest { detail: "a context of 0 tokens".to_owned() }),
+        Some(context) if context > most => {
+            let detail = format!("a context of {context} tokens where the model was made for {most}");
+            Err(Error::BadRequest { detail })
+        }
+        Some(context) if context > fitting => {
+            Err(Error::AdapterLimit { detail: format!("a context of {context} tokens where {fitting} fit") })
+        }
+        Some(context) => Ok(context),
+        None => Ok(DEFAULT_CONTEXT.min(most).min(fitting)),
+    }
+}
+
 fn parameters(config: &ModelConfig) -> u64 {
     let sizes = Role::all(config).into_iter().map(|role| role.shape(config));
     sizes.map(|[rows, columns]| rows as u64 * columns as u64).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::context;
+
+    #[test]
+    fn a_context_fits_model_and_device_or_is_refused() {
+        let code = |asked, fitting| context(asked, 8192, fitting).unwrap_err().code();
+        assert_eq!(context(None, 8192, 1 << 20).unwrap(), 4096);
+        assert_eq!(context(None, 256, 1 << 20).unwrap(), 256);
+        assert_eq!(context(None, 8192, 640).unwrap(), 640);
+        assert_eq!(context(Some(640), 8192, 640).unwrap(), 640);
+        assert_eq!((code(Some(0), 640), code(Some(8193), 1 << 20)), ("generate/bad-request", "generate/bad-request"));
+        let limit = context(None, 8192, 0).unwrap_err();
+        assert_eq!([code(Some(641), 640), code(Some(1), 0)], [limit.code(); 2]);
+        assert!(limit.to_string().contains("not even 64 tokens"), "{limit}");
+    }
 }

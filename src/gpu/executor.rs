@@ -13,6 +13,7 @@ use crate::config::ModelConfig;
 use crate::error::{Error, Result};
 use crate::model::kv_cache::KvFormat;
 use crate::ops::{self, Variant};
+use crate::sampling::Sampling;
 
 /// Choices that hold for the life of an executor.
 #[derive(Debug, Clone, Copy)]
@@ -30,44 +31,26 @@ pub struct ExecutorOptions {
 /// Most tokens that can be on their way at once.
 pub const MOST_AHEAD: usize = 16;
 
-/// What a run is to give back, about its last token.
+/// What a run computes of its last token, besides keys and values of them all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Want {
+enum Until {
     /// Nothing: more of the prompt follows.
-    Nothing,
-    /// The most probable next token.
-    Argmax,
+    Cache,
     /// The logits of all tokens.
     Logits,
+    /// The token that the request's settings choose from them.
+    Token,
 }
 
-/// What a run gave back.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Output {
-    /// As wanted.
-    Nothing,
-    /// The most probable next token's id.
-    Argmax(u32),
-    /// One logit for each token of the vocabulary.
-    Logits(Vec<f32>),
-}
-
-/// Commands given to the device so far.
+/// Commands that runs gave to the device so far.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Work {
     /// Kernels started.
     pub dispatches: u64,
     /// Command buffers submitted.
     pub submits: u64,
-    /// Buffers mapped and read.
+    /// Chosen tokens read back.
     pub readbacks: u64,
-}
-
-impl Work {
-    fn submitted(&mut self, dispatches: u64) {
-        self.dispatches += dispatches;
-        self.submits += 1;
-    }
 }
 
 /// A model on a device.
@@ -77,7 +60,7 @@ pub struct Executor {
     decode: Program,
     activations: Activations,
     _weights: WeightStore,
-    _cache: Vec<LayerCache>,
+    cache: Vec<LayerCache>,
     gpu: Gpu,
     options: ExecutorOptions,
     vocab_size: usize,
@@ -92,12 +75,13 @@ impl Recorded {
     pub fn complete(self, gpu: Gpu, config: &ModelConfig, weights: WeightStore) -> Result<Executor> {
         let Self { prefill, decode, activations, cache, options } = self;
         fill_angles(&gpu, config, options.context, &activations.angles)?;
+        activations.sampling.begin(&gpu, &Sampling::default(), &[])?;
         Ok(Executor {
             prefill,
             decode,
             activations,
             _weights: weights,
-            _cache: cache,
+            cache,
             gpu,
             options,
             vocab_size: config.vocab_size,
@@ -119,39 +103,44 @@ impl Executor {
         &self.options
     }
 
-    /// Commands given to the device so far.
+    /// Commands that runs gave to the device so far.
     pub fn work(&self) -> Work {
         self.work
     }
 
-    /// Runs the forward pass over at most a chunk of tokens, the first of which is at `position`.
+    /// Starts a request: tokens are chosen by `sampling` from now on, after a prompt of these tokens.
     ///
-    /// Their keys and values are in the cache afterwards. Errors: `BadRequest` for an id outside the vocabulary or more
-    /// tokens than a chunk or the context has room for; `OutputNotFinite`; what the device reports.
-    pub async fn run(&mut self, ids: &[u32], position: usize, want: Want) -> Result<Output> {
-        self.expect_fit(ids, position)?;
-        self.forget_ahead().await?;
-        self.gpu.upload(&self.activations.ids, 0, bytemuck::cast_slice(ids))?;
-        if want == Want::Argmax {
-            self.choose(position, ids.len())?;
-            return self.chosen().await.map(Output::Argmax);
-        }
-        self.at(position, ids.len())?;
-        let dispatches = self.dispatches(ids.len(), want);
-        if want == Want::Nothing {
-            let count = self.gpu.submit(dispatches, ids.len(), None);
-            self.work.submitted(count);
-            // Waited for, so that a stop between the chunks of a prompt takes effect.
-            self.gpu.finished().await?;
-            return Ok(Output::Nothing);
-        }
-        let Activations { logits, staging, .. } = &self.activations;
-        let bytes = 4 * self.vocab_size as u64;
-        let count = self.gpu.submit(dispatches, ids.len(), Some((logits, staging, bytes)));
-        self.work.submitted(count);
-        self.work.readbacks += 1;
-        let logits = self.gpu.map(staging, bytes, bytemuck::pod_collect_to_vec).await?;
-        Ok(Output::Logits(logits))
+    /// Errors: `BadRequest` for settings that mean nothing.
+    pub fn begin(&self, sampling: &Sampling, prompt: &[u32]) -> Result<()> {
+        self.activations.sampling.begin(&self.gpu, sampling, prompt)
+    }
+
+    /// Runs the forward pass over at most a chunk of tokens, the first of which is at `position`: their keys and values are in
+    /// the cache afterwards.
+    ///
+    /// Errors: `BadRequest` for an id outside the vocabulary or more tokens than a chunk or the context has room for; what
+    /// the device reports.
+    pub async fn run(&mut self, ids: &[u32], position: usize) -> Result<()> {
+        self.start(ids, position, Until::Cache).await?;
+        // Waited for, so that a stop between the chunks of a prompt takes effect.
+        self.gpu.finished().await
+    }
+
+    /// As [`Executor::run`], and gives one logit for each token of the vocabulary, after the last of `ids`.
+    ///
+    /// Errors: those of `run`, and `OutputNotFinite`, with which the cache is empty.
+    pub async fn logits(&mut self, ids: &[u32], position: usize) -> Result<Vec<f32>> {
+        self.start(ids, position, Until::Logits).await?;
+        let logits: Vec<f32> = self.gpu.read(&self.activations.logits).await?;
+        if logits.iter().all(|logit| logit.is_finite()) { Ok(logits) } else { Err(self.not_finite()) }
+    }
+
+    /// As [`Executor::run`], and gives the token that is chosen to follow the last of `ids`.
+    ///
+    /// Errors: those of `run`, and `OutputNotFinite`, with which the cache is empty.
+    pub async fn choose(&mut self, ids: &[u32], position: usize) -> Result<u32> {
+        self.start(ids, position, Until::Token).await?;
+        self.chosen().await
     }
 
     /// Has the device compute the token that it chose last, at `position`, and choose the next, which is read back later by
@@ -161,22 +150,34 @@ impl Executor {
             let detail = format!("position {position} with {} tokens on their way", self.ahead.len());
             return Err(Error::BadRequest { detail });
         }
-        self.choose(position, 1)
+        self.submit(position, 1, Until::Token)
     }
 
-    /// The oldest of the tokens that the device has chosen and that were not read yet.
+    /// The oldest of the tokens that the device has chosen and that were not read yet. Nothing is lost when the wait for it is
+    /// given up.
     ///
-    /// Errors: `OutputNotFinite`, `BadRequest` when there is none; what the device reports.
+    /// Errors: `OutputNotFinite`, with which the cache is empty and nothing on its way; `BadRequest` when there is no token;
+    /// what the device reports.
     pub async fn chosen(&mut self) -> Result<u32> {
-        let Some((slot, mapping)) = self.ahead.pop_front() else {
-            return Err(Error::BadRequest { detail: "no token is on its way".to_owned() });
-        };
-        self.work.readbacks += 1;
-        let staging = &self.activations.chosen[slot];
-        match self.gpu.mapped(staging, mapping, bytemuck::pod_read_unaligned).await? {
-            ops::NONE => Err(Error::OutputNotFinite),
-            id => Ok(id),
+        match self.arrived().await? {
+            Some(ops::NONE) => {
+                self.forget_ahead().await?;
+                Err(self.not_finite())
+            }
+            Some(id) => Ok(id),
+            None => Err(Error::BadRequest { detail: "no token is on its way".to_owned() }),
         }
+    }
+
+    /// Waits for the tokens on their way, which nobody wants any more. Every run does.
+    ///
+    /// Errors: `OutputNotFinite`, with which the cache is empty; what the device reports.
+    pub async fn forget_ahead(&mut self) -> Result<()> {
+        let mut finite = true;
+        while let Some(id) = self.arrived().await? {
+            finite &= id != ops::NONE;
+        }
+        if finite { Ok(()) } else { Err(self.not_finite()) }
     }
 
     /// How many tokens are on their way.
@@ -184,47 +185,72 @@ impl Executor {
         self.ahead.len()
     }
 
+    /// Runs the kernels of [`Executor::choose`], and tells what each took. What they compute is of no use.
+    pub async fn profile(&mut self, ids: &[u32], position: usize) -> Result<Profile> {
+        self.prepare(ids, position).await?;
+        self.at(position, ids.len())?;
+        let dispatches: Vec<&Dispatch> = self.dispatches(ids.len(), Until::Token).collect();
+        self.gpu.profile(&dispatches, Run { position, tokens: ids.len() }).await
+    }
+
+    async fn start(&mut self, ids: &[u32], position: usize, until: Until) -> Result<()> {
+        self.prepare(ids, position).await?;
+        self.submit(position, ids.len(), until)
+    }
+
+    /// Hands the device the tokens of a run, once nothing is on its way.
+    async fn prepare(&mut self, ids: &[u32], position: usize) -> Result<()> {
+        self.expect_fit(ids, position)?;
+        self.forget_ahead().await?;
+        self.gpu.upload(&self.activations.ids, 0, bytemuck::cast_slice(ids))
+    }
+
+    /// What the device wrote for the oldest token on its way.
+    async fn arrived(&mut self) -> Result<Option<u32>> {
+        // It stays in front until its buffer is free again, so that whoever gives up waiting leaves it to the next.
+        let Some((slot, mapping)) = self.ahead.front_mut() else { return Ok(None) };
+        let staging = &self.activations.chosen[*slot];
+        let arrived = self.gpu.mapped(staging, mapping, bytemuck::pod_read_unaligned).await;
+        self.ahead.pop_front();
+        self.work.readbacks += 1;
+        arrived.map(Some)
+    }
+
+    /// Runs the tokens in `ids`.
+    fn submit(&mut self, position: usize, tokens: usize, until: Until) -> Result<()> {
+        self.at(position, tokens)?;
+        let Activations { ids, chosen, .. } = &self.activations;
+        let slot = (until == Until::Token).then_some(self.next_slot);
+        let result = slot.map(|slot| (ids, &chosen[slot], 4));
+        self.work.dispatches += self.gpu.submit(self.dispatches(tokens, until), tokens, result);
+        self.work.submits += 1;
+        if let Some(slot) = slot {
+            self.next_slot = (slot + 1) % MOST_AHEAD;
+            self.ahead.push_back((slot, self.gpu.begin_map(&chosen[slot], 4)));
+        }
+        Ok(())
+    }
+
+    /// Empties the cache: attention weighs what lies past a request's last position with 0, which makes nothing of a number, but
+    /// not of a NaN.
+    fn not_finite(&self) -> Error {
+        self.gpu.clear(self.cache.iter().flat_map(|LayerCache { keys, values }| [keys, values]));
+        Error::OutputNotFinite
+    }
+
     /// Tells the kernels where they are.
     fn at(&self, position: usize, tokens: usize) -> Result<()> {
         self.gpu.upload(&self.activations.step, 0, bytemuck::cast_slice(&[position as u32, tokens as u32]))
     }
 
-    /// Waits for the tokens on their way, which nobody wants any more.
-    async fn forget_ahead(&mut self) -> Result<()> {
-        while let Some((slot, mapping)) = self.ahead.pop_front() {
-            self.gpu.mapped(&self.activations.chosen[slot], mapping, |_| ()).await?;
-        }
-        Ok(())
-    }
-
-    /// Runs the tokens in `ids` and has the device choose the next.
-    fn choose(&mut self, position: usize, tokens: usize) -> Result<()> {
-        let slot = self.next_slot;
-        self.next_slot = (slot + 1) % MOST_AHEAD;
-        self.at(position, tokens)?;
-        let chosen = &self.activations.chosen[slot];
-        let dispatches = self.dispatches(tokens, Want::Argmax);
-        let count = self.gpu.submit(dispatches, tokens, Some((&self.activations.ids, chosen, 4)));
-        self.ahead.push_back((slot, chosen.begin_map(4)));
-        self.work.submitted(count);
-        Ok(())
-    }
-
-    fn dispatches(&self, tokens: usize, want: Want) -> impl Iterator<Item = &Dispatch> {
-        let program = if tokens == 1 { &self.decode } else { &self.prefill };
-        let head = if want == Want::Nothing { &[][..] } else { &program.head };
-        let argmax = (want == Want::Argmax).then_some(&program.argmax);
-        program.layers.iter().chain(head).chain(argmax)
-    }
-
-    /// Runs the kernels of [`Executor::run`] with its head, and tells what each took. What they compute is of no use.
-    pub async fn profile(&mut self, ids: &[u32], position: usize) -> Result<Profile> {
-        self.expect_fit(ids, position)?;
-        self.forget_ahead().await?;
-        self.at(position, ids.len())?;
-        self.gpu.upload(&self.activations.ids, 0, bytemuck::cast_slice(ids))?;
-        let dispatches: Vec<&Dispatch> = self.dispatches(ids.len(), Want::Argmax).collect();
-        self.gpu.profile(&dispatches, Run { position, tokens: ids.len() }).await
+    fn dispatches(&self, tokens: usize, until: Until) -> impl Iterator<Item = &Dispatch> {
+        let Program { layers, head, choice } = if tokens == 1 { &self.decode } else { &self.prefill };
+        let (head, choice) = match until {
+            Until::Cache => (&[][..], &[][..]),
+            Until::Logits => (&head[..], &[][..]),
+            Until::Token => (&head[..], &choice[..]),
+        };
+        layers.iter().chain(head).chain(choice)
     }
 
     fn expect_fit(&self, ids: &[u32], position: usize) -> Result<()> {

@@ -19,7 +19,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use futures_util::future::LocalBoxFuture;
 
-pub use executor::{Executor, ExecutorOptions, MOST_AHEAD, Output, Want, Work};
+pub use executor::{Executor, ExecutorOptions, MOST_AHEAD, Work};
 pub use recorder::Recorded;
 
 use crate::error::{Error, Result};

@@ -8,7 +8,7 @@ use super::weights::{Product, WeightStore};
 use crate::config::ModelConfig;
 use crate::error::Result;
 use crate::model::llama::{self, Steps};
-use crate::ops::{self, Attention, Finish, HeadShape, RmsNorm, stride};
+use crate::ops::{self, Attention, Finish, HeadShape, RmsNorm, SampleBuffers, SampleShape, stride};
 use crate::weights::{LayerRole, Role};
 
 /// Parts that the positions are cut into when a single token attends to them: enough invocations for a device's units. A
@@ -25,11 +25,11 @@ pub struct Recorded {
     pub(super) options: ExecutorOptions,
 }
 
-/// Dispatches in order: the layers, the head, and the choice of the most probable token.
+/// Dispatches in order: the layers, the head, and the choice of a token.
 pub(super) struct Program {
     pub(super) layers: Vec<Dispatch>,
     pub(super) head: Vec<Dispatch>,
-    pub(super) argmax: Dispatch,
+    pub(super) choice: Vec<Dispatch>,
 }
 
 /// One layer's keys and values.
@@ -66,8 +66,8 @@ pub(super) struct Activations {
     inner: Buffer,
     /// `[vocab]`
     pub(super) logits: Buffer,
-    /// Read-back of `logits`.
-    pub(super) staging: Buffer,
+    /// The request's settings, and what the choice of a token works with.
+    pub(super) sampling: SampleBuffers,
     /// Read-backs of chosen tokens, each for one that is on its way.
     pub(super) chosen: Vec<Buffer>,
 }
@@ -142,7 +142,7 @@ impl Activations {
             gate_up: gate_up.then(|| floats("gate and up", 2 * inner)).transpose()?,
             inner: floats("inner", inner)?,
             logits: floats("logits", config.vocab_size)?,
-            staging: gpu.staging("logits", 4 * config.vocab_size as u64),
+            sampling: SampleBuffers::allocate(gpu, SampleShape::new(gpu, config.vocab_size))?,
             chosen: (0..MOST_AHEAD).map(|_| gpu.staging("token", 4)).collect(),
         })
     }
@@ -170,9 +170,10 @@ impl Recorder<'_> {
         llama::layers(self.config.layers, &mut self)?;
         let layers = std::mem::take(&mut self.recorded);
         self.logits()?;
+        let Activations { step, ids, logits, sampling, .. } = self.buffers;
         // Chosen where the next run reads its token.
-        let argmax = ops::argmax(self.gpu, self.config.vocab_size, &self.buffers.logits, &self.buffers.ids)?;
-        Ok(Program { layers, head: self.recorded, argmax })
+        let choice = ops::sample(self.gpu, step, logits, sampling, ids)?;
+        Ok(Program { layers, head: self.recorded, choice })
     }
 
     /// The norm before a product.

@@ -22,18 +22,6 @@ impl Buffer {
     }
 }
 
-impl Buffer {
-    /// Asks for the first `bytes` of a staging buffer, once all that was submitted so far is done.
-    pub(super) fn begin_map(&self, bytes: u64) -> Mapping {
-        let (done, mapped) = oneshot::channel();
-        self.raw.map_async(wgpu::MapMode::Read, 0..bytes, move |result| {
-            // The receiver is gone only when nobody waits any more.
-            let _ = done.send(result);
-        });
-        Mapping { bytes, done: mapped }
-    }
-}
-
 impl Drop for Buffer {
     fn drop(&mut self) {
         self.raw.destroy();
@@ -90,17 +78,26 @@ impl Gpu {
         Ok(())
     }
 
+    /// Fills buffers with zeros, after all that was submitted before.
+    pub(super) fn clear<'a>(&self, buffers: impl IntoIterator<Item = &'a Buffer>) {
+        let mut encoder = self.device.create_command_encoder(&Default::default());
+        for buffer in buffers {
+            encoder.clear_buffer(&buffer.raw, 0, None);
+        }
+        self.queue.submit([encoder.finish()]);
+    }
+
     /// Hands what was uploaded so far to the device, so that the driver's copies can be freed.
     pub fn flush(&self) {
         self.queue.submit([]);
         // Whether the device is lost shows at the next read-back.
-        let _ = self.wait();
+        let _ = self.wait(None);
     }
 
     /// Waits until the device has done all that was submitted.
     pub async fn finished(&self) -> Result<()> {
         let done = self.done();
-        self.wait()?;
+        self.wait(None)?;
         // Cancelled only when the device is gone, which `check` tells.
         let _ = done.await;
         self.check()
@@ -115,13 +112,28 @@ impl Gpu {
         finished
     }
 
-    /// Natively, callbacks come from polling; in a browser, from its event loop.
-    fn wait(&self) -> Result<()> {
-        #[cfg(not(target_arch = "wasm32"))]
+    /// Waits until a submission is done, the latest unless one is named: natively, callbacks come from polling. A browser's come
+    /// from its event loop, and there this does nothing.
+    fn wait(&self, submission_index: Option<wgpu::SubmissionIndex>) -> Result<()> {
         self.device
-            .poll(wgpu::PollType::wait_indefinitely())
+            .poll(wgpu::PollType::Wait { submission_index, timeout: None })
             .map_err(|error| Error::DeviceLost { detail: error.to_string() })?;
         Ok(())
+    }
+
+    /// What [`Gpu::wait`] can wait for: all that was submitted so far, and nothing that will be.
+    fn so_far(&self) -> Option<wgpu::SubmissionIndex> {
+        cfg!(not(target_arch = "wasm32")).then(|| self.queue.submit([]))
+    }
+
+    /// Asks for the first `bytes` of a staging buffer, once all that was submitted so far is done.
+    pub(super) fn begin_map(&self, staging: &Buffer, bytes: u64) -> Mapping {
+        let (done, mapped) = oneshot::channel();
+        staging.raw.map_async(wgpu::MapMode::Read, 0..bytes, move |result| {
+            // The receiver is gone only when nobody waits any more.
+            let _ = done.send(result);
+        });
+        Mapping { bytes, done: mapped, submitted: self.so_far() }
     }
 
     /// Reads a whole storage buffer back, for tests and inspection; the token loop has a staging buffer of its own.
@@ -130,24 +142,20 @@ impl Gpu {
         let mut encoder = self.device.create_command_encoder(&Default::default());
         encoder.copy_buffer_to_buffer(&buffer.raw, 0, &staging.raw, 0, buffer.bytes);
         self.queue.submit([encoder.finish()]);
-        self.map(&staging, buffer.bytes, |bytes| bytemuck::pod_collect_to_vec(bytes)).await
+        let mut mapping = self.begin_map(&staging, buffer.bytes);
+        self.mapped(&staging, &mut mapping, |bytes| bytemuck::pod_collect_to_vec(bytes)).await
     }
 
-    /// Waits for the first `bytes` of a staging buffer and hands them to `take`.
-    pub(super) async fn map<T>(&self, staging: &Buffer, bytes: u64, take: impl FnOnce(&[u8]) -> T) -> Result<T> {
-        let mapping = staging.begin_map(bytes);
-        self.mapped(staging, mapping, take).await
-    }
-
-    /// Waits for a mapping that was begun and hands its bytes to `take`.
+    /// Waits for a mapping that was begun, hands its bytes to `take`, and frees the buffer. Whoever gives up waiting leaves the
+    /// mapping as it was, to be waited for again.
     pub(super) async fn mapped<T>(
         &self,
         staging: &Buffer,
-        mapping: Mapping,
+        mapping: &mut Mapping,
         take: impl FnOnce(&[u8]) -> T,
     ) -> Result<T> {
-        self.wait()?;
-        let result = mapping.done.await;
+        self.wait(mapping.submitted.clone())?;
+        let result = (&mut mapping.done).await;
         self.check()?;
         match result {
             Ok(Ok(())) => {}
@@ -168,4 +176,6 @@ impl Gpu {
 pub(super) struct Mapping {
     bytes: u64,
     done: oneshot::Receiver<std::result::Result<(), wgpu::BufferAsyncError>>,
+    /// Natively, what has to be done before: without it, a wait would be for tokens that are further ahead, too.
+    submitted: Option<wgpu::SubmissionIndex>,
 }

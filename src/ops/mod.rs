@@ -3,7 +3,6 @@
 //! The shader of the same name states what each binding holds. Lengths of rows are rounded up to whole blocks of 32, and
 //! what lies past a row's last column is zero.
 
-mod argmax;
 mod attention;
 mod embed;
 mod finish;
@@ -15,7 +14,6 @@ mod sample;
 mod stream_read;
 mod swiglu;
 
-pub use argmax::{NONE, argmax};
 pub use attention::{Attention, attention, attention_merge};
 pub use embed::{Embed, embed};
 pub use finish::{Finish, RmsNorm};
@@ -23,7 +21,7 @@ pub use matmul::{TOKEN_TILE, matmul};
 pub use matvec::{Variant, matvec};
 pub use multiply_add::{MultiplyAdd, multiply_add};
 pub use rope::{Rope, rope};
-pub use sample::{SampleBuffers, SampleShape, sample};
+pub use sample::{NONE, SampleBuffers, SampleShape, sample};
 pub use stream_read::{STREAM_BYTES, STREAM_SUMS_BYTES, stream_read};
 pub use swiglu::swiglu;
 

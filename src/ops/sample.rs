@@ -4,10 +4,13 @@ use crate::gpu::Gpu;
 use crate::gpu::cost::Cost;
 use crate::gpu::kernel::{Dispatch, Extent, Kernel, Size};
 use crate::gpu::tensor::Buffer;
-use crate::sampler::Sampling;
+use crate::sampling::Sampling;
 
 const SAMPLING: &str = include_str!("../../shaders/common/sampling.wgsl");
 const SPLITMIX64: &str = include_str!("../../shaders/common/splitmix64.wgsl");
+
+/// What `sample` writes when a logit is NaN or infinite.
+pub const NONE: u32 = u32::MAX;
 
 /// Sizes of the kernels that choose a token.
 #[derive(Debug, Clone, Copy)]
@@ -118,7 +121,7 @@ impl Settings {
 }
 
 /// Chooses a token from `logits` by the settings of the request that `buffers` has begun, and writes its id to `best`, or
-/// [`NONE`](super::NONE) when a logit is NaN or infinite. The draw is that of the position after the run that `step` tells of.
+/// [`NONE`] when a logit is NaN or infinite. The draw is that of the position after the run that `step` tells of.
 pub fn sample(
     gpu: &Gpu,
     step: &Buffer,

@@ -25,7 +25,6 @@ tests! {
     attention_over_an_f16_cache,
     attention_beyond_the_largest_half_stays_finite,
     swiglu,
-    argmax_takes_the_lowest_of_equals_and_refuses_what_is_not_finite,
     stream_read_reads_every_word,
     multiply_add_does_every_round,
 }
@@ -577,29 +576,6 @@ async fn swiglu() {
         // Products reach 150 x 30.
         assert_close("swiglu", &unpadded(&got, columns, tokens), &reference::swiglu(&gate, &up), 2e-3);
     }
-}
-
-async fn argmax_takes_the_lowest_of_equals_and_refuses_what_is_not_finite() {
-    let gpu = open().await;
-    let check = async |values: &[f32], expected: u32| {
-        let input = gpu.storage_with("x", values).unwrap();
-        let best = gpu.storage("best", 4).unwrap();
-        let got = run(&gpu, 1, &best, || Ok(vec![ops::argmax(&gpu, values.len(), &input, &best)?])).await;
-        assert_eq!(got[0].to_bits(), expected, "of {} values", values.len());
-    };
-    for columns in [1, 7, 256, 1000, 49152] {
-        let mut values = Random::new(columns as u64).spiky(columns);
-        check(&values, reference::argmax(&values).unwrap()).await;
-        let last = columns - 1;
-        values[last] = 99.0;
-        values[columns / 2] = 99.0;
-        check(&values, columns as u32 / 2).await;
-        values[last] = f32::NAN;
-        check(&values, ops::NONE).await;
-        values[last] = f32::INFINITY;
-        check(&values, ops::NONE).await;
-    }
-    check(&[-3.0, -2.0, -2.0], 1).await;
 }
 
 async fn stream_read_reads_every_word() {

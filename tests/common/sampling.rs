@@ -4,7 +4,8 @@ use pagellama::gpu::Gpu;
 use pagellama::gpu::kernel::{Dispatch, Extent, Kernel};
 use pagellama::gpu::tensor::Buffer;
 use pagellama::ops::{self, SampleBuffers, SampleShape};
-use pagellama::sampler::{self, Sampler, Sampling};
+use pagellama::reference::sampler::{self, Sampler};
+use pagellama::sampling::Sampling;
 
 use super::common::Random;
 use super::kernels::{open, run, step};
