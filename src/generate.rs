@@ -14,7 +14,7 @@ use crate::gpu::limits::SpeedLimits;
 use crate::gpu::profile::Profile;
 use crate::gpu::{Executor, MOST_AHEAD, Output, Want, Work};
 use crate::model::kv_cache::{KvCache, KvFormat};
-use crate::ops::Variant;
+use crate::ops::Variants;
 use crate::sampler::{Sampler, Sampling};
 use crate::tokenizer::Tokenizer;
 
@@ -25,8 +25,8 @@ pub struct OpenOptions {
     pub context: Option<usize>,
     /// Format of the KV cache.
     pub kv: KvFormat,
-    /// Which matrix-vector kernel; by default the one for the adapter.
-    pub matvec: Option<Variant>,
+    /// Which kernels, where there are several; by default those for the adapter.
+    pub variants: Option<Variants>,
 }
 
 /// How far the opening of a model is.

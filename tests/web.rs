@@ -4,8 +4,12 @@
 
 #[macro_use]
 mod common;
+#[path = "common/attention.rs"]
+mod attention;
 #[path = "common/kernels.rs"]
 mod kernels;
+#[path = "common/products.rs"]
+mod products;
 #[path = "common/sampling.rs"]
 mod sampling;
 mod web {

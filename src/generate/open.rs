@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 use crate::gpu::weights::{WeightStore, Weights};
 use crate::gpu::{ExecutorOptions, Gpu, Recorded};
 use crate::model::kv_cache::KvCache;
-use crate::ops::{KV_TILE, Variant};
+use crate::ops::{KV_TILE, Variants};
 use crate::sampler::Sampling;
 use crate::tokenizer::Tokenizer;
 use crate::weights::Role;
@@ -104,7 +104,7 @@ impl Engine {
                 kind: "webgpu",
                 adapter: adapter.name,
                 software: adapter.software,
-                variants: vec![options.variant.name()],
+                variants: options.variants.names(),
             },
             sampling,
         };
@@ -140,9 +140,9 @@ fn executor_options(gpu: &Gpu, config: &ModelConfig, options: OpenOptions) -> Re
         Some(context) => context,
         None => DEFAULT_CONTEXT.min(config.max_positions).min(fitting),
     };
-    let variant = options.matvec.unwrap_or_else(|| Variant::for_adapter(gpu));
+    let variants = options.variants.unwrap_or_else(|| Variants::for_adapter(gpu));
     let chunk = if gpu.adapter().software { SOFTWARE_CHUNK } else { CHUNK };
-    Ok(ExecutorOptions { context, kv: options.kv, chunk, variant })
+    Ok(ExecutorOptions { context, kv: options.kv, chunk, variants })
 }
 
 fn parameters(config: &ModelConfig) -> u64 {

@@ -72,7 +72,7 @@ pub async fn open(request: &JsValue, signal: &AbortSignal) -> Result<(WebSource,
     // Both mean the only device there is.
     let (Device::Auto | Device::WebGpu) = options.device;
     let source = source(&property(request, "model"), &options, signal).await?;
-    Ok((source, OpenOptions { context: options.context, kv, matvec: None }))
+    Ok((source, OpenOptions { context: options.context, kv, variants: None }))
 }
 
 async fn source(request: &JsValue, options: &Options, signal: &AbortSignal) -> Result<WebSource> {
