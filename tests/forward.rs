@@ -8,6 +8,7 @@ use std::path::Path;
 use common::{Golden, GoldenFiles, GoldenPrompt, GoldenStory, argmax, assert_close, data, rms};
 use pagellama::generate::{Engine, FinishReason, OpenOptions, Prompt, Request, Stop};
 use pagellama::gpu::Gpu;
+use pagellama::gpu::tune::Tuning;
 use pagellama::model::kv_cache::KvFormat;
 use pagellama::ops::{Matmul, Matvec, Variants};
 use pagellama::sampler::Sampling;
@@ -19,7 +20,7 @@ use serde::Deserialize;
 const TINY: [(KvFormat, f32); 2] = [(KvFormat::F32, 1e-3), (KvFormat::F16, 5e-3)];
 
 fn open(path: &Path, kv: KvFormat, context: Option<usize>) -> Engine {
-    open_with(path, OpenOptions { context, kv, variants: None })
+    open_with(path, OpenOptions { context, kv, tuning: Tuning::Off })
 }
 
 fn open_with(path: &Path, options: OpenOptions) -> Engine {
@@ -94,7 +95,7 @@ fn every_variant_keeps_logits_and_greedy_text() {
     let matmuls = Matmul::CANDIDATES.map(|matmul| Variants { matvec: Matvec::Rows, matmul });
     for variants in matvecs.chain(matmuls) {
         for file in golden.files.iter().filter(|file| file.file.starts_with("tiny-llama2-256")) {
-            let options = OpenOptions { kv: KvFormat::F32, variants: Some(variants), ..OpenOptions::default() };
+            let options = OpenOptions { kv: KvFormat::F32, tuning: Tuning::Fixed(variants), ..OpenOptions::default() };
             let mut engine = open_with(&data(&format!("gguf/{}", file.file)), options);
             assert_eq!(engine.info().device.variants, variants.names());
             check_prompt(&format!("{} {variants:?}", file.file), &mut engine, 1e-3, &file.prompts[0]);

@@ -11,3 +11,5 @@ mod kernels;
 mod products;
 #[path = "common/sampling.rs"]
 mod sampling;
+#[path = "common/tuning.rs"]
+mod tuning;

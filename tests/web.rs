@@ -12,6 +12,8 @@ mod kernels;
 mod products;
 #[path = "common/sampling.rs"]
 mod sampling;
+#[path = "common/tuning.rs"]
+mod tuning;
 mod web {
     mod engine;
     mod golden;

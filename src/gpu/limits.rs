@@ -95,10 +95,10 @@ impl Gpu {
     /// The least that a dispatch takes, run more and more often in a row.
     async fn least_seconds(&self, dispatch: &Dispatch) -> Result<f64> {
         // The first has to compile the kernel and to clear its memory.
-        self.seconds(&[dispatch]).await?;
+        self.seconds(&[dispatch], 1).await?;
         let (mut count, mut least) = (1, f64::INFINITY);
         loop {
-            let seconds = self.seconds(&vec![dispatch; count]).await?;
+            let seconds = self.seconds(&vec![dispatch; count], 1).await?;
             let last = seconds >= LONG_ENOUGH || count >= MOST;
             // What is short is too coarse by a browser's clock.
             if last || seconds >= LONG_ENOUGH / 8.0 {
@@ -113,13 +113,13 @@ impl Gpu {
         }
     }
 
-    /// How long the device is at it, by its own clock or else by ours.
-    async fn seconds(&self, dispatches: &[&Dispatch]) -> Result<f64> {
-        if let Some(times) = self.timed(&[dispatches.to_vec()], 1).await? {
+    /// How long the device is at dispatches for `tokens` tokens, by its own clock or else by ours.
+    pub(super) async fn seconds(&self, dispatches: &[&Dispatch], tokens: usize) -> Result<f64> {
+        if let Some(times) = self.timed(&[dispatches.to_vec()], tokens).await? {
             return Ok(times.iter().sum::<f64>() / 1e6);
         }
         let started = Instant::now();
-        self.submit(dispatches.iter().copied(), 1, None);
+        self.submit(dispatches.iter().copied(), tokens, None);
         self.finished().await?;
         Ok(started.elapsed().as_secs_f64())
     }

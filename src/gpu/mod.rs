@@ -9,6 +9,8 @@ mod pipeline;
 pub mod profile;
 mod recorder;
 pub mod tensor;
+pub mod trial;
+pub mod tune;
 pub mod weights;
 
 use std::cell::{Cell, RefCell};
