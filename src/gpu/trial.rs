@@ -16,9 +16,9 @@ use crate::sampler::splitmix64;
 use crate::weights::{Format, LayerRole, ROW_GROUP, Role, Sink, TensorSpec};
 
 /// Bytes of weights that are read in turn: more than most caches hold. On a software adapter, where a kernel can be twenty times
-/// slower than another, few.
+/// slower than another, as few as keep its threads busy.
 const BYTES: u64 = 64 << 20;
-const SOFTWARE_BYTES: u64 = 256 << 10;
+const SOFTWARE_BYTES: u64 = 1 << 20;
 /// Most copies of the product in them.
 const MOST_COPIES: usize = 32;
 /// Words that the weights repeat, a prime number, so that no two tiles are alike.

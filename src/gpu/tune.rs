@@ -12,8 +12,8 @@ use crate::ops::{self, Matmul, Matvec, Variants};
 
 /// How long matrix-vector products are measured at most, and then matrix-matrix products, from the start on: all in all less
 /// than two seconds, with what was begun before.
-const MATVEC_LIMIT: Duration = Duration::from_millis(700);
-const MATMUL_LIMIT: Duration = Duration::from_millis(1400);
+const MATVEC_LIMIT: Duration = Duration::from_millis(1000);
+const MATMUL_LIMIT: Duration = Duration::from_millis(1600);
 
 /// How the kernels are chosen that there are several of.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -82,6 +82,10 @@ impl Gpu {
             ops::matvec(self, variant, weight, step, x, finish)
         });
         let matvec = matvec.await?;
+        // Where barriers are dear, the matrix-matrix kernel that has them need not be compiled, which takes a second there.
+        if self.adapter().software && matvec == Matvec::Rows {
+            return Ok(Variants { matvec, matmul: Matmul::Registers });
+        }
         let (candidates, until) = (Matmul::CANDIDATES, started + MATMUL_LIMIT);
         let matmul =
             trial.fastest(Matmul::Registers, &candidates, chunk, until, |variant, weight, [step, x], finish| {
