@@ -1,10 +1,10 @@
 //! Llama in the terminal, on the same shaders as the page.
 //!
-//! `cargo run --release --example llama -- COMMAND MODEL [--context N] [--kv f16|f32]`
+//! `cargo run --release --example llama -- COMMAND MODEL [--context N] [--kv f16|f32] [--tune]`
 //!
-//! MODEL is a GGUF file or a Hugging Face folder. `chat` talks; the other commands read one JSON object a line on standard
-//! input and write one a line on standard output, errors as `{"error": {"code", "message"}}` with a non-zero exit code at the
-//! end:
+//! MODEL is a GGUF file or a Hugging Face folder. `--tune` first measures which kernels are the fastest. `chat` talks; the
+//! other commands read one JSON object a line on standard input and write one a line on standard output, errors as
+//! `{"error": {"code", "message"}}` with a non-zero exit code at the end:
 //!
 //! - `tokenize` `{"text", "add_special": false, "parse_special": false}` -> `{"ids"}`
 //! - `render` `{"messages", "add_generation_prompt": true}` -> `{"prompt", "ids"}`
@@ -20,6 +20,7 @@ use std::process::ExitCode;
 
 use pagellama::chat::{ChatFormat, Message, Segment};
 use pagellama::generate::{Engine, OpenOptions, Options, Progress, Prompt, Stop};
+use pagellama::gpu::tune::Tuning;
 use pagellama::model::kv_cache::KvFormat;
 use pagellama::tokenizer::Tokenizer;
 use pagellama::weights::loader;
@@ -28,7 +29,8 @@ use pagellama::{Error, Result};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-const USAGE: &str = "usage: llama chat|tokenize|render|logits|generate|profile MODEL [--context N] [--kv f16|f32]";
+const USAGE: &str =
+    "usage: llama chat|tokenize|render|logits|generate|profile MODEL [--context N] [--kv f16|f32] [--tune]";
 
 fn main() -> ExitCode {
     let arguments = match Arguments::parse(std::env::args().skip(1)) {
@@ -72,6 +74,7 @@ impl Arguments {
                     Some("f32") => options.kv = KvFormat::F32,
                     _ => return Err("--kv is f16 or f32".to_owned()),
                 },
+                "--tune" => options.tuning = Tuning::On(Vec::new()),
                 option if option.starts_with("--") => return Err(format!("unknown option {option}")),
                 _ => positional.push(word),
             }
@@ -96,7 +99,11 @@ async fn run(arguments: &Arguments) -> std::result::Result<bool, Box<dyn StdErro
         let chat = ChatFormat::from_text_files(&files, &tokenizer)?;
         return each_line(|line| render(&tokenizer, chat.as_ref(), line));
     }
-    let mut engine = Engine::open(&mut source, arguments.options, &mut show_progress).await?;
+    let mut engine = Engine::open(&mut source, arguments.options.clone(), &mut show_progress).await?;
+    let device = &engine.info().device;
+    if let Some(milliseconds) = device.tuning_ms {
+        eprintln!("kernels: {}, chosen in {milliseconds:.0} ms", device.variants.join(", "));
+    }
     match arguments.command.as_str() {
         "logits" => each_line(|line| {
             let Ids { ids } = parse(line)?;

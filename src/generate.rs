@@ -14,23 +14,23 @@ use crate::chat::{ChatFormat, Message};
 use crate::error::{Error, Result};
 use crate::gpu::limits::SpeedLimits;
 use crate::gpu::profile::Profile;
+use crate::gpu::tune::{Choice, Tuning};
 use crate::gpu::{Executor, Work};
 use crate::model::kv_cache::KvFormat;
-use crate::ops::Variant;
 use crate::sampling::Sampling;
 use crate::tokenizer::Tokenizer;
 use model::Model;
 use pace::Pace;
 
 /// Choices made when a model is opened.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct OpenOptions {
     /// Positions of the KV cache; by default the least of the model's own, 4096 and what fits a binding.
     pub context: Option<usize>,
     /// Format of the KV cache.
     pub kv: KvFormat,
-    /// Which matrix-vector kernel; by default the one for the adapter.
-    pub matvec: Option<Variant>,
+    /// How the kernels are chosen that there are several of.
+    pub tuning: Tuning,
 }
 
 /// How far the opening of a model is.
@@ -219,6 +219,8 @@ pub struct DeviceInfo {
     pub software: bool,
     /// Kernels that were chosen for it among several.
     pub variants: Vec<&'static str>,
+    /// How long they were measured for it, in milliseconds; none when they were not, or were before.
+    pub tuning_ms: Option<f64>,
 }
 
 /// An open model with its tokenizer and chat format, and the conversation that its KV cache holds.
@@ -228,12 +230,18 @@ pub struct Engine {
     chat: Option<ChatFormat>,
     info: Info,
     stats: Stats,
+    choice: Option<Choice>,
 }
 
 impl Engine {
     /// What is known about the model.
     pub fn info(&self) -> &Info {
         &self.info
+    }
+
+    /// The kernels that were measured to be the fastest when it was opened, to be kept for the next time.
+    pub fn choice(&self) -> Option<&Choice> {
+        self.choice.as_ref()
     }
 
     /// Speed and cost of the last generation.

@@ -10,7 +10,7 @@
 //! - [`mod@digest`]: SHA-256 of chunks and files
 //! - `net`, [`store`]: fetching in chunks, with patience; hashed chunks at rest (IndexedDB in the page, memory in tests)
 //! - [`weights`]: GGUF files and Hugging Face folders become rows of named weights, chunk by chunk
-//! - [`gpu`]: the WebGPU device: memory, layout of weights, recording, running and measuring kernels
+//! - [`gpu`]: the WebGPU device: memory, layout of weights, recording, running, measuring and choosing kernels
 //! - [`ops`]: one file per kernel: parameters, checks, dispatch; the shaders lie in `shaders/`
 //! - [`model`]: the forward pass, told once, and the KV cache's bookkeeping
 //! - [`mod@reference`]: the whole model in plain Rust, and its sampler: the oracle of the tests

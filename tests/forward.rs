@@ -7,8 +7,10 @@ use std::path::Path;
 
 use common::{Golden, GoldenFiles, GoldenPrompt, GoldenStory, argmax, assert_close, data, rms};
 use pagellama::generate::{Engine, FinishReason, OpenOptions, Prompt, Request, Stop};
+use pagellama::gpu::Gpu;
+use pagellama::gpu::tune::Tuning;
 use pagellama::model::kv_cache::KvFormat;
-use pagellama::ops::Variant;
+use pagellama::ops::{Matmul, Matvec, Variants};
 use pagellama::sampling::Sampling;
 use pagellama::weights::native::NativeSource;
 use pollster::block_on;
@@ -18,7 +20,7 @@ use serde::Deserialize;
 const TINY: [(KvFormat, f32); 2] = [(KvFormat::F32, 1e-3), (KvFormat::F16, 5e-3)];
 
 fn open(path: &Path, kv: KvFormat, context: Option<usize>) -> Engine {
-    open_with(path, OpenOptions { context, kv, matvec: None })
+    open_with(path, OpenOptions { context, kv, tuning: Tuning::Off })
 }
 
 fn open_with(path: &Path, options: OpenOptions) -> Engine {
@@ -86,14 +88,17 @@ fn gguf_files_of_every_format() {
 }
 
 #[test]
-fn both_matrix_vector_kernels() {
+fn every_variant_keeps_logits_and_greedy_text() {
     let golden: GoldenFiles = common::json("gguf/golden.json");
-    for matvec in [Variant::Rows, Variant::Slices] {
+    let gpu = block_on(Gpu::open()).unwrap();
+    let matvecs = Matvec::candidates(&gpu).into_iter().map(|matvec| Variants { matvec, matmul: Matmul::Registers });
+    let matmuls = Matmul::CANDIDATES.map(|matmul| Variants { matvec: Matvec::Rows, matmul });
+    for variants in matvecs.chain(matmuls) {
         for file in golden.files.iter().filter(|file| file.file.starts_with("tiny-llama2-256")) {
-            let options = OpenOptions { kv: KvFormat::F32, matvec: Some(matvec), ..OpenOptions::default() };
+            let options = OpenOptions { kv: KvFormat::F32, tuning: Tuning::Fixed(variants), ..OpenOptions::default() };
             let mut engine = open_with(&data(&format!("gguf/{}", file.file)), options);
-            assert_eq!(engine.info().device.variants, [matvec.name()]);
-            check_prompt(&format!("{} {matvec:?}", file.file), &mut engine, 1e-3, &file.prompts[0]);
+            assert_eq!(engine.info().device.variants, variants.names());
+            check_prompt(&format!("{} {variants:?}", file.file), &mut engine, 1e-3, &file.prompts[0]);
         }
     }
 }

@@ -3,7 +3,13 @@
 
 #[macro_use]
 mod common;
+#[path = "common/attention.rs"]
+mod attention;
 #[path = "common/kernels.rs"]
 mod kernels;
+#[path = "common/products.rs"]
+mod products;
 #[path = "common/sampling.rs"]
 mod sampling;
+#[path = "common/tuning.rs"]
+mod tuning;

@@ -4,12 +4,18 @@
 
 #[macro_use]
 mod common;
+#[path = "common/attention.rs"]
+mod attention;
 #[path = "common/executor.rs"]
 mod executor;
 #[path = "common/kernels.rs"]
 mod kernels;
+#[path = "common/products.rs"]
+mod products;
 #[path = "common/sampling.rs"]
 mod sampling;
+#[path = "common/tuning.rs"]
+mod tuning;
 mod web {
     mod engine;
     mod golden;

@@ -6,10 +6,12 @@ use super::{DeviceInfo, Engine, Info, Model, OpenOptions, Progress, Stats, host_
 use crate::chat::ChatFormat;
 use crate::config::ModelConfig;
 use crate::error::{Error, Result};
+use crate::gpu::trial::Shape;
+use crate::gpu::tune::{Tuned, Tuning};
 use crate::gpu::weights::{WeightStore, Weights};
 use crate::gpu::{ExecutorOptions, Gpu, Recorded};
 use crate::model::kv_cache::KvCache;
-use crate::ops::{KV_TILE, Variant};
+use crate::ops::{KV_TILE, Variants};
 use crate::sampling::Sampling;
 use crate::tokenizer::Tokenizer;
 use crate::weights::Role;
@@ -57,14 +59,15 @@ impl Engine {
         let Checkpoint { config, total_bytes, name, .. } = opened.checkpoint();
         let (config, name) = (config.clone(), name.clone());
         // Before the weights, which may take an hour to come.
-        let options = executor_options(&gpu, &config, options)?;
+        let tuning = options.tuning.clone();
+        let options = executor_options(&gpu, &config, &options)?;
         source.reserve(*total_bytes).await?;
 
         let mut weights = Weights::new(&gpu);
         let early = async {
             // What a file's header does not list yet cannot be recorded.
             Ok(match opened.allocate(&mut weights).await? {
-                true => Some(record(&gpu, &config, weights.store(), options).await?),
+                true => Some(record(&gpu, &config, weights.store(), options, &tuning).await?),
                 false => None,
             })
         };
@@ -79,10 +82,10 @@ impl Engine {
         // A kernel that the device refuses is told at once: no need to wait for an hour's download.
         let (config, ()) = try_join(loading, gpu.compile()).await?;
         let weights = weights.finish();
-        let (recorded, weight_bytes) = match early {
+        let Prepared { recorded, weight_bytes, variants, tuned } = match early {
             Some(recorded) => recorded,
             None => {
-                let recorded = record(&gpu, &config, &weights, options).await?;
+                let recorded = record(&gpu, &config, &weights, options, &tuning).await?;
                 gpu.compile().await?;
                 recorded
             }
@@ -104,34 +107,48 @@ impl Engine {
                 kind: "webgpu",
                 adapter: adapter.name,
                 software: adapter.software,
-                variants: vec![options.variant.name()],
+                variants: variants.names(),
+                tuning_ms: tuned.as_ref().map(|tuned| tuned.milliseconds),
             },
             sampling,
         };
         let cache = KvCache::new(options.context);
         let stats = Stats { gpu_bytes: executor.gpu().allocated_bytes(), host_bytes: host_bytes(), ..Stats::default() };
-        Ok(Self { model: Model { executor, cache }, tokenizer, chat, info, stats })
+        let choice = tuned.map(|tuned| tuned.choice);
+        Ok(Self { model: Model { executor, cache }, tokenizer, chat, info, stats, choice })
     }
 }
 
-/// The forward pass, and how many bytes the weights take, which are alone on the device until then.
+/// The forward pass, and what it was made with.
+struct Prepared {
+    recorded: Recorded,
+    weight_bytes: u64,
+    variants: Variants,
+    tuned: Option<Tuned>,
+}
+
+/// Chooses kernels and records the forward pass. The weights are alone on the device until then.
 fn record<'a>(
     gpu: &'a Gpu,
     config: &'a ModelConfig,
     weights: &'a WeightStore,
     options: ExecutorOptions,
-) -> LocalBoxFuture<'a, Result<(Recorded, u64)>> {
+    tuning: &'a Tuning,
+) -> LocalBoxFuture<'a, Result<Prepared>> {
     let weight_bytes = gpu.allocated_bytes();
-    Box::pin(async move { Ok((Recorded::new(gpu, config, weights, options).await?, weight_bytes)) })
+    Box::pin(async move {
+        let (variants, tuned) = gpu.tune(tuning, Shape::largest(weights)?, options.chunk).await?;
+        let recorded = Recorded::new(gpu, config, weights, ExecutorOptions { variants, ..options }).await?;
+        Ok(Prepared { recorded, weight_bytes, variants, tuned })
+    })
 }
 
-fn executor_options(gpu: &Gpu, config: &ModelConfig, options: OpenOptions) -> Result<ExecutorOptions> {
+fn executor_options(gpu: &Gpu, config: &ModelConfig, options: &OpenOptions) -> Result<ExecutorOptions> {
     let position_bytes = (config.kv_size() as u64 / 2) * options.kv.pair_bytes();
     let fitting = (gpu.max_binding_bytes() / position_bytes.max(1)) as usize / KV_TILE * KV_TILE;
     let context = context(options.context, config.max_positions, fitting)?;
-    let variant = options.matvec.unwrap_or_else(|| Variant::for_adapter(gpu));
     let chunk = if gpu.adapter().software { SOFTWARE_CHUNK } else { CHUNK };
-    Ok(ExecutorOptions { context, kv: options.kv, chunk, variant })
+    Ok(ExecutorOptions { context, kv: options.kv, chunk, variants: Variants::for_adapter(gpu) })
 }
 
 /// Positions of the KV cache: as asked, unless the model has fewer or fewer fit the device.

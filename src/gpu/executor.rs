@@ -12,7 +12,7 @@ use super::weights::WeightStore;
 use crate::config::ModelConfig;
 use crate::error::{Error, Result};
 use crate::model::kv_cache::KvFormat;
-use crate::ops::{self, Variant};
+use crate::ops::{self, Variants};
 use crate::sampling::Sampling;
 
 /// Choices that hold for the life of an executor.
@@ -24,8 +24,8 @@ pub struct ExecutorOptions {
     pub kv: KvFormat,
     /// Most tokens of a prompt that are processed in one run.
     pub chunk: usize,
-    /// Which matrix-vector kernel.
-    pub variant: Variant,
+    /// Which kernels, where there are several.
+    pub variants: Variants,
 }
 
 /// Most tokens that can be on their way at once.

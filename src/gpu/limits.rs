@@ -97,17 +97,17 @@ impl Gpu {
     /// The least that a dispatch takes.
     async fn least_seconds(&self, dispatch: &Dispatch) -> Result<f64> {
         // The first has to compile the kernel and to clear its memory.
-        self.seconds(&[dispatch]).await?;
-        least_seconds(async |count| self.seconds(&vec![dispatch; count]).await).await
+        self.seconds(&[dispatch], 1).await?;
+        least_seconds(async |count| self.seconds(&vec![dispatch; count], 1).await).await
     }
 
-    /// How long the device is at it, by its own clock or else by ours.
-    async fn seconds(&self, dispatches: &[&Dispatch]) -> Result<f64> {
-        if let Some(times) = self.timed(&[dispatches.to_vec()], 1).await? {
+    /// How long the device is at dispatches for `tokens` tokens, by its own clock or else by ours.
+    pub(super) async fn seconds(&self, dispatches: &[&Dispatch], tokens: usize) -> Result<f64> {
+        if let Some(times) = self.timed(&[dispatches.to_vec()], tokens).await? {
             return Ok(times.iter().sum::<f64>() / 1e6);
         }
         let started = Instant::now();
-        self.submit(dispatches.iter().copied(), 1, None);
+        self.submit(dispatches.iter().copied(), tokens, None);
         self.finished().await?;
         Ok(started.elapsed().as_secs_f64())
     }

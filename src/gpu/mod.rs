@@ -9,6 +9,8 @@ mod pipeline;
 pub mod profile;
 mod recorder;
 pub mod tensor;
+pub mod trial;
+pub mod tune;
 pub mod weights;
 
 use std::cell::{Cell, RefCell};
@@ -66,7 +68,7 @@ impl Gpu {
         };
         let descriptor = wgpu::DeviceDescriptor {
             label: Some("pagellama"),
-            required_features: adapter.features() & wgpu::Features::TIMESTAMP_QUERY,
+            required_features: adapter.features() & (wgpu::Features::TIMESTAMP_QUERY | wgpu::Features::SUBGROUP),
             required_limits: wanted,
             ..Default::default()
         };
@@ -90,6 +92,11 @@ impl Gpu {
     /// What is known about the adapter.
     pub fn adapter(&self) -> &Adapter {
         &self.adapter
+    }
+
+    /// Whether kernels can use subgroups; never in a browser, where wgpu does not ask for them.
+    pub fn has_subgroups(&self) -> bool {
+        self.device.features().contains(wgpu::Features::SUBGROUP)
     }
 
     /// Bytes of all buffers that are alive.

@@ -83,6 +83,11 @@ impl Gpu {
         pipeline
     }
 
+    /// Forgets the pipelines that were not compiled, because they cannot be or because nobody needed them.
+    pub(super) fn forget_uncompiled(&self) {
+        self.pipelines.borrow_mut().retain(|_, pipeline| pipeline.compiled.get().is_some());
+    }
+
     /// Starts to compile all pipelines that dispatches were made of so far; done when they are ready.
     ///
     /// Without it, a browser compiles each when it is first submitted, one after another and before anything else.

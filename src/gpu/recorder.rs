@@ -185,9 +185,9 @@ impl Recorder<'_> {
         let Self { gpu, weights, buffers, options, .. } = *self;
         let weight = weights.product(product)?;
         self.recorded.extend(if self.single {
-            ops::matvec(gpu, options.variant, weight, &buffers.step, x, finish)?
+            ops::matvec(gpu, options.variants.matvec, weight, &buffers.step, x, finish)?
         } else {
-            ops::matmul(gpu, weight, &buffers.step, x, finish)?
+            ops::matmul(gpu, options.variants.matmul, weight, &buffers.step, x, finish)?
         });
         Ok(())
     }
@@ -276,7 +276,8 @@ impl Steps for Recorder<'_> {
         let weight = self.weights.product(head)?;
         let stride = self.config.vocab_size;
         let finish = Finish::Store { norm: self.norm(), squares, y: logits, stride, starts: &[0], one_row: true };
-        self.recorded.extend(ops::matvec(self.gpu, self.options.variant, weight, step, weighted, &finish)?);
+        let variant = self.options.variants.matvec;
+        self.recorded.extend(ops::matvec(self.gpu, variant, weight, step, weighted, &finish)?);
         Ok(())
     }
 }

@@ -1,3 +1,5 @@
+use serde::{Deserialize, Serialize};
+
 use super::finish::Finish;
 use super::{ROW_DOTS, STEP, TILES, expect_room, stride, weight_parts};
 use crate::error::Result;
@@ -7,33 +9,47 @@ use crate::gpu::pack::blocks;
 use crate::gpu::tensor::Buffer;
 use crate::gpu::weights::Weight;
 
-/// Kernels for the same product.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Variant {
-    /// `matvec.wgsl`: a lane keeps its rows to itself; no barriers.
+/// Kernels for the product with one vector; their names are those of their files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Matvec {
+    /// A lane keeps its rows to itself; no barriers. The portable one, which the others are checked against.
+    #[serde(rename = "matvec")]
     Rows,
-    /// `matvec_slices.wgsl`: the columns of a row are shared out over 16 lanes.
+    /// The columns of a row are shared out over 16 lanes.
+    #[serde(rename = "matvec_slices")]
     Slices,
+    /// The same, the lanes' sums added up by subgroups.
+    #[serde(rename = "matvec_subgroups")]
+    Subgroups,
 }
 
-impl Variant {
-    /// The variant for an adapter: software ones pay dearly for barriers, real ones need many reads in flight.
-    pub fn for_adapter(gpu: &Gpu) -> Self {
-        if gpu.adapter().software { Variant::Rows } else { Variant::Slices }
+impl Matvec {
+    /// All that the device can run, the one that is likely to be the fastest first: software adapters pay dearly for barriers,
+    /// real ones need many reads in flight.
+    pub fn candidates(gpu: &Gpu) -> Vec<Self> {
+        let mut candidates = if gpu.adapter().software {
+            vec![Matvec::Rows, Matvec::Slices]
+        } else {
+            vec![Matvec::Slices, Matvec::Rows]
+        };
+        candidates.extend(gpu.has_subgroups().then_some(Matvec::Subgroups));
+        candidates
     }
 
     /// The kernel's name.
     pub fn name(self) -> &'static str {
         match self {
-            Variant::Rows => "matvec",
-            Variant::Slices => "matvec_slices",
+            Matvec::Rows => "matvec",
+            Matvec::Slices => "matvec_slices",
+            Matvec::Subgroups => "matvec_subgroups",
         }
     }
 
-    fn text(self) -> &'static str {
+    pub(super) fn text(self) -> &'static str {
         match self {
-            Variant::Rows => include_str!("../../shaders/matvec.wgsl"),
-            Variant::Slices => include_str!("../../shaders/matvec_slices.wgsl"),
+            Matvec::Rows => include_str!("../../shaders/matvec.wgsl"),
+            Matvec::Slices => include_str!("../../shaders/matvec_slices.wgsl"),
+            Matvec::Subgroups => include_str!("../../shaders/matvec_subgroups.wgsl"),
         }
     }
 }
@@ -41,7 +57,7 @@ impl Variant {
 /// The products of `weight` with the last token's row of `x`, one dispatch for each slab.
 pub fn matvec(
     gpu: &Gpu,
-    variant: Variant,
+    variant: Matvec,
     weight: &Weight,
     step: &Buffer,
     x: &Buffer,

@@ -13,17 +13,19 @@ mod rope;
 mod sample;
 mod stream_read;
 mod swiglu;
+mod variants;
 
 pub use attention::{Attention, attention, attention_merge};
 pub use embed::{Embed, embed};
 pub use finish::{Finish, RmsNorm};
-pub use matmul::{TOKEN_TILE, matmul};
-pub use matvec::{Variant, matvec};
+pub use matmul::{Matmul, TOKEN_TILE, matmul};
+pub use matvec::{Matvec, matvec};
 pub use multiply_add::{MultiplyAdd, multiply_add};
 pub use rope::{Rope, rope};
 pub use sample::{NONE, SampleBuffers, SampleShape, sample};
 pub use stream_read::{STREAM_BYTES, STREAM_SUMS_BYTES, stream_read};
 pub use swiglu::swiglu;
+pub use variants::Variants;
 
 use crate::error::{Error, Result};
 use crate::gpu::kernel::Size;

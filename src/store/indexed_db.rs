@@ -1,6 +1,7 @@
 //! Models in the browser's IndexedDB: the only file that knows it.
 //!
-//! Two object stores: `models` holds manifests by `id`, `chunks` holds `{bytes: Uint8Array}` by `[id, file, start]`.
+//! Three object stores: `models` holds manifests by `id`, `chunks` holds `{bytes: Uint8Array}` by `[id, file, start]`, `choices`
+//! holds the kernels that were measured to be the fastest, by `place`.
 //! Bytes go from `fetch` to the database without a copy in the wasm heap. All requests of a transaction are made at
 //! once: nothing is awaited inside one, so it cannot commit by itself halfway.
 
@@ -16,6 +17,7 @@ use idb::{
     Transaction, TransactionMode,
 };
 use js_sys::{Array, Object, Reflect, Uint8Array};
+use serde::Serialize;
 use wasm_bindgen::{JsCast, JsValue};
 use wasm_bindgen_futures::{JsFuture, spawn_local};
 use web_sys::{StorageEstimate, StorageManager, WorkerGlobalScope};
@@ -23,14 +25,16 @@ use web_sys::{StorageEstimate, StorageManager, WorkerGlobalScope};
 use super::{Bytes, Chunk, Manifest, Pending, Store, replaced};
 use crate::digest::Digest;
 use crate::error::{Error, Result};
+use crate::gpu::tune::Choice;
 
 /// What the wrapper answers.
 type Idb<T> = std::result::Result<T, idb::Error>;
 
 /// Version of the schema; [`upgrade`] has one step for each.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 const MODELS: &str = "models";
 const CHUNKS: &str = "chunks";
+const CHOICES: &str = "choices";
 /// The one property of a chunk's record; an object leaves room for more.
 const BYTES: &str = "bytes";
 
@@ -79,17 +83,38 @@ impl IndexedDb {
     }
 
     fn transaction(&self, mode: TransactionMode) -> Result<(Transaction, ObjectStore, ObjectStore)> {
+        let (transaction, [models, chunks]) = self.transaction_over([MODELS, CHUNKS], mode)?;
+        Ok((transaction, models, chunks))
+    }
+
+    fn transaction_over<const N: usize>(
+        &self,
+        names: [&str; N],
+        mode: TransactionMode,
+    ) -> Result<(Transaction, [ObjectStore; N])> {
         let Connection { database, outdated } = &*self.connection;
         if outdated.get() {
             return Err(Error::StoreOutdated);
         }
-        let open = || {
-            let transaction = database.transaction(&[MODELS, CHUNKS], mode)?;
-            let models = transaction.object_store(MODELS)?;
-            let chunks = transaction.object_store(CHUNKS)?;
-            Ok((transaction, models, chunks))
-        };
-        open().map_err(unavailable)
+        let transaction = database.transaction(&names, mode).map_err(unavailable)?;
+        let stores: Idb<Vec<_>> = names.iter().map(|name| transaction.object_store(name)).collect();
+        let absent = |_| unavailable(idb::Error::DomExceptionNotFound);
+        Ok((transaction, stores.map_err(unavailable)?.try_into().map_err(absent)?))
+    }
+
+    /// The kernels that were measured to be the fastest; what makes no sense is as if it were not there.
+    pub async fn choices(&self) -> Result<Vec<Choice>> {
+        let (_, [choices]) = self.transaction_over([CHOICES], TransactionMode::ReadOnly)?;
+        let records = choices.get_all(None, None).map_err(unavailable)?.await.map_err(unavailable)?;
+        Ok(records.into_iter().filter_map(|record| serde_wasm_bindgen::from_value(record).ok()).collect())
+    }
+
+    /// Keeps a choice in the stead of any other for its place.
+    pub async fn keep_choice(&self, choice: &Choice) -> Result<()> {
+        let record = to_record(choice)?;
+        let (transaction, [choices]) = self.transaction_over([CHOICES], TransactionMode::ReadWrite)?;
+        let made = choices.put(&record, None).map(drop);
+        finish(transaction, made).await
     }
 
     /// Deletes chunks that no manifest names, as when a manifest was lost with the disk's last breath.
@@ -295,6 +320,11 @@ fn upgrade(event: &VersionChangeEvent) -> Idb<()> {
         database.create_object_store(MODELS, params)?;
         database.create_object_store(CHUNKS, ObjectStoreParams::new())?;
     }
+    if event.old_version()? < 2 {
+        let mut params = ObjectStoreParams::new();
+        params.key_path(Some(idb::KeyPath::new_single("place")));
+        database.create_object_store(CHOICES, params)?;
+    }
     Ok(())
 }
 
@@ -347,8 +377,11 @@ fn pending<T: 'static>(started: Result<oneshot::Receiver<Result<T>>>) -> Pending
 }
 
 fn manifest_record(manifest: &Manifest) -> Result<JsValue> {
-    let manifest = Manifest { last_used: js_sys::Date::now(), ..manifest.clone() };
-    serde_wasm_bindgen::to_value(&manifest).map_err(|error| Error::StoreCorrupt { detail: error.to_string() })
+    to_record(&Manifest { last_used: js_sys::Date::now(), ..manifest.clone() })
+}
+
+fn to_record(value: &impl Serialize) -> Result<JsValue> {
+    serde_wasm_bindgen::to_value(value).map_err(|error| Error::StoreCorrupt { detail: error.to_string() })
 }
 
 /// The manifest in a record; when it makes no sense, one that can still be seen and deleted.

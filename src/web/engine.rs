@@ -49,6 +49,10 @@ async fn opened(request: &JsValue, progress: Function, signal: &AbortSignal) -> 
     loop {
         let (source, options) = request::open(request, signal).await?;
         match attempt(source, options, &report, signal).await {
+            Ok(engine) => {
+                engine.keep_choice(request).await;
+                return Ok(engine);
+            }
             // Begun again with the version that is there now.
             Err(Error::Changed { .. }) if changes < CHANGES => changes += 1,
             // Perhaps damaged on its way; nothing tells which part, so all of it comes once more.
@@ -176,6 +180,15 @@ impl WebEngine {
         self.unloaded.set(true);
         self.stop.borrow().stop();
         self.engine.take();
+    }
+
+    /// Keeps the kernels that were measured for the next load.
+    async fn keep_choice(&self, request: &JsValue) {
+        let choice = self.engine.borrow().as_ref().and_then(|engine| engine.choice().cloned());
+        if let Some(choice) = choice {
+            // Where it cannot be kept, it is measured again.
+            drop(request::keep_choice(request, &choice).await);
+        }
     }
 
     fn give_back(&self, engine: Engine) {

@@ -13,6 +13,7 @@ use super::source::{CONNECTIONS, DATABASE, Local, Server, WebSource, WebUpstream
 use crate::digest::FileDigests;
 use crate::error::{Error, Result};
 use crate::generate::OpenOptions;
+use crate::gpu::tune::{Choice, Tuning};
 use crate::model::kv_cache::KvFormat;
 use crate::store::Store;
 use crate::store::indexed_db::IndexedDb;
@@ -40,11 +41,12 @@ struct Options {
     device: Device,
     store: bool,
     connections: usize,
+    tune: bool,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { context: None, kv: Kv::F16, device: Device::Auto, store: true, connections: CONNECTIONS }
+        Self { context: None, kv: Kv::F16, device: Device::Auto, store: true, connections: CONNECTIONS, tune: true }
     }
 }
 
@@ -72,7 +74,23 @@ pub async fn open(request: &JsValue, signal: &AbortSignal) -> Result<(WebSource,
     // Both mean the only device there is.
     let (Device::Auto | Device::WebGpu) = options.device;
     let source = source(&property(request, "model"), &options, signal).await?;
-    Ok((source, OpenOptions { context: options.context, kv, matvec: None }))
+    let tuning = match (options.tune, options.store) {
+        (false, _) => Tuning::Off,
+        (true, false) => Tuning::On(Vec::new()),
+        (true, true) => Tuning::On(choices().await.unwrap_or_default()),
+    };
+    Ok((source, OpenOptions { context: options.context, kv, tuning }))
+}
+
+/// What an earlier load measured; where that cannot be read, it is measured again.
+async fn choices() -> Result<Vec<Choice>> {
+    IndexedDb::open(DATABASE).await?.choices().await
+}
+
+/// Keeps what was measured for the next load, where a store is wanted.
+pub async fn keep_choice(request: &JsValue, choice: &Choice) -> Result<()> {
+    let options: Options = from_js(&property(request, "options"))?;
+    if options.store { IndexedDb::open(DATABASE).await?.keep_choice(choice).await } else { Ok(()) }
 }
 
 async fn source(request: &JsValue, options: &Options, signal: &AbortSignal) -> Result<WebSource> {

@@ -53,7 +53,7 @@ fn picked(files: &[File], options: &Value) -> JsValue {
 }
 
 async fn opened(bytes: &[u8]) -> WebEngine {
-    let request = picked(&[file("tiny.gguf", bytes)], &json!({ "store": false }));
+    let request = picked(&[file("tiny.gguf", bytes)], &json!({ "store": false, "tune": false }));
     open(request, nothing(), signal()).await.unwrap()
 }
 
@@ -200,6 +200,27 @@ async fn a_picked_folder_chats_and_reuses_what_it_has_seen() {
     assert_eq!(again["ids"], answer["ids"]);
     assert_eq!(again["usage"]["cached_tokens"], chat["ids"].as_array().unwrap().len() - 1);
     engine.unload();
+}
+
+#[wasm_bindgen_test]
+async fn kernels_are_measured_once_and_not_at_all_if_that_is_not_wanted() {
+    // Of a shape that no other test opens with a store.
+    const F16: &[u8] = data!("gguf/tiny-llama2-mha.F16.gguf");
+    let device = async |options: Value| {
+        let engine = open(picked(&[file("tuned.gguf", F16)], &options), nothing(), signal()).await.unwrap();
+        let info = from_js(&engine.info().unwrap());
+        engine.unload();
+        (info["device"].clone(), info["id"].as_str().unwrap().to_owned())
+    };
+    let (off, _) = device(json!({ "store": false, "tune": false })).await;
+    assert_eq!((&off["variants"], &off["tuning_ms"]), (&json!(["matvec", "matmul"]), &Value::Null));
+    let (first, id) = device(json!({})).await;
+    assert!(first["tuning_ms"].as_f64().unwrap() > 0.0);
+    let (again, _) = device(json!({})).await;
+    assert_eq!((&again["variants"], &again["tuning_ms"]), (&first["variants"], &Value::Null));
+    let (unkept, _) = device(json!({ "store": false })).await;
+    assert!(unkept["tuning_ms"].is_f64(), "nothing is read where nothing is to be stored");
+    delete_model(id).await.unwrap();
 }
 
 #[wasm_bindgen_test]

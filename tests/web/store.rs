@@ -5,6 +5,8 @@ use std::rc::Rc;
 use js_sys::{Array, Function, Promise, Reflect, Uint8Array};
 use pagellama::digest::Digest;
 use pagellama::error::{Error, Result};
+use pagellama::gpu::tune::Choice;
+use pagellama::ops::{Matmul, Matvec, Variants};
 use pagellama::store::indexed_db::IndexedDb;
 use pagellama::store::{CHUNK_BYTES, Chunk, Manifest, Store, StoredFile, replaced};
 use pagellama::web::source::{Local, Server, WebSource, WebUpstream};
@@ -109,6 +111,65 @@ async fn what_is_put_is_got_and_what_is_deleted_is_gone() {
     assert!(store.get("gone2", "f", 0).await.unwrap().is_some());
     assert!(store.get("gone", "f", 0).await.unwrap().is_none());
     assert!(store.get("kept", "f", 1).await.unwrap().is_none());
+}
+
+/// Runs `body`, in which `transaction(stores)` writes into the database `name` of `version`, made if need be by `upgrade`.
+async fn write_by_hand(name: &str, version: u32, upgrade: &str, body: &str) {
+    let write = Function::new_with_args(
+        "name, version",
+        &format!(
+            "return new Promise((done, failed) => {{
+                 const request = indexedDB.open(name, version);
+                 request.onblocked = request.onerror = failed;
+                 request.onupgradeneeded = () => {{ const database = request.result; {upgrade} }};
+                 request.onsuccess = () => {{
+                     const database = request.result;
+                     const transaction = database.transaction([...database.objectStoreNames], 'readwrite');
+                     const store = (name) => transaction.objectStore(name);
+                     {body}
+                     transaction.oncomplete = () => {{ database.close(); done(); }};
+                 }};
+             }})"
+        ),
+    );
+    let written: Promise = write.call2(&JsValue::NULL, &name.into(), &version.into()).unwrap().unchecked_into();
+    JsFuture::from(written).await.unwrap();
+}
+
+#[wasm_bindgen_test]
+async fn the_choice_of_kernels_is_kept_and_what_makes_no_sense_is_passed_over() {
+    let choice = |place: &str, version: &str| Choice {
+        place: place.into(),
+        version: version.into(),
+        variants: Variants { matvec: Matvec::Slices, matmul: Matmul::Shared },
+    };
+    let name = format!("test-{}", js_sys::Math::random());
+    let store = IndexedDb::open(&name).await.unwrap();
+    assert_eq!(store.choices().await, Ok(Vec::new()));
+    for kept in [choice("here", "1"), choice("there", "1"), choice("here", "2")] {
+        store.keep_choice(&kept).await.unwrap();
+    }
+    assert_eq!(store.choices().await, Ok(vec![choice("here", "2"), choice("there", "1")]));
+    drop(store);
+    let damage = "store('choices').put({place: 'there', version: 7});
+         store('choices').put({place: 'else', version: '1', variants: {matvec: 'matvec_of_tomorrow', matmul: 'matmul'}});";
+    write_by_hand(&name, 2, "", damage).await;
+    let store = IndexedDb::open(&name).await.unwrap();
+    assert_eq!(store.choices().await, Ok(vec![choice("here", "2")]));
+}
+
+#[wasm_bindgen_test]
+async fn a_store_of_the_first_version_keeps_its_models() {
+    let name = format!("test-{}", js_sys::Math::random());
+    let upgrade = "database.createObjectStore('models', {keyPath: 'id'}); database.createObjectStore('chunks');";
+    let body =
+        "store('models').put({id: 'm', address: 'm', name: 'm', files: [], complete: true, last_used: 1, writer: 1});
+         store('chunks').put({bytes: new Uint8Array([1, 2, 3])}, ['m', 'f', 0]);";
+    write_by_hand(&name, 1, upgrade, body).await;
+    let store = IndexedDb::open(&name).await.unwrap();
+    assert_eq!(store.list().await.unwrap()[0].id, "m");
+    assert_eq!(store.get("m", "f", 0).await.unwrap().unwrap().to_vec(), [1, 2, 3]);
+    assert_eq!(store.choices().await, Ok(Vec::new()));
 }
 
 #[wasm_bindgen_test]

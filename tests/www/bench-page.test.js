@@ -72,6 +72,7 @@ test("every size is measured and compared with the adapter's limits", async () =
   assert.deepEqual([read, part], ["99.1 MB", "2.3 %"]);
   assert.equal(await visitor.page.getByText("Left out").count(), 0);
   await visitor.page.getByText("4.00 TFLOP/s").waitFor();
+  assert.match(await visitor.page.locator(".facts-list").innerText(), /Kernels chosen\s+portable\s+Chosen in\s+2\.50\sms/);
 });
 
 test("the kernels of each run are there to choose", async () => {

@@ -108,6 +108,24 @@ test("a longer context loads the model again", async () => {
   await visitor.chat.getByText("/ 512 tokens").waitFor();
 });
 
+test("measuring kernels can be turned off, which loads the model again and outlives a reload", async () => {
+  await visitor.begin(app.origin);
+  await visitor.button("Settings").click();
+  const box = visitor.chat.getByLabel("Measure which kernels are fastest");
+  assert.equal(await box.isChecked(), true);
+  await box.uncheck();
+  await visitor.button("Save").click();
+  await visitor.field.waitFor();
+  assert.match(await (await visitor.say("one")).locator(".body").innerText(), /You sent 1 messages, untuned, with/);
+  await visitor.page.evaluate(readPreferences);
+  await visitor.page.reload();
+  await visitor.field.waitFor();
+  await visitor.button("Settings").click();
+  assert.equal(await box.isChecked(), false);
+  await visitor.button("Reset to defaults").click();
+  assert.equal(await box.isChecked(), true);
+});
+
 test("chats survive a reload, and the stored model comes back by itself", async () => {
   await visitor.begin(app.origin);
   await visitor.say("Tell me about wool");

@@ -129,7 +129,8 @@ function about({ model, device, load, adapter }) {
     ["Reads at best", adapter && format.many(adapter.bytes_per_second, "B/s")],
     ["Computes at best", adapter && format.many(adapter.flops_per_second, "FLOP/s")],
     ["Kernels chosen", device.variants.join(", ")],
-    ["Loaded in", `${milliseconds(load.milliseconds)} from ${load.from === "network" ? "the network" : "this browser"}`],
+    ["Chosen in", device.tuning_ms === null ? undefined : milliseconds(device.tuning_ms)],
+    ["Loaded in", `${milliseconds(load.milliseconds - (device.tuning_ms ?? 0))} from ${load.from === "network" ? "the network" : "this browser"}`],
   ];
   const known = facts.filter(([, value]) => value);
   return section("What was measured", h("dl", { class: "facts-list" }, ...known.flatMap(([name, value]) => [h("dt", {}, name), h("dd", {}, value)])));

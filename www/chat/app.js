@@ -18,6 +18,7 @@ import { Transcript } from "./transcript.js";
 /** @import { StoredModel } from "../pkg/pagellama.js" */
 /** @import { Conversation, Message, Preferences, Settings } from "./conversations.js" */
 /** @import { Choice } from "./model-session.js" */
+/** @import { Loading } from "./settings.js" */
 
 /**
  * `offer`: the model to begin with, else the one that the build comes with. `autoload`: load the last visit's model
@@ -47,6 +48,7 @@ export class App {
   #last;
   /** @type {number | undefined} */
   #context;
+  #tune = true;
   /** @type {EngineError | undefined} */
   #missing;
   /** Until the visitor has chosen a model, not even the engine is downloaded. */
@@ -110,18 +112,20 @@ export class App {
     const chats = await Conversations.open(name);
     if (this.#disposed) return chats.close();
     this.#chats = chats;
-    const [missing, list, last, current, chosen, settings] = await Promise.all([
+    const [missing, list, last, current, chosen, tune, settings] = await Promise.all([
       missingSupport(),
       chats.list(),
       chats.preference("model"),
       chats.preference("current"),
       chats.preference("context"),
+      chats.preference("tune"),
       chats.preference("settings"),
     ]);
     this.#missing = missing;
     this.#list = list;
     this.#last = last;
     this.#context = chosen ?? context;
+    this.#tune = tune ?? true;
     this.#offer = offer ?? (await defaultModel().catch(() => undefined));
     const fresh = newConversation(settings ?? (this.#options.system ? { system: this.#options.system } : {}));
     if (this.#disposed) return;
@@ -186,7 +190,7 @@ export class App {
     // Set again once the model is ready: one that takes the tab down is not loaded again by itself.
     this.#chats?.prefer("model", undefined);
     const context = this.#context === undefined ? {} : { context: this.#context };
-    this.#session.load(choice, { ...this.#options.open, ...context });
+    this.#session.load(choice, { ...this.#options.open, ...context, tune: this.#tune });
   }
 
   #modelChanged() {
@@ -465,22 +469,24 @@ export class App {
 
   #openSettings() {
     const conversation = this.#conversation;
-    const current = { settings: conversation.settings, context: this.#context, info: this.#session.model?.info };
-    openSettings(this.#root, current, (settings, context) => this.#applySettings(conversation, settings, context));
+    const current = { settings: conversation.settings, context: this.#context, tune: this.#tune, info: this.#session.model?.info };
+    openSettings(this.#root, current, (settings, loading) => this.#applySettings(conversation, settings, loading));
   }
 
   /**
    * @param {Conversation} conversation
    * @param {Settings} settings
-   * @param {number | undefined} context
+   * @param {Loading} loading
    */
-  #applySettings(conversation, settings, context) {
+  #applySettings(conversation, settings, { context, tune }) {
     conversation.settings = settings;
     this.#chats?.prefer("settings", settings);
     if (conversation.messages.length > 0) this.#save(conversation);
-    if (context !== this.#context) {
+    if (context !== this.#context || tune !== this.#tune) {
       this.#context = context;
+      this.#tune = tune;
       this.#chats?.prefer("context", context);
+      this.#chats?.prefer("tune", tune);
       const { phase } = this.#session;
       if (phase.kind === "ready" || phase.kind === "failed") this.#load(phase.choice);
     }

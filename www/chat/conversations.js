@@ -17,9 +17,9 @@
  */
 /**
  * `model`: the last one loaded, by the engine's id; `source` is where it came from. `settings`: what a new conversation
- * begins with. `context`: tokens.
+ * begins with. `context`: tokens. `tune`: whether kernels are measured, as they are unless that is refused.
  * @typedef {{model: {id: string, name: string, source?: string} | undefined, settings: Settings | undefined, context: number | undefined,
- *   current: string | undefined}} Preferences
+ *   tune: boolean | undefined, current: string | undefined}} Preferences
  */
 /**
  * @typedef {object} Shelf

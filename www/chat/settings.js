@@ -1,4 +1,4 @@
-// The dialog for the system prompt, sampling and context length. An empty field means the model's default.
+// The dialog for the system prompt, sampling, context length and kernels. An empty field means the model's default.
 
 import { h, iconButton } from "./dom.js";
 
@@ -6,6 +6,7 @@ import { h, iconButton } from "./dom.js";
 /** @import { Settings } from "./conversations.js" */
 
 /** @typedef {Exclude<keyof Settings, "system">} NumberSetting */
+/** What a model is loaded with: tokens to make room for, and whether its kernels are measured. @typedef {{context: number | undefined, tune: boolean}} Loading */
 
 /** @type {{name: NumberSetting, label: string, hint: string, min: number, max: number, step: number}[]} */
 const NUMBERS = [
@@ -20,10 +21,10 @@ const NUMBERS = [
 
 /**
  * @param {ShadowRoot} root where the dialog lives while it is open
- * @param {{settings: Settings, context: number | undefined, info: Info | undefined}} current
- * @param {(settings: Settings, context: number | undefined) => void} apply
+ * @param {{settings: Settings, info: Info | undefined} & Loading} current
+ * @param {(settings: Settings, loading: Loading) => void} apply
  */
-export function openSettings(root, { settings, context, info }, apply) {
+export function openSettings(root, { settings, context, tune, info }, apply) {
   const system = h("textarea", { id: "system", rows: "4", placeholder: "None. For example: Answer in one short paragraph." });
   system.value = settings.system ?? "";
   const fields = NUMBERS.map((setting) => numberField(setting, settings[setting.name], defaultOf(setting.name, info)));
@@ -32,7 +33,9 @@ export function openSettings(root, { settings, context, info }, apply) {
     context,
     info ? String(info.context) : "chosen by the engine",
   );
+  const measured = h("input", { type: "checkbox", id: "setting-tune", checked: tune, "aria-describedby": "setting-tune-hint" });
   const reset = () => {
+    measured.checked = true;
     for (const { input } of [...fields, length]) input.value = "";
   };
   const submit = () => {
@@ -43,7 +46,7 @@ export function openSettings(root, { settings, context, info }, apply) {
       const name = NUMBERS[index]?.name;
       if (name && input.value !== "") chosen[name] = input.valueAsNumber;
     });
-    apply(chosen, length.input.value === "" ? undefined : length.input.valueAsNumber);
+    apply(chosen, { context: length.input.value === "" ? undefined : length.input.valueAsNumber, tune: measured.checked });
   };
   const form = h(
     "form",
@@ -54,6 +57,13 @@ export function openSettings(root, { settings, context, info }, apply) {
     system,
     h("fieldset", {}, h("legend", {}, "Sampling"), h("div", { class: "grid" }, ...fields.map(({ element }) => element))),
     h("fieldset", {}, h("legend", {}, "Memory"), h("div", { class: "grid" }, length.element)),
+    h(
+      "fieldset",
+      {},
+      h("legend", {}, "Speed"),
+      h("label", { class: "check" }, measured, "Measure which kernels are fastest"),
+      h("p", { class: "hint", id: "setting-tune-hint" }, "When a model is first loaded on this graphics adapter; it takes less than two seconds. A change loads the model again."),
+    ),
     h(
       "div",
       { class: "row spread settings-actions" },

@@ -33,7 +33,7 @@ export default async function init() {
 }
 
 /**
- * @param {{model: {url?: string, hub?: string, files?: File[], stored?: string}, options: {context?: number, store?: boolean}}} request
+ * @param {{model: {url?: string, hub?: string, files?: File[], stored?: string}, options: {context?: number, store?: boolean, tune?: boolean}}} request
  * @param {(progress: Progress) => void} progress
  * @param {AbortSignal} signal
  * @returns {Promise<Engine>}
@@ -71,7 +71,7 @@ export async function open({ model, options }, progress, signal) {
   }
   progress({ phase: "compile", done: 0, total: 0, stored: keep });
   if (keep) await put({ id, name, bytes: BYTES, total: BYTES, complete: true, last_used: Date.now(), url: model.url });
-  return new FakeEngine(id, name, steer.has("plain"), options.context ?? Number(steer.get("context") ?? 2048));
+  return new FakeEngine(id, name, steer.has("plain"), options.context ?? Number(steer.get("context") ?? 2048), options.tune !== false);
 }
 
 /**
@@ -99,12 +99,14 @@ class FakeEngine {
    * @param {string} name
    * @param {boolean} plain
    * @param {number} context
+   * @param {boolean} tuned
    */
-  constructor(id, name, plain, context) {
+  constructor(id, name, plain, context, tuned) {
     this.id = id;
     this.name = name;
     this.plain = plain;
     this.context = context;
+    this.tuned = tuned;
   }
 
   /** @returns {Info} */
@@ -118,7 +120,7 @@ class FakeEngine {
       context: this.context,
       chat: !this.plain,
       vocab_size: 49152,
-      device: { kind: "webgpu", adapter: "Fake adapter", variants: ["portable"] },
+      device: { kind: "webgpu", adapter: "Fake adapter", variants: ["portable"], tuning_ms: this.tuned ? 2.5 : null },
       sampling: { temperature: 0.7, top_k: 40, top_p: 0.95, min_p: 0, repetition_penalty: 1, seed: 0 },
     };
   }
@@ -134,7 +136,7 @@ class FakeEngine {
     const prompt_tokens = this.count_tokens(prompt);
     if (prompt_tokens >= this.context) throw failure("generate/context-full", "The prompt does not fit.");
     const room = Math.min(options.max_tokens ?? Infinity, this.context - prompt_tokens);
-    const pieces = answer(prompt, options);
+    const pieces = answer(prompt, options, this.tuned);
     let text = "";
     let count = 0;
     /** @type {Result["finish_reason"]} */
@@ -216,9 +218,10 @@ class FakeEngine {
 /**
  * @param {Prompt} prompt
  * @param {object} options
+ * @param {boolean} tuned
  * @returns {Iterable<string>}
  */
-function answer(prompt, options) {
+function answer(prompt, options, tuned) {
   if ("ids" in prompt) return forever();
   if ("text" in prompt) return [" and", " so", " it", " went", " on."];
   const messages = "messages" in prompt ? prompt.messages : [];
@@ -227,7 +230,7 @@ function answer(prompt, options) {
   if (last.startsWith("burst: ")) return [last.slice(7)];
   if (last.startsWith("fail: ")) return ["Half", " an", " answer", `FAIL ${last.slice(6)}`];
   if (last === "long") return forever();
-  const said = `You sent ${messages.length} messages with ${JSON.stringify(options)}: ${messages.map(({ role, content }) => `${role}=${content}`).join(" | ")}`;
+  const said = `You sent ${messages.length} messages${tuned ? "" : ", untuned,"} with ${JSON.stringify(options)}: ${messages.map(({ role, content }) => `${role}=${content}`).join(" | ")}`;
   return said.match(/[\s\S]{1,6}/g) ?? [];
 }
 

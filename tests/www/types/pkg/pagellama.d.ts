@@ -51,7 +51,8 @@ export interface Info {
   /** Whether the model has a chat format; without one it only goes on with a text. */
   chat: boolean;
   vocab_size: number;
-  device: { kind: string; adapter: string; variants: string[] };
+  /** `tuning_ms`: how long it took to measure which kernels are the fastest; null where they were known, or not asked for. */
+  device: { kind: string; adapter: string; variants: string[]; tuning_ms: number | null };
   sampling: SamplingOptions;
 }
 
@@ -130,8 +131,8 @@ export function open(
   request: {
     /** `digests` by file name: a file that has others is refused. */
     model: { url?: string; hub?: string; revision?: string; host?: string; stored?: string; files?: File[]; digests?: Record<string, FileDigests> };
-    /** `connections`: how many requests fetch a file at a time (default 4). */
-    options: { context?: number; kv?: "f16" | "f32"; device?: "auto" | "webgpu"; store?: boolean; connections?: number };
+    /** `connections`: how many requests fetch a file at a time (default 4). `tune`: whether kernels are measured (default true). */
+    options: { context?: number; kv?: "f16" | "f32"; device?: "auto" | "webgpu"; store?: boolean; connections?: number; tune?: boolean };
   },
   progress: (progress: Progress) => void,
   signal: AbortSignal,

@@ -1,0 +1,56 @@
+// Matrix-vector product, the columns shared out over SLICES, whose sums subgroups add up: the products of all rows with the last
+// token's x, handed to a finish_*.wgsl.
+//
+// For real GPUs with subgroups: one barrier, where matvec_slices.wgsl has five. Subgroups may have any power of two of lanes up
+// to the workgroup's 128, as long as all are full. Joined in front: as for matvec.wgsl. There is no `enable subgroups`, which
+// browsers would want: wgpu's web backend does not offer the feature, and its native shader compiler refuses the directive.
+//
+// x        [tokens][BLOCKS * 8] vec4, zero past the last column
+// weights  tiles of 32 rows, as in weights_*.wgsl
+// and what finish_*.wgsl binds
+//
+// A workgroup produces 64 rows: those of two tiles; slice s takes the blocks s, s + SLICES, ...
+@group(0) @binding(0) var<uniform> step: Step;
+@group(0) @binding(1) var<storage, read> x: array<vec4f>;
+@group(0) @binding(2) var<storage, read> weights: array<u32>;
+
+const ROWS_APART: u32 = 8u;
+const SLICES: u32 = 16u;
+// For each subgroup, or each slice where a subgroup is none larger than that.
+var<workgroup> partial: array<EightRows, 8u * SLICES>;
+
+@compute @workgroup_size(128)
+fn matvec_subgroups(
+    @builtin(workgroup_id) group: vec3u,
+    @builtin(subgroup_id) subgroup: u32,
+    @builtin(subgroup_size) size: u32,
+    @builtin(subgroup_invocation_id) member: u32,
+) {
+    let token = step.tokens - 1u;
+    // Not the local index: how that is spread over subgroups is not laid down.
+    let index = subgroup * size + member;
+    let lane = index & 7u;
+    let tiles = tiles_of(group.x);
+    var rows = EightRows();
+    for (var block = index >> 3u; block < BLOCKS; block += SLICES) {
+        let b = block_of_x((token * BLOCKS + block) * 8u);
+        rows.low += row_dots(tiles.low, block, lane, b);
+        rows.high += row_dots(tiles.high, block, lane, b);
+    }
+    for (var apart = 8u; apart < size; apart *= 2u) {
+        rows.low += subgroupShuffleXor(rows.low, apart);
+        rows.high += subgroupShuffleXor(rows.high, apart);
+    }
+    let width = max(size, 8u);
+    if (index % width < 8u) {
+        partial[index / width * 8u + lane] = rows;
+    }
+    workgroupBarrier();
+    if (index < 8u) {
+        for (var other = 1u; other < 128u / width; other++) {
+            rows.low += partial[other * 8u + lane].low;
+            rows.high += partial[other * 8u + lane].high;
+        }
+        finish(token, group.x, lane, rows);
+    }
+}

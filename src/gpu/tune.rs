@@ -1,0 +1,108 @@
+//! Which of the kernels for the same product is the fastest on this adapter: measured once, then known.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use web_time::Instant;
+
+use super::Gpu;
+use super::trial::{Shape, Trial};
+use crate::error::Result;
+use crate::ops::{self, Matmul, Matvec, Variants};
+
+/// How long matrix-vector products are measured at most, and then matrix-matrix products, from the start on: all in all less
+/// than two seconds, with what was begun before.
+const MATVEC_LIMIT: Duration = Duration::from_millis(1000);
+const MATMUL_LIMIT: Duration = Duration::from_millis(1600);
+
+/// How the kernels are chosen that there are several of.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub enum Tuning {
+    /// Those that are likely to be the fastest on such an adapter.
+    #[default]
+    Off,
+    /// These.
+    Fixed(Variants),
+    /// The fastest, as it was measured before if that is known, or is measured now.
+    On(Vec<Choice>),
+}
+
+/// What was measured to be the fastest, and where.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Choice {
+    /// Adapter and product.
+    pub place: String,
+    /// What it was measured with: SHA-256 of the shaders, and the browser, whose compiler changes. With another it is void.
+    pub version: String,
+    /// The fastest.
+    pub variants: Variants,
+}
+
+/// A choice that was measured just now.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Tuned {
+    /// To be kept.
+    pub choice: Choice,
+    /// How long that took.
+    pub milliseconds: f64,
+}
+
+impl Gpu {
+    /// The kernels to use for products of a shape, in chunks of at most `chunk` tokens, and what was measured for it.
+    ///
+    /// What cannot be measured leaves those for the adapter. Errors: when the device is gone.
+    pub async fn tune(&self, tuning: &Tuning, shape: Shape, chunk: usize) -> Result<(Variants, Option<Tuned>)> {
+        let known = match tuning {
+            Tuning::Off => return Ok((Variants::for_adapter(self), None)),
+            Tuning::Fixed(variants) => return Ok((*variants, None)),
+            Tuning::On(known) => known,
+        };
+        let Shape { format, rows, columns } = shape;
+        let place = format!("{}, {} {rows}x{columns}", self.adapter().name, format.name());
+        let version = format!("{} {}", Variants::digest(format), browser());
+        let kept = known.iter().find(|choice| choice.place == place && choice.version == version);
+        if let Some(choice) = kept.filter(|choice| choice.variants.run_on(self)) {
+            return Ok((choice.variants, None));
+        }
+        let started = Instant::now();
+        let measured = self.measure(shape, chunk, started).await;
+        self.forget_uncompiled();
+        self.check()?;
+        let Ok(variants) = measured else { return Ok((Variants::for_adapter(self), None)) };
+        let milliseconds = started.elapsed().as_secs_f64() * 1e3;
+        let choice = Choice { place, version, variants };
+        Ok((variants, Some(Tuned { choice, milliseconds })))
+    }
+
+    async fn measure(&self, shape: Shape, chunk: usize, started: Instant) -> Result<Variants> {
+        let trial = Trial::new(self, shape, chunk).await?;
+        let candidates = Matvec::candidates(self);
+        let until = started + MATVEC_LIMIT;
+        let matvec = trial.fastest(Matvec::Rows, &candidates, 1, until, |variant, weight, [step, x], finish| {
+            ops::matvec(self, variant, weight, step, x, finish)
+        });
+        let matvec = matvec.await?;
+        // Where barriers are dear, the matrix-matrix kernel that has them need not be compiled, which takes a second there.
+        if self.adapter().software && matvec == Matvec::Rows {
+            return Ok(Variants { matvec, matmul: Matmul::Registers });
+        }
+        let (candidates, until) = (Matmul::CANDIDATES, started + MATMUL_LIMIT);
+        let matmul =
+            trial.fastest(Matmul::Registers, &candidates, chunk, until, |variant, weight, [step, x], finish| {
+                ops::matmul(self, variant, weight, step, x, finish)
+            });
+        Ok(Variants { matvec, matmul: matmul.await? })
+    }
+}
+
+/// The browser with its version, and nothing natively.
+#[cfg(target_arch = "wasm32")]
+fn browser() -> String {
+    let navigator = js_sys::Reflect::get(&js_sys::global(), &"navigator".into()).unwrap_or_default();
+    js_sys::Reflect::get(&navigator, &"userAgent".into()).ok().and_then(|name| name.as_string()).unwrap_or_default()
+}
+
+#[cfg(not(target_arch = "wasm32"))]
+fn browser() -> String {
+    String::new()
+}

@@ -1,0 +1,43 @@
+use serde::{Deserialize, Serialize};
+
+use super::matmul::Matmul;
+use super::matvec::Matvec;
+use super::{ROW_DOTS, STEP, TILES, WEIGHTS8, weight_parts};
+use crate::digest::Digest;
+use crate::gpu::Gpu;
+use crate::weights::Format;
+
+/// Which of the kernels are used that there are several of. Each of them gives the same products but for rounding.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Variants {
+    /// For single tokens.
+    pub matvec: Matvec,
+    /// For the tokens of a prompt.
+    pub matmul: Matmul,
+}
+
+impl Variants {
+    /// The ones that are likely to be the fastest on an adapter.
+    pub fn for_adapter(gpu: &Gpu) -> Self {
+        Self { matvec: Matvec::candidates(gpu)[0], matmul: Matmul::CANDIDATES[0] }
+    }
+
+    /// Whether the device can run them.
+    pub fn run_on(self, gpu: &Gpu) -> bool {
+        Matvec::candidates(gpu).contains(&self.matvec)
+    }
+
+    /// The kernels' names.
+    pub fn names(self) -> Vec<&'static str> {
+        vec![self.matvec.name(), self.matmul.name()]
+    }
+
+    /// SHA-256 of the texts that all variants are made of for weights of a format: when one changes, another may be the fastest.
+    pub fn digest(format: Format) -> Digest {
+        let mut texts = weight_parts(format);
+        texts.extend([STEP, WEIGHTS8, TILES, ROW_DOTS, include_str!("../../shaders/common/finish_store.wgsl")]);
+        texts.extend([Matvec::Rows, Matvec::Slices, Matvec::Subgroups].map(Matvec::text));
+        texts.extend(Matmul::CANDIDATES.map(Matmul::text));
+        Digest::of(texts.concat().as_bytes())
+    }
+}

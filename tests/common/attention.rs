@@ -1,0 +1,112 @@
+//! RoPE and attention through the KV cache against their plain twins.
+
+use pagellama::model::kv_cache::KvFormat;
+use pagellama::ops::{self, HeadShape};
+use pagellama::reference;
+
+use super::common::{Random, assert_close};
+use super::kernels::{open, padded, run, step, unpadded};
+
+tests! {
+    attention_over_an_f32_cache,
+    attention_over_an_f16_cache,
+    attention_beyond_the_largest_half_stays_finite,
+}
+
+/// Heads, key/value heads, head dimension, positions already cached, tokens, parts.
+const ATTENTIONS: [[usize; 6]; 7] = [
+    [4, 2, 16, 0, 1, 8],
+    [9, 3, 64, 133, 1, 32],
+    [4, 4, 10, 5, 7, 1],
+    [8, 1, 8, 0, 70, 1],
+    [2, 2, 128, 90, 3, 16],
+    [6, 2, 16, 2, 1, 128],
+    [10, 2, 6, 63, 2, 1],
+];
+
+/// RoPE and attention through the cache: the two share its layout.
+async fn check_attention(kv: KvFormat, tolerance: f32) {
+    let gpu = open().await;
+    for [heads, kv_heads, head_dim, cached, tokens, parts] in ATTENTIONS {
+        let name = format!("attention {heads}/{kv_heads} x {head_dim}, {cached} + {tokens}, {parts} parts");
+        let shape = HeadShape { heads, kv_heads, head_dim, context: cached + tokens + 3, kv };
+        let (queries, width) = (heads * head_dim, kv_heads * head_dim);
+        let positions = cached + tokens;
+        let mut random = Random::new(positions as u64);
+        let q = random.spiky(tokens * queries);
+        let (k, v) = (random.spiky(positions * width), random.spiky(positions * width));
+        let frequencies: Vec<f32> = (0..head_dim / 2).map(|i| 100_f32.powf(-(i as f32) / head_dim as f32)).collect();
+        let angles: Vec<[f32; 2]> = (0..shape.context)
+            .flat_map(|at| frequencies.iter().map(move |f| (at as f64 * f64::from(*f)).sin_cos()))
+            .map(|(sin, cos)| [cos as f32, sin as f32])
+            .collect();
+        let angles = gpu.storage_with("angles", &angles).unwrap();
+        let cache = || gpu.storage("cache", shape.cache_bytes()).unwrap();
+        let (keys, values) = (cache(), cache());
+        let mixed = gpu.storage("mixed", 4 * (tokens * parts * queries) as u64).unwrap();
+        let stats = gpu.storage("stats", 8 * (tokens * parts * heads) as u64).unwrap();
+        let output = gpu.storage("out", 4 * (tokens * shape.query_stride()) as u64).unwrap();
+        let feed = async |first: usize, count: usize, q: &[f32]| {
+            let row = |at: usize| {
+                let kv = |all: &[f32]| padded(&all[(first + at) * width..(first + at + 1) * width], width, 0);
+                [padded(&q[at * queries..(at + 1) * queries], queries, 0), kv(&k), kv(&v)].concat()
+            };
+            let qkv = gpu.storage_with("qkv", &(0..count).flat_map(row).collect::<Vec<f32>>()).unwrap();
+            let step = step(&gpu, first as u32, count);
+            let rope = ops::Rope { angles: &angles, qkv: &qkv, keys: &keys, values: &values };
+            let turned = run(&gpu, count, &qkv, || Ok(vec![ops::rope(&gpu, &shape, &step, &rope)?])).await;
+            let turned: Vec<f32> =
+                turned.chunks_exact(shape.qkv_stride()).flat_map(|row| &row[..queries]).copied().collect();
+            (qkv, step, turned)
+        };
+        if cached > 0 {
+            feed(0, cached, &vec![0.0; cached * queries]).await;
+        }
+        let (qkv, step, got_q) = feed(cached, tokens, &q).await;
+        let expected_q = reference::rope(&q, &frequencies, heads, cached);
+        assert_close(&format!("rope in {name}"), &got_q, &expected_q, 1e-5);
+        let out = if parts == 1 { &output } else { &mixed };
+        let args = ops::Attention { qkv: &qkv, keys: &keys, values: &values, out, stats: &stats, parts };
+        let got = run(&gpu, tokens, &output, || {
+            let mut recorded = vec![ops::attention(&gpu, &shape, &step, &args)?];
+            if parts > 1 {
+                recorded.push(ops::attention_merge(&gpu, &shape, &args, &output)?);
+            }
+            Ok(recorded)
+        })
+        .await;
+        let round = |values: Vec<f32>| match kv {
+            KvFormat::F16 => values.into_iter().map(|value| half::f16::from_f32(value).to_f32()).collect(),
+            KvFormat::F32 => values,
+        };
+        let k = round(reference::rope(&k, &frequencies, kv_heads, 0));
+        let shape = reference::Heads { queries: heads, keys: kv_heads, head_dim };
+        let expected = reference::attention(&expected_q, &k, &round(v), shape);
+        assert_close(&name, &unpadded(&got, queries, tokens), &expected, tolerance);
+    }
+}
+
+async fn attention_over_an_f32_cache() {
+    // Scores reach hundreds, where an f32 step is 3e-5; weights are as far off, and values reach 30.
+    check_attention(KvFormat::F32, 3e-3).await;
+}
+
+async fn attention_over_an_f16_cache() {
+    // As above, and a key on the border between two halves may be rounded to the other one.
+    check_attention(KvFormat::F16, 6e-3).await;
+}
+
+async fn attention_beyond_the_largest_half_stays_finite() {
+    let gpu = open().await;
+    let shape = HeadShape { heads: 1, kv_heads: 1, head_dim: 2, context: 4, kv: KvFormat::F16 };
+    let angles = gpu.storage_with("angles", &[[1.0_f32, 0.0]; 4]).unwrap();
+    let row = [padded(&[0.0, 0.0], 2, 0), padded(&[1e6, -1e6], 2, 0), padded(&[1e6, -1e6], 2, 0)].concat();
+    let qkv = gpu.storage_with("qkv", &row).unwrap();
+    let cache = || gpu.storage("cache", shape.cache_bytes()).unwrap();
+    let (keys, values) = (cache(), cache());
+    let step = step(&gpu, 0, 1);
+    let rope = ops::Rope { angles: &angles, qkv: &qkv, keys: &keys, values: &values };
+    run(&gpu, 1, &qkv, || Ok(vec![ops::rope(&gpu, &shape, &step, &rope)?])).await;
+    let halves: Vec<u16> = gpu.read(&values).await.unwrap();
+    assert_eq!(halves[..2], [half::f16::MAX.to_bits(), half::f16::MIN.to_bits()]);
+}

@@ -1,0 +1,286 @@
+//! Products in every variant that the device can run, against their plain twin: every format, several matrices, every end.
+
+use pagellama::gpu::Gpu;
+use pagellama::gpu::kernel::Dispatch;
+use pagellama::gpu::tensor::Buffer;
+use pagellama::gpu::weights::{Product, WeightStore, Weights};
+use pagellama::ops::{self, Finish, Matmul, Matvec, RmsNorm, squares_quads, stride};
+use pagellama::reference;
+use pagellama::weights::{Format, LayerRole, Role, Sink, TensorSpec};
+
+use super::common::{Random, assert_close};
+use super::kernels::{FORMATS, matrices, matrix, open, padded, run, shapes, step, two_tiles, unpadded};
+
+tests! {
+    matvec_reads_every_format,
+    a_large_matrix_is_cut_into_slabs,
+    matmul_reads_every_format,
+    products_of_several_matrices,
+    gate_and_up_projections,
+    a_product_joins_the_residual_stream,
+}
+
+/// Relative to the sum of the products' magnitudes: a few thousand additions in f32.
+const DOT: f32 = 2e-6;
+
+/// A kernel for single tokens, or for several.
+#[derive(Debug, Clone, Copy)]
+enum Kind {
+    Matvec(Matvec),
+    Matmul(Matmul),
+}
+
+/// All that the device can run.
+fn kinds(gpu: &Gpu) -> Vec<Kind> {
+    let matvecs = Matvec::candidates(gpu).into_iter().map(Kind::Matvec);
+    matvecs.chain(Matmul::CANDIDATES.map(Kind::Matmul)).collect()
+}
+
+impl Kind {
+    /// How many tokens to try it with; a matrix-vector product does the last of them.
+    fn tokens(self, tokens: usize) -> usize {
+        if let Kind::Matmul(_) = self { tokens } else { 1 }
+    }
+
+    fn record(
+        self,
+        gpu: &Gpu,
+        store: &WeightStore,
+        product: Product,
+        [step, x]: [&Buffer; 2],
+        finish: &Finish<'_>,
+    ) -> pagellama::Result<Vec<Dispatch>> {
+        let weight = store.product(product)?;
+        match self {
+            Kind::Matvec(variant) => ops::matvec(gpu, variant, weight, step, x, finish),
+            Kind::Matmul(variant) => ops::matmul(gpu, variant, weight, step, x, finish),
+        }
+    }
+}
+
+/// A residual stream and what a norm before a product makes of it: `x` as the product takes it, its squares, and the plain
+/// norm's output.
+struct Normed {
+    norm: RmsNorm,
+    x: Buffer,
+    squares: Buffer,
+    plain: Vec<f32>,
+}
+
+fn normed(gpu: &Gpu, columns: usize, tokens: usize) -> Normed {
+    let mut random = Random::new(7);
+    let (stream, gains) = (random.spiky(tokens * columns), random.spiky(columns));
+    let weighted: Vec<f32> =
+        stream.chunks_exact(columns).flat_map(|row| row.iter().zip(&gains).map(|(x, g)| x * g)).collect();
+    let spare = tokens.next_multiple_of(ops::TOKEN_TILE) - tokens;
+    let quads = squares_quads(columns);
+    // As whoever wrote the stream may have cut it: here in fourths of blocks of 32.
+    let squares: Vec<f32> = stream
+        .chunks_exact(columns)
+        .flat_map(|row| {
+            let mut sums: Vec<f32> = row.chunks(8).map(|some| some.iter().map(|x| x * x).sum()).collect();
+            sums.resize(4 * quads, 0.0);
+            sums
+        })
+        .collect();
+    Normed {
+        norm: RmsNorm { columns, eps: 1e-5 },
+        x: gpu.storage_with("x", &padded(&weighted, columns, spare)).unwrap(),
+        squares: gpu.storage_with("squares", &squares).unwrap(),
+        plain: reference::rmsnorm(&stream, &gains, 1e-5),
+    }
+}
+
+/// The largest sum of magnitudes in any of the products.
+fn magnitude(weight: &[f32], x: &[f32], columns: usize) -> f32 {
+    let absolute = |values: &[f32]| values.iter().map(|value| value.abs()).collect::<Vec<_>>();
+    reference::matmul(&absolute(weight), &absolute(x), columns).into_iter().fold(0.0, f32::max)
+}
+
+/// Checks `s W (g x)` of a single matrix.
+async fn check_product(gpu: &Gpu, kind: Kind, format: Format, shape: [usize; 2], tokens: usize, max_binding: u64) {
+    let [rows, columns] = shape;
+    let tokens = kind.tokens(tokens);
+    let name = format!("{kind:?} {} {rows}x{columns}, {tokens} tokens", format.name());
+    let (store, plain) = matrix(gpu, format, shape, max_binding.max(two_tiles(format, columns))).await;
+    let Normed { norm, x, squares, plain: expected } = normed(gpu, columns, tokens);
+    let y = gpu.storage("y", 4 * (tokens * stride(rows)) as u64).unwrap();
+    let step = step(gpu, 0, tokens);
+    let finish = Finish::Store { norm, squares: &squares, y: &y, stride: stride(rows), starts: &[0], one_row: false };
+    let got = run(gpu, tokens, &y, || kind.record(gpu, &store, Product::Head, [&step, &x], &finish)).await;
+    let tolerance = DOT * magnitude(&plain, &expected, columns);
+    let expected = reference::matmul(&plain, &expected, columns);
+    assert_close(&name, &unpadded(&got, rows, tokens), &expected, tolerance);
+}
+
+async fn matvec_reads_every_format() {
+    let gpu = open().await;
+    for format in FORMATS {
+        for shape in shapes(format) {
+            for variant in Matvec::candidates(&gpu) {
+                check_product(&gpu, Kind::Matvec(variant), format, shape, 1, 1 << 20).await;
+            }
+            check_product(&gpu, Kind::Matvec(Matvec::Rows), format, shape, 1, 20_000).await;
+        }
+    }
+}
+
+async fn matmul_reads_every_format() {
+    let gpu = open().await;
+    for format in FORMATS {
+        for (shape, tokens) in shapes(format).into_iter().zip([1, 37, 8, 13]) {
+            for variant in Matmul::CANDIDATES {
+                check_product(&gpu, Kind::Matmul(variant), format, shape, tokens, 40_000).await;
+            }
+        }
+    }
+}
+
+async fn a_large_matrix_is_cut_into_slabs() {
+    let gpu = open().await;
+    let (store, _) = matrix(&gpu, Format::Q4_1, [170, 576], 30_000).await;
+    let weight = store.product(Product::Head).unwrap();
+    assert_eq!(
+        weight.slabs.iter().map(|slab| (slab.first_row, slab.rows)).collect::<Vec<_>>(),
+        [(0, 64), (64, 64), (128, 42)]
+    );
+    let mut weights = Weights::within(&gpu, 10_000);
+    let spec = TensorSpec { role: Role::Head, format: Format::F32, rows: 32, columns: 64 };
+    let error = weights.allocate(&[spec]).await.unwrap_err();
+    assert_eq!(error.code(), "gpu/limit");
+}
+
+/// Queries, keys and values: of one format, of several, and cut into slabs within a matrix.
+async fn products_of_several_matrices() {
+    const COLUMNS: usize = 96;
+    let gpu = open().await;
+    let layer = |role| Role::Layer(3, role);
+    for (formats, max_binding, slabs) in [
+        ([Format::Q4_1, Format::Q4_1, Format::Q4_1], 1 << 20, 1),
+        ([Format::Q4_1, Format::Q4_1, Format::Q8_0], 1 << 20, 2),
+        ([Format::Q4_0, Format::Q8_0, Format::F16], 1 << 20, 3),
+        ([Format::Q4_1, Format::Q4_1, Format::Q4_1], two_tiles(Format::Q4_1, COLUMNS), 4),
+    ] {
+        let rows = [70, 40, 33];
+        // Where whole tiles before each end.
+        let starts = [0, 96, 160];
+        let roles = [layer(LayerRole::Query), layer(LayerRole::Key), layer(LayerRole::Value)];
+        let specs = [0, 1, 2].map(|at| (roles[at], formats[at], [rows[at], COLUMNS]));
+        let (store, plain) = matrices(&gpu, &specs, max_binding).await;
+        assert_eq!(store.product(Product::Qkv(3)).unwrap().slabs.len(), slabs, "{formats:?}");
+        for kind in kinds(&gpu) {
+            let tokens = kind.tokens(6);
+            let Normed { norm, x, squares, plain: input } = normed(&gpu, COLUMNS, tokens);
+            const STRIDE: usize = 224;
+            let y = gpu.storage("y", 4 * (tokens * STRIDE) as u64).unwrap();
+            let step = step(&gpu, 0, tokens);
+            let finish =
+                Finish::Store { norm, squares: &squares, y: &y, stride: STRIDE, starts: &starts, one_row: false };
+            let got = run(&gpu, tokens, &y, || kind.record(&gpu, &store, Product::Qkv(3), [&step, &x], &finish)).await;
+            for ((plain, start), rows) in plain.iter().zip(starts).zip(rows) {
+                let got: Vec<f32> =
+                    got.chunks_exact(STRIDE).flat_map(|row| &row[start..start + rows]).copied().collect();
+                let tolerance = DOT * magnitude(plain, &input, COLUMNS);
+                let name = format!("{kind:?} {formats:?} from {start}");
+                assert_close(&name, &got, &reference::matmul(plain, &input, COLUMNS), tolerance);
+            }
+        }
+    }
+}
+
+/// Beside each other where they can be, else one after the other.
+async fn gate_and_up_projections() {
+    const COLUMNS: usize = 64;
+    let gpu = open().await;
+    let roles = [Role::Layer(0, LayerRole::Gate), Role::Layer(0, LayerRole::Up)];
+    for (rows, formats, max_binding, slabs) in [
+        (5, [Format::Q8_0, Format::Q8_0], 1 << 20, 1),
+        (172, [Format::Q4_1, Format::Q4_1], 1 << 20, 1),
+        (172, [Format::Q4_1, Format::Q4_1], 2 * two_tiles(Format::Q4_1, COLUMNS), 3),
+        (70, [Format::Q4_0, Format::F16], 1 << 20, 2),
+    ] {
+        let specs = [0, 1].map(|at| (roles[at], formats[at], [rows, COLUMNS]));
+        let (store, plain) = matrices(&gpu, &specs, max_binding).await;
+        let weight = store.product(Product::GateUp(0)).unwrap();
+        assert_eq!((weight.slabs.len(), weight.is_paired()), (slabs, formats[0] == formats[1]), "{formats:?}");
+        for kind in kinds(&gpu) {
+            let tokens = kind.tokens(7);
+            let Normed { norm, x, squares, plain: input } = normed(&gpu, COLUMNS, tokens);
+            let inner = gpu.storage("inner", 4 * (tokens * stride(rows)) as u64).unwrap();
+            let gate_up = gpu.storage("gate and up", 8 * (tokens * stride(rows)) as u64).unwrap();
+            let step = step(&gpu, 0, tokens);
+            let starts = [0, stride(rows)];
+            let got = run(&gpu, tokens, &inner, || {
+                if weight.is_paired() {
+                    let finish = Finish::SwiGlu { norm, squares: &squares, inner: &inner, columns: rows };
+                    return kind.record(&gpu, &store, Product::GateUp(0), [&step, &x], &finish);
+                }
+                let width = 2 * stride(rows);
+                let (squares, y) = (&squares, &gate_up);
+                let finish = Finish::Store { norm, squares, y, stride: width, starts: &starts, one_row: false };
+                let mut recorded = kind.record(&gpu, &store, Product::GateUp(0), [&step, &x], &finish)?;
+                recorded.push(ops::swiglu(&gpu, rows, &gate_up, &inner)?);
+                Ok(recorded)
+            })
+            .await;
+            let [gate, up] = [0, 1].map(|at| reference::matmul(&plain[at], &input, COLUMNS));
+            // The product of two sums, each a few thousandths of a thousandth off.
+            let largest = |values: &[f32]| values.iter().fold(0.0_f32, |most, value| most.max(value.abs()));
+            let tolerance = DOT
+                * (magnitude(&plain[0], &input, COLUMNS) * largest(&up)
+                    + magnitude(&plain[1], &input, COLUMNS) * largest(&gate));
+            let name = format!("{kind:?} {formats:?} {rows}");
+            assert_close(&name, &unpadded(&got, rows, tokens), &reference::swiglu(&gate, &up), tolerance);
+        }
+    }
+}
+
+/// The stream, its product with the next norm's weights, and a norm's factor from the sums of its squares.
+async fn a_product_joins_the_residual_stream() {
+    let gpu = open().await;
+    for ([rows, columns], max_binding) in [([172, 64], 1 << 20), ([70, 576], 1), ([8, 32], 1 << 20)] {
+        let (store, plain) =
+            matrix(&gpu, Format::Q8_0, [rows, columns], two_tiles(Format::Q8_0, columns).max(max_binding)).await;
+        for kind in kinds(&gpu) {
+            let tokens = kind.tokens(5);
+            let name = format!("{kind:?} {rows}x{columns}");
+            let mut random = Random::new(rows as u64);
+            let (input, before, gains) =
+                (random.spiky(tokens * columns), random.spiky(tokens * rows), random.spiky(rows));
+            let spare = tokens.next_multiple_of(ops::TOKEN_TILE) - tokens;
+            let x = gpu.storage_with("x", &padded(&input, columns, spare)).unwrap();
+            let stream = gpu.storage_with("stream", &padded(&before, rows, 0)).unwrap();
+            let weighted = gpu.storage("weighted", stream.bytes()).unwrap();
+            let gains_buffer = gpu.storage_with("gains", &gains).unwrap();
+            let quads = squares_quads(rows);
+            let squares = gpu.storage("squares", 16 * (tokens * quads) as u64).unwrap();
+            let step = step(&gpu, 0, tokens);
+            let finish = Finish::Residual {
+                columns: rows,
+                gains: &gains_buffer,
+                stream: &stream,
+                weighted: &weighted,
+                squares: &squares,
+            };
+            let got =
+                run(&gpu, tokens, &stream, || kind.record(&gpu, &store, Product::Head, [&step, &x], &finish)).await;
+            let expected = reference::add(&before, &reference::matmul(&plain, &input, columns));
+            let tolerance = DOT * magnitude(&plain, &input, columns) + 1e-5;
+            assert_close(&name, &unpadded(&got, rows, tokens), &expected, tolerance);
+            let sums: Vec<f32> = gpu.read(&squares).await.unwrap();
+            let factors: Vec<f32> = sums
+                .chunks_exact(4 * quads)
+                .map(|sums| 1.0 / (sums.iter().sum::<f32>() / rows as f32 + 1e-5).sqrt())
+                .collect();
+            let got: Vec<f32> = gpu.read(&weighted).await.unwrap();
+            let got = unpadded(&got, rows, tokens);
+            let got: Vec<f32> = got
+                .chunks_exact(rows)
+                .zip(factors)
+                .flat_map(|(row, factor)| row.iter().map(move |x| x * factor))
+                .collect();
+            // Values of a norm's output reach 30 x 10.
+            assert_close(&format!("{name}, normed"), &got, &reference::rmsnorm(&expected, &gains, 1e-5), 1e-3);
+        }
+    }
+}
