@@ -3,6 +3,7 @@
 #[cfg(target_arch = "wasm32")]
 use {futures_util::future::select, gloo_timers::future::TimeoutFuture};
 
+use futures_util::future::LocalBoxFuture;
 use web_time::Instant;
 
 use super::Gpu;
@@ -69,6 +70,12 @@ impl Shape {
     }
 }
 
+/// A candidate's dispatches for each copy of the weights, and its place among the candidates.
+struct Recorded {
+    place: usize,
+    dispatches: Vec<Vec<Dispatch>>,
+}
+
 /// Synthetic weights and what they are multiplied with, always the same.
 pub struct Trial<'a> {
     gpu: &'a Gpu,
@@ -123,41 +130,66 @@ impl<'a> Trial<'a> {
         record: impl Fn(V, &Weight, [&Buffer; 2], &Finish<'_>) -> Result<Vec<Dispatch>>,
     ) -> Result<V> {
         let mut recorded = Vec::new();
-        for &variant in candidates {
+        for (place, &variant) in candidates.iter().enumerate() {
             let dispatches = self.gpu.checked("candidate", || {
                 self.record(|weight, finish| record(variant, weight, [&self.step, &self.x], finish))
             });
             // What is refused drops out.
             if let Ok(dispatches) = dispatches.await {
-                recorded.push((variant, dispatches));
+                recorded.push(Recorded { place, dispatches });
             }
         }
-        compile(self.gpu, until).await;
-        if Instant::now() >= until {
-            return Ok(candidates.first().copied().unwrap_or(portable));
-        }
-        let dispatches = |variant: V| recorded.iter().find(|(other, _)| *other == variant).map(|(_, all)| &all[..]);
-        let compared = tokens.min(COMPARED);
-        let expected = self.products(dispatches(portable).unwrap_or_default(), compared).await?;
+        let portable = candidates.iter().position(|variant| *variant == portable).unwrap_or(usize::MAX);
+        let place = self.choose(portable, &recorded, tokens, until).await?;
+        candidates.get(place.unwrap_or(0)).copied().ok_or(Error::OutputNotFinite)
+    }
+
+    /// The place of the fastest, if it is known in time. Boxed, so that there is one of it, whatever the variants are.
+    fn choose<'b>(
+        &'b self,
+        portable: usize,
+        recorded: &'b [Recorded],
+        tokens: usize,
+        until: Instant,
+    ) -> LocalBoxFuture<'b, Result<Option<usize>>> {
+        Box::pin(async move {
+            compile(self.gpu, until).await;
+            if Instant::now() >= until {
+                return Ok(None);
+            }
+            let right = self.right(portable, recorded, tokens.min(COMPARED), until).await?;
+            self.at(tokens)?;
+            let seconds = async |candidate: &Recorded, repeats: usize| {
+                let all: Vec<&Dispatch> = candidate.dispatches.iter().flatten().collect();
+                self.gpu.seconds(&all.repeat(repeats), tokens).await
+            };
+            Ok(quickest(&right, until, seconds).await.map(|candidate| candidate.place))
+        })
+    }
+
+    /// Those whose products are the portable kernel's, as far as they can be compared in time.
+    async fn right<'b>(
+        &self,
+        portable: usize,
+        recorded: &'b [Recorded],
+        tokens: usize,
+        until: Instant,
+    ) -> Result<Vec<&'b Recorded>> {
+        let reference = recorded.iter().find(|candidate| candidate.place == portable).ok_or(Error::OutputNotFinite)?;
+        let expected = self.products(&reference.dispatches, tokens).await?;
         if !expected.iter().all(|product| product.is_finite()) {
             return Err(Error::OutputNotFinite);
         }
         let mut right = Vec::new();
-        for (variant, all) in &recorded {
+        for candidate in recorded {
             if Instant::now() >= until {
                 break;
             }
-            if *variant == portable || self.products(all, compared).await.is_ok_and(|got| close(&got, &expected)) {
-                right.push(*variant);
-            }
+            let same = candidate.place == portable
+                || self.products(&candidate.dispatches, tokens).await.is_ok_and(|got| close(&got, &expected));
+            right.extend(same.then_some(candidate));
         }
-        self.at(tokens)?;
-        let seconds = async |variant: V, repeats: usize| {
-            let all = dispatches(variant).unwrap_or_default().iter().flatten();
-            let all: Vec<&Dispatch> = all.collect();
-            self.gpu.seconds(&all.repeat(repeats), tokens).await
-        };
-        Ok(quickest(&right, until, seconds).await.or(candidates.first().copied()).unwrap_or(portable))
+        Ok(right)
     }
 
     /// The product's dispatches for each copy of the weights.
