@@ -10,7 +10,7 @@ use crate::gpu::weights::Weight;
 /// Tokens whose products one invocation computes: rows of `x` come in multiples of it.
 pub const TOKEN_TILE: usize = 4;
 /// Tokens of one workgroup.
-const TOKENS_PER_GROUP: usize = 16;
+const TOKENS_PER_GROUP: usize = 32;
 
 /// The products of `weight` with each token's row of `x`, one dispatch for each slab.
 pub fn matmul(gpu: &Gpu, weight: &Weight, step: &Buffer, x: &Buffer, finish: &Finish<'_>) -> Result<Vec<Dispatch>> {
