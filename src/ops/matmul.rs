@@ -11,6 +11,8 @@ use crate::gpu::weights::Weight;
 
 /// Tokens whose products one invocation computes: rows of `x` come in multiples of it.
 pub const TOKEN_TILE: usize = 4;
+/// Tokens of one workgroup, whichever the kernel.
+const TOKENS_PER_GROUP: usize = 32;
 
 /// Kernels for the product with several vectors; their names are those of their files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -41,14 +43,6 @@ impl Matmul {
             Matmul::Shared => include_str!("../../shaders/matmul_shared.wgsl"),
         }
     }
-
-    /// Tokens of one workgroup.
-    fn tokens_per_group(self) -> usize {
-        match self {
-            Matmul::Registers => 16,
-            Matmul::Shared => 32,
-        }
-    }
 }
 
 /// The products of `weight` with each token's row of `x`, one dispatch for each slab.
@@ -75,7 +69,7 @@ pub fn matmul(
         bindings.extend(finish.bindings());
         let rows = Extent::fixed(slab.rows, finish.rows_per_group());
         let cost = finish.cost(slab, weight.columns);
-        let tokens = Extent::per_token(1, variant.tokens_per_group());
+        let tokens = Extent::per_token(1, TOKENS_PER_GROUP);
         gpu.dispatch(&kernel, &bindings, rows, tokens).costing(move |run| cost(run.tokens))
     });
     Ok(dispatches.collect())
