@@ -24,7 +24,7 @@ const ROUNDS: usize = 256;
 const GROUPS: usize = 4096;
 const SOFTWARE_GROUPS: usize = 64;
 /// Most dispatches in one submission.
-const MOST: usize = 4096;
+pub(super) const MOST_OFTEN: usize = 4096;
 
 /// What the adapter did at its best.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
@@ -119,7 +119,7 @@ async fn least_seconds(time: impl AsyncFn(usize) -> Result<f64>) -> Result<f64> 
     loop {
         // By a coarser clock than that it may take no time at all, and its rate must not be infinite.
         let seconds = time(count).await?.max(CLOCK_STEP);
-        let last = seconds >= LONG_ENOUGH || count >= MOST;
+        let last = seconds >= LONG_ENOUGH || count >= MOST_OFTEN;
         // What is short is too coarse by a browser's clock.
         if last || seconds >= LONG_ENOUGH / 8.0 {
             least = least.min(seconds / count as f64);
@@ -127,10 +127,14 @@ async fn least_seconds(time: impl AsyncFn(usize) -> Result<f64>) -> Result<f64> 
         if last {
             return Ok(least);
         }
-        // To where it is long enough, but not by too bold a guess.
-        let wanted = (1.2 * LONG_ENOUGH / seconds) as usize;
-        count = (count * wanted.clamp(2, 8)).min(MOST);
+        count = more_often(count, seconds, LONG_ENOUGH);
     }
+}
+
+/// How often to do next what took `seconds` when done `count` times, for it to take `long_enough`: not by too bold a guess.
+pub(super) fn more_often(count: usize, seconds: f64, long_enough: f64) -> usize {
+    let wanted = (1.2 * long_enough / seconds.max(1e-6)) as usize;
+    (count * wanted.clamp(2, 8)).min(MOST_OFTEN)
 }
 
 #[cfg(test)]

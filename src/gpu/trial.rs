@@ -8,6 +8,7 @@ use web_time::Instant;
 
 use super::Gpu;
 use super::kernel::Dispatch;
+use super::limits::{MOST_OFTEN, more_often};
 use super::pack::row_bytes;
 use super::tensor::Buffer;
 use super::weights::{Product, Weight, WeightStore, Weights};
@@ -34,8 +35,6 @@ const TOLERANCE: f32 = 1e-4;
 const LONG_ENOUGH: f64 = 0.01;
 /// Runs of that length of each kernel, of which the shortest counts.
 const ROUNDS: usize = 3;
-/// Most times that a product is repeated in a run.
-const MOST_REPEATS: usize = 4096;
 /// How much of the first kernel's time another may take to be preferred: less is noise, and results change with the kernel.
 const CLEARLY_LESS: f64 = 0.9;
 
@@ -288,7 +287,7 @@ async fn quickest<V: Copy>(
             break;
         }
         let shortest = times.iter().copied().fold(f64::INFINITY, f64::min);
-        let last = shortest >= LONG_ENOUGH || repeats >= MOST_REPEATS;
+        let last = shortest >= LONG_ENOUGH || repeats >= MOST_OFTEN;
         let mut times = times.into_iter();
         left.retain_mut(|(_, least)| {
             let time = times.next().unwrap_or(f64::INFINITY);
@@ -300,8 +299,7 @@ async fn quickest<V: Copy>(
         if last {
             rounds += 1;
         } else {
-            let wanted = (1.2 * LONG_ENOUGH / shortest.max(1e-6)) as usize;
-            repeats = (repeats * wanted.clamp(2, 8)).min(MOST_REPEATS);
+            repeats = more_often(repeats, shortest, LONG_ENOUGH);
         }
     }
     let &(first, time) = left.first()?;
