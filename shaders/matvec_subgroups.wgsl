@@ -2,14 +2,16 @@
 // token's x, handed to a finish_*.wgsl.
 //
 // For real GPUs with subgroups: one barrier, where matvec_slices.wgsl has five. Subgroups may have any power of two of lanes up
-// to the workgroup's 128, as long as all are full. Joined in front: as for matvec.wgsl. There is no `enable subgroups`, which
-// browsers would want: wgpu's web backend does not offer the feature, and its native shader compiler refuses the directive.
+// to the workgroup's 128, as long as all are full. Joined in front: as for matvec.wgsl.
 //
 // x        [tokens][BLOCKS * 8] vec4, zero past the last column
 // weights  tiles of 32 rows, as in weights_*.wgsl
 // and what finish_*.wgsl binds
 //
 // A workgroup produces 64 rows: those of two tiles; slice s takes the blocks s, s + SLICES, ...
+enable subgroups;
+requires subgroup_id;
+
 @group(0) @binding(0) var<uniform> step: Step;
 @group(0) @binding(1) var<storage, read> x: array<vec4f>;
 @group(0) @binding(2) var<storage, read> weights: array<u32>;

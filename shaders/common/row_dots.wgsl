@@ -28,7 +28,8 @@ fn block_of_x(at: u32) -> Block {
     let x7 = x[at + 7u];
     let sum = dot(((x0 + x1) + (x2 + x3)) + ((x4 + x5) + (x6 + x7)), vec4f(1.0));
     return Block(
-        x0 * PLACES, x1 * PLACES, x2 * PLACES, x3 * PLACES, x4 * PLACES, x5 * PLACES, x6 * PLACES, x7 * PLACES, sum,
+        x0 * PLACES[0], x1 * PLACES[1], x2 * PLACES[0], x3 * PLACES[1],
+        x4 * PLACES[0], x5 * PLACES[1], x6 * PLACES[0], x7 * PLACES[1], sum,
     );
 }
 

@@ -1,7 +1,7 @@
 // Eight neighbouring weights of a row, dequantised. Joined after a weights_*.wgsl file, each of which defines
 //
 // BLOCK_WORDS, TILE_WORDS              words of a block of 32 columns x 32 rows, and of a tile of 32 rows
-// PLACES                               what the quants of a vec4 are to be multiplied by besides the scale
+// PLACES                               what the quants are to be multiplied by besides the scale
 // block_scale(base, block, row)        scale of the block's first and second 16 weights, and offset
 // quants8(base, block, row, octet)     8 quants: weight = scale * PLACES * quant + offset
 //
@@ -9,5 +9,5 @@
 fn weights8(base: u32, block: u32, row: u32, octet: u32, scale: vec3f) -> mat2x4f {
     let quants = quants8(base, block, row, octet);
     let factor = select(scale.x, scale.y, octet >= 2u) * PLACES;
-    return mat2x4f(quants[0] * factor + scale.z, quants[1] * factor + scale.z);
+    return mat2x4f(quants[0] * factor[0] + scale.z, quants[1] * factor[1] + scale.z);
 }

@@ -11,7 +11,7 @@ fn block_at(base: u32, block: u32) -> u32 {
     return base + (block >> 3u) * RUN_WORDS + (block & 7u) * BLOCK_WORDS;
 }
 
-const PLACES: vec4f = vec4f(1.0);
+const PLACES: mat2x4f = mat2x4f(vec4f(1.0), vec4f(1.0));
 
 fn block_scale(base: u32, block: u32, row: u32) -> vec3f {
     let d = unpack2x16float(half_bits(base + (block >> 3u) * RUN_WORDS + 8u * BLOCK_WORDS, row)).x;

@@ -31,9 +31,16 @@ pub enum Size {
 }
 
 impl Kernel<'_> {
-    /// The whole WGSL text.
+    /// The whole WGSL text: the parts' directives, which are to come first, the sizes, the parts.
     pub fn source(&self) -> String {
         let mut text = String::new();
+        // Natively there are none: wgpu's own compiler refuses that of subgroups, and does without.
+        if cfg!(target_arch = "wasm32") {
+            for line in self.parts.iter().flat_map(|part| part.lines()).filter(|line| is_directive(line)) {
+                text.push_str(line);
+                text.push('\n');
+            }
+        }
         for (name, size) in self.sizes {
             // Writing to a String cannot fail.
             let _ = match size {
@@ -42,11 +49,16 @@ impl Kernel<'_> {
                 Size::Flag(flag) => writeln!(text, "const {name}: bool = {flag};"),
             };
         }
-        for part in self.parts {
-            text.push_str(part);
+        for line in self.parts.iter().flat_map(|part| part.lines()).filter(|line| !is_directive(line)) {
+            text.push_str(line);
+            text.push('\n');
         }
         text
     }
+}
+
+fn is_directive(line: &str) -> bool {
+    ["enable ", "requires ", "diagnostic("].iter().any(|word| line.starts_with(word))
 }
 
 /// How many workgroups a dispatch has along one axis: `ceil(items / group)`, with `items` for each token or in all.

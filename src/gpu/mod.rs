@@ -26,6 +26,19 @@ pub use recorder::Recorded;
 
 use crate::error::{Error, Result};
 
+#[cfg(target_arch = "wasm32")]
+mod web {
+    use wasm_bindgen::prelude::wasm_bindgen;
+
+    #[wasm_bindgen(module = "/src/gpu/subgroups.js")]
+    extern "C" {
+        #[wasm_bindgen(js_name = askForSubgroups)]
+        pub fn ask_for_subgroups();
+        #[wasm_bindgen(js_name = hasSubgroups)]
+        pub fn has_subgroups() -> bool;
+    }
+}
+
 /// An open device with its queue.
 pub struct Gpu {
     device: wgpu::Device,
@@ -37,6 +50,7 @@ pub struct Gpu {
     pipelines: RefCell<HashMap<String, Rc<pipeline::Pipeline>>>,
     /// Once they are measured.
     limits: Cell<Option<limits::SpeedLimits>>,
+    subgroups: bool,
 }
 
 /// What is known about the adapter.
@@ -72,10 +86,18 @@ impl Gpu {
             required_limits: wanted,
             ..Default::default()
         };
+        #[cfg(target_arch = "wasm32")]
+        web::ask_for_subgroups();
         let (device, queue) = adapter
             .request_device(&descriptor)
             .await
             .map_err(|error| Error::AdapterLimit { detail: error.to_string() })?;
+        #[cfg(target_arch = "wasm32")]
+        let subgroups = web::has_subgroups();
+        #[cfg(not(target_arch = "wasm32"))]
+        let subgroups = device.features().contains(wgpu::Features::SUBGROUP);
+        // Kernels count on quads.
+        let subgroups = subgroups && info.subgroup_min_size >= 4;
         let first_error = Arc::new(Mutex::new(None));
         watch(&device, &first_error);
         Ok(Self {
@@ -86,6 +108,7 @@ impl Gpu {
             allocated: Arc::default(),
             pipelines: RefCell::default(),
             limits: Cell::default(),
+            subgroups,
         })
     }
 
@@ -94,9 +117,9 @@ impl Gpu {
         &self.adapter
     }
 
-    /// Whether kernels can use subgroups; never in a browser, where wgpu does not ask for them.
+    /// Whether kernels can use subgroups, of four lanes or more.
     pub fn has_subgroups(&self) -> bool {
-        self.device.features().contains(wgpu::Features::SUBGROUP)
+        self.subgroups
     }
 
     /// Bytes of all buffers that are alive.

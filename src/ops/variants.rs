@@ -19,12 +19,12 @@ pub struct Variants {
 impl Variants {
     /// The ones that are likely to be the fastest on an adapter.
     pub fn for_adapter(gpu: &Gpu) -> Self {
-        Self { matvec: Matvec::candidates(gpu)[0], matmul: Matmul::CANDIDATES[0] }
+        Self { matvec: Matvec::candidates(gpu)[0], matmul: Matmul::candidates(gpu)[0] }
     }
 
     /// Whether the device can run them.
     pub fn run_on(self, gpu: &Gpu) -> bool {
-        Matvec::candidates(gpu).contains(&self.matvec)
+        Matvec::candidates(gpu).contains(&self.matvec) && Matmul::candidates(gpu).contains(&self.matmul)
     }
 
     /// The kernels' names.
@@ -37,7 +37,7 @@ impl Variants {
         let mut texts = weight_parts(format);
         texts.extend([STEP, WEIGHTS8, TILES, ROW_DOTS, include_str!("../../shaders/common/finish_store.wgsl")]);
         texts.extend([Matvec::Rows, Matvec::Slices, Matvec::Subgroups].map(Matvec::text));
-        texts.extend(Matmul::CANDIDATES.map(Matmul::text));
+        texts.extend(Matmul::ALL.map(Matmul::texts).concat());
         Digest::of(texts.concat().as_bytes())
     }
 }

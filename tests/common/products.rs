@@ -33,7 +33,7 @@ enum Kind {
 /// All that the device can run.
 fn kinds(gpu: &Gpu) -> Vec<Kind> {
     let matvecs = Matvec::candidates(gpu).into_iter().map(Kind::Matvec);
-    matvecs.chain(Matmul::CANDIDATES.map(Kind::Matmul)).collect()
+    matvecs.chain(Matmul::candidates(gpu).into_iter().map(Kind::Matmul)).collect()
 }
 
 impl Kind {
@@ -129,7 +129,7 @@ async fn matmul_reads_every_format() {
     let gpu = open().await;
     for format in FORMATS {
         for (shape, tokens) in shapes(format).into_iter().zip([1, 37, 8, 13]) {
-            for variant in Matmul::CANDIDATES {
+            for variant in Matmul::candidates(&gpu) {
                 check_product(&gpu, Kind::Matmul(variant), format, shape, tokens, 40_000).await;
             }
         }

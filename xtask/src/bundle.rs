@@ -86,6 +86,10 @@ fn bindings(wasm: &Path) -> Result<PathBuf> {
     });
     if !fresh {
         run::step("JavaScript bindings");
+        // Not what an older module had.
+        if folder.exists() {
+            fs::remove_dir_all(&folder)?;
+        }
         let made = Bindgen::new()
             .input_path(wasm)
             .remove_name_section(true)

@@ -1,0 +1,7 @@
+// How a lane reads four quads of x: by itself. Joined before matmul.wgsl, which binds `x`.
+//
+// four_of_x gives a column for each of the quads at `at`, `at + apart`, `at + 2 apart` and `at + 3 apart`. The lanes of a quad, of
+// which this is number `member`, ask for the same.
+fn four_of_x(at: u32, apart: u32, member: u32) -> mat4x4f {
+    return mat4x4f(x[at], x[at + apart], x[at + 2u * apart], x[at + 3u * apart]);
+}

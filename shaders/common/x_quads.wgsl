@@ -1,0 +1,13 @@
+// How a lane reads four quads of x: one of them, and the others it has from the lanes beside it. Joined in the place of
+// x_alone.wgsl. For processors, where reading x takes more time than the arithmetic.
+//
+// Four lanes that follow each other in a workgroup must be a quad of a subgroup. WebGPU does not promise that; the trial of
+// kernels finds where it does not hold.
+enable subgroups;
+// The lanes of a quad that leave early do so together.
+diagnostic(off, subgroup_uniformity);
+
+fn four_of_x(at: u32, apart: u32, member: u32) -> mat4x4f {
+    let own = x[at + member * apart];
+    return mat4x4f(quadBroadcast(own, 0u), quadBroadcast(own, 1u), quadBroadcast(own, 2u), quadBroadcast(own, 3u));
+}
