@@ -2,8 +2,9 @@
 // 8 neighbouring lanes read 8 neighbouring words.
 const HALVES_WORDS: u32 = 16u;
 
-// The value of `row`, in the lower 16 bits.
+// The value of `row`, in the higher 16 bits.
 fn half_bits(at: u32, row: u32) -> u32 {
-    let word = weights[at + (row & 7u) + 8u * (row >> 4u)];
-    return (word >> (2u * (row & 8u))) & 0xffffu;
+    let word = weights[at + (row & 7u) + select(0u, 8u, row >= 16u)];
+    // Not shifted, for that is done lane by lane on processors.
+    return select(word * 65536u, word & 0xffff0000u, (row & 8u) != 0u);
 }

@@ -5,7 +5,7 @@ const BLOCK_WORDS: u32 = 16u * 32u;
 const TILE_WORDS: u32 = BLOCKS * BLOCK_WORDS;
 
 fn bf16_pair(word: u32) -> vec2f {
-    return vec2f(bitcast<f32>(word << 16u), bitcast<f32>(word & 0xffff0000u));
+    return vec2f(bitcast<f32>(word * 65536u), bitcast<f32>(word & 0xffff0000u));
 }
 
 fn quants8(base: u32, block: u32, row: u32, octet: u32) -> mat2x4f {

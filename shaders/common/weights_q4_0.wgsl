@@ -5,6 +5,6 @@ const BLOCK_WORDS: u32 = NIBBLES_WORDS + HALVES_WORDS;
 const TILE_WORDS: u32 = BLOCKS * BLOCK_WORDS;
 
 fn block_scale(base: u32, block: u32, row: u32) -> vec3f {
-    let scale = unpack2x16float(half_bits(base + block * BLOCK_WORDS + NIBBLES_WORDS, row)).x;
+    let scale = unpack2x16float(half_bits(base + block * BLOCK_WORDS + NIBBLES_WORDS, row)).y;
     return vec3f(scale, scale, -8.0 * scale);
 }

@@ -130,16 +130,17 @@ impl HeadShape {
 /// The helper files that read a format, in the order in which they are joined.
 fn weight_parts(format: Format) -> Vec<&'static str> {
     const UNSCALED: &str = include_str!("../../shaders/common/unscaled.wgsl");
+    const MASKED: &str = include_str!("../../shaders/common/masked.wgsl");
     const HALVES: &str = include_str!("../../shaders/common/halves.wgsl");
     const NIBBLES: &str = include_str!("../../shaders/common/nibbles.wgsl");
     match format {
         Format::F32 => vec![UNSCALED, include_str!("../../shaders/common/weights_f32.wgsl")],
         Format::F16 => vec![UNSCALED, include_str!("../../shaders/common/weights_f16.wgsl")],
         Format::BF16 => vec![UNSCALED, include_str!("../../shaders/common/weights_bf16.wgsl")],
-        Format::Q8_0 => vec![HALVES, include_str!("../../shaders/common/weights_q8_0.wgsl")],
-        Format::Q4_0 => vec![HALVES, NIBBLES, include_str!("../../shaders/common/weights_q4_0.wgsl")],
-        Format::Q4_1 => vec![NIBBLES, include_str!("../../shaders/common/weights_q4_1.wgsl")],
-        Format::Q6K => vec![HALVES, include_str!("../../shaders/common/weights_q6_k.wgsl")],
+        Format::Q8_0 => vec![MASKED, HALVES, include_str!("../../shaders/common/weights_q8_0.wgsl")],
+        Format::Q4_0 => vec![MASKED, HALVES, NIBBLES, include_str!("../../shaders/common/weights_q4_0.wgsl")],
+        Format::Q4_1 => vec![MASKED, NIBBLES, include_str!("../../shaders/common/weights_q4_1.wgsl")],
+        Format::Q6K => vec![MASKED, HALVES, include_str!("../../shaders/common/weights_q6_k.wgsl")],
     }
 }
 
