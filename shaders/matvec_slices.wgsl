@@ -23,7 +23,7 @@ fn matvec_slices(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_
     let tiles = tiles_of(group.x);
     var rows = EightRows();
     for (var block = index >> 3u; block < BLOCKS; block += SLICES) {
-        let b = block_of_x((token * BLOCKS + block) * 8u);
+        let b = block_of_x((token * BLOCKS + block) * 8u, lane);
         rows.low += row_dots(tiles.low, block, lane, b);
         rows.high += row_dots(tiles.high, block, lane, b);
     }

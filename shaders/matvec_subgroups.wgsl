@@ -35,7 +35,7 @@ fn matvec_subgroups(
     let tiles = tiles_of(group.x);
     var rows = EightRows();
     for (var block = index >> 3u; block < BLOCKS; block += SLICES) {
-        let b = block_of_x((token * BLOCKS + block) * 8u);
+        let b = block_of_x((token * BLOCKS + block) * 8u, lane);
         rows.low += row_dots(tiles.low, block, lane, b);
         rows.high += row_dots(tiles.high, block, lane, b);
     }

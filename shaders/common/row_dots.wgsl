@@ -1,5 +1,5 @@
-// Part of a matrix-vector product: one block of 32 columns times rows of a tile. Joined after a weights_*.wgsl file and
-// tiles.wgsl, and before matvec.wgsl or matvec_slices.wgsl, which bind `x` and `weights`.
+// Part of a matrix-vector product: one block of 32 columns times rows of a tile. Joined after a weights_*.wgsl
+// file, tiles.wgsl and an x_*.wgsl file, and before a matvec*.wgsl, which binds `x` and `weights`.
 //
 // Scales and offsets are applied once a block: sum of (scale q + offset) x = scale * sum of q x + offset * sum of x.
 
@@ -17,19 +17,13 @@ struct Block {
     sum: f32,
 }
 
-fn block_of_x(at: u32) -> Block {
-    let x0 = x[at];
-    let x1 = x[at + 1u];
-    let x2 = x[at + 2u];
-    let x3 = x[at + 3u];
-    let x4 = x[at + 4u];
-    let x5 = x[at + 5u];
-    let x6 = x[at + 6u];
-    let x7 = x[at + 7u];
-    let sum = dot(((x0 + x1) + (x2 + x3)) + ((x4 + x5) + (x6 + x7)), vec4f(1.0));
+fn block_of_x(at: u32, lane: u32) -> Block {
+    let low = four_of_x(at, 1u, lane & 3u);
+    let high = four_of_x(at + 4u, 1u, lane & 3u);
+    let sum = dot(((low[0] + low[1]) + (low[2] + low[3])) + ((high[0] + high[1]) + (high[2] + high[3])), vec4f(1.0));
     return Block(
-        x0 * PLACES[0], x1 * PLACES[1], x2 * PLACES[0], x3 * PLACES[1],
-        x4 * PLACES[0], x5 * PLACES[1], x6 * PLACES[0], x7 * PLACES[1], sum,
+        low[0] * PLACES[0], low[1] * PLACES[1], low[2] * PLACES[0], low[3] * PLACES[1],
+        high[0] * PLACES[0], high[1] * PLACES[1], high[2] * PLACES[0], high[3] * PLACES[1], sum,
     );
 }
 

@@ -1,4 +1,5 @@
-// How a lane reads four quads of x: by itself. Joined before matmul.wgsl, which binds `x`.
+// How a lane reads four quads of x: by itself. Joined before row_dots.wgsl and kernels of products, which
+// bind `x`.
 //
 // four_of_x gives a column for each of the quads at `at`, `at + apart`, `at + 2 apart` and `at + 3 apart`. The lanes of a quad, of
 // which this is number `member`, ask for the same.

@@ -82,11 +82,7 @@ impl Gpu {
             ops::matvec(self, variant, weight, step, x, finish)
         });
         let matvec = matvec.await?;
-        let (mut candidates, until) = (Matmul::candidates(self), started + MATMUL_LIMIT);
-        // Where barriers are dear, the matrix-matrix kernel that has them need not be compiled, which takes a second there.
-        if self.adapter().software && matvec == Matvec::Rows {
-            candidates.retain(|matmul| *matmul != Matmul::Shared);
-        }
+        let (candidates, until) = (Matmul::candidates(self), started + MATMUL_LIMIT);
         let matmul =
             trial.fastest(Matmul::Registers, &candidates, chunk, until, |variant, weight, [step, x], finish| {
                 ops::matmul(self, variant, weight, step, x, finish)

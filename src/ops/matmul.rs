@@ -1,11 +1,11 @@
 use serde::{Deserialize, Serialize};
 
 use super::finish::Finish;
-use super::{STEP, TILES, WEIGHTS8, expect_room, stride, weight_parts};
+use super::product::ProductKernel;
+use super::{WEIGHTS8, X_ALONE, X_QUADS};
 use crate::error::Result;
 use crate::gpu::Gpu;
-use crate::gpu::kernel::{Dispatch, Extent, Kernel, Size};
-use crate::gpu::pack::blocks;
+use crate::gpu::kernel::{Dispatch, Extent};
 use crate::gpu::tensor::Buffer;
 use crate::gpu::weights::Weight;
 
@@ -30,14 +30,19 @@ impl Matmul {
     /// All that there are.
     pub const ALL: [Self; 3] = [Matmul::Registers, Matmul::Quads, Matmul::Shared];
 
-    /// All that the device can run, the one that is likely to be the fastest first.
+    /// Those that may be the fastest on a device, the likeliest first: software adapters pay dearly for barriers.
     pub fn candidates(gpu: &Gpu) -> Vec<Self> {
-        let quads = gpu.has_subgroups().then_some(Matmul::Quads);
-        if gpu.adapter().software {
-            quads.into_iter().chain([Matmul::Registers, Matmul::Shared]).collect()
+        let all: &[Self] = if gpu.adapter().software {
+            &[Matmul::Quads, Matmul::Registers]
         } else {
-            [Matmul::Shared, Matmul::Registers].into_iter().chain(quads).collect()
-        }
+            &[Matmul::Shared, Matmul::Registers, Matmul::Quads]
+        };
+        all.iter().copied().filter(|variant| variant.runs_on(gpu)).collect()
+    }
+
+    /// Whether the device can run it.
+    pub fn runs_on(self, gpu: &Gpu) -> bool {
+        gpu.has_subgroups() || self != Matmul::Quads
     }
 
     /// Its name.
@@ -49,28 +54,13 @@ impl Matmul {
         }
     }
 
-    /// The file it is in, and its entry point.
-    fn kernel(self) -> &'static str {
-        match self {
-            Matmul::Registers | Matmul::Quads => "matmul",
-            Matmul::Shared => "matmul_shared",
-        }
-    }
-
-    /// The files that it is made of besides those that read weights and those that end it.
-    pub(super) fn texts(self) -> Vec<&'static str> {
+    /// The files that it is made of, besides those that every product has in front.
+    pub(super) fn texts(self) -> &'static [&'static str] {
         const REGISTERS: &str = include_str!("../../shaders/matmul.wgsl");
         match self {
-            Matmul::Registers => vec![include_str!("../../shaders/common/x_alone.wgsl"), REGISTERS],
-            Matmul::Quads => vec![include_str!("../../shaders/common/x_quads.wgsl"), REGISTERS],
-            Matmul::Shared => vec![include_str!("../../shaders/matmul_shared.wgsl")],
-        }
-    }
-
-    fn tokens_per_group(self) -> usize {
-        match self {
-            Matmul::Registers | Matmul::Quads => 16,
-            Matmul::Shared => 32,
+            Matmul::Registers => &[WEIGHTS8, X_ALONE, REGISTERS],
+            Matmul::Quads => &[WEIGHTS8, X_QUADS, REGISTERS],
+            Matmul::Shared => &[WEIGHTS8, include_str!("../../shaders/matmul_shared.wgsl")],
         }
     }
 }
@@ -84,23 +74,17 @@ pub fn matmul(
     x: &Buffer,
     finish: &Finish<'_>,
 ) -> Result<Vec<Dispatch>> {
-    expect_room(variant.name(), "x", x, TOKEN_TILE * stride(weight.columns))?;
-    finish.check(variant.name())?;
-    let dispatches = weight.slabs.iter().map(|slab| {
-        let mut parts = vec![STEP];
-        parts.extend(weight_parts(slab.format));
-        parts.extend([WEIGHTS8, TILES]);
-        parts.extend(finish.parts());
-        parts.extend(variant.texts());
-        let mut sizes = vec![("BLOCKS", Size::Count(blocks(weight.columns)))];
-        sizes.extend(finish.sizes(slab));
-        let kernel = Kernel { name: variant.kernel(), parts: &parts, sizes: &sizes };
-        let mut bindings = vec![step, x, &slab.buffer];
-        bindings.extend(finish.bindings());
-        let rows = Extent::fixed(slab.rows, finish.rows_per_group());
-        let cost = finish.cost(slab, weight.columns);
-        let tokens = Extent::per_token(1, variant.tokens_per_group());
-        gpu.dispatch(&kernel, &bindings, rows, tokens).costing(move |run| cost(run.tokens))
-    });
-    Ok(dispatches.collect())
+    // The file's name, and tokens of a workgroup.
+    let (name, tokens) = match variant {
+        Matmul::Registers | Matmul::Quads => ("matmul", 16),
+        Matmul::Shared => ("matmul_shared", 32),
+    };
+    let kernel = ProductKernel {
+        name,
+        texts: variant.texts(),
+        token_tile: TOKEN_TILE,
+        tokens: Extent::per_token(1, tokens),
+        computed: |run| run.tokens,
+    };
+    kernel.record(gpu, weight, [step, x], finish)
 }

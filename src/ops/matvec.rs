@@ -1,20 +1,23 @@
 use serde::{Deserialize, Serialize};
 
 use super::finish::Finish;
-use super::{ROW_DOTS, STEP, TILES, expect_room, stride, weight_parts};
+use super::product::ProductKernel;
+use super::{ROW_DOTS, X_ALONE, X_QUADS};
 use crate::error::Result;
 use crate::gpu::Gpu;
-use crate::gpu::kernel::{Dispatch, Extent, Kernel, Size};
-use crate::gpu::pack::blocks;
+use crate::gpu::kernel::{Dispatch, Extent};
 use crate::gpu::tensor::Buffer;
 use crate::gpu::weights::Weight;
 
-/// Kernels for the product with one vector; their names are those of their files.
+/// Kernels for the product with one vector.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Matvec {
     /// A lane keeps its rows to itself; no barriers. The portable one, which the others are checked against.
     #[serde(rename = "matvec")]
     Rows,
+    /// The same, the lanes of a quad reading `x` for each other.
+    #[serde(rename = "matvec_quads")]
+    Quads,
     /// The columns of a row are shared out over 16 lanes.
     #[serde(rename = "matvec_slices")]
     Slices,
@@ -24,32 +27,43 @@ pub enum Matvec {
 }
 
 impl Matvec {
-    /// All that the device can run, the one that is likely to be the fastest first: software adapters pay dearly for barriers,
-    /// real ones need many reads in flight.
+    /// All that there are.
+    pub const ALL: [Self; 4] = [Matvec::Rows, Matvec::Quads, Matvec::Slices, Matvec::Subgroups];
+
+    /// Those that may be the fastest on a device, the likeliest first: software adapters pay dearly for barriers, real ones need
+    /// many reads in flight.
     pub fn candidates(gpu: &Gpu) -> Vec<Self> {
-        let mut candidates = if gpu.adapter().software {
-            vec![Matvec::Rows, Matvec::Slices]
+        let all: &[Self] = if gpu.adapter().software {
+            &[Matvec::Quads, Matvec::Rows]
         } else {
-            vec![Matvec::Slices, Matvec::Rows]
+            &[Matvec::Slices, Matvec::Subgroups, Matvec::Rows, Matvec::Quads]
         };
-        candidates.extend(gpu.has_subgroups().then_some(Matvec::Subgroups));
-        candidates
+        all.iter().copied().filter(|variant| variant.runs_on(gpu)).collect()
     }
 
-    /// The kernel's name.
+    /// Whether the device can run it.
+    pub fn runs_on(self, gpu: &Gpu) -> bool {
+        gpu.has_subgroups() || !matches!(self, Matvec::Quads | Matvec::Subgroups)
+    }
+
+    /// Its name.
     pub fn name(self) -> &'static str {
         match self {
             Matvec::Rows => "matvec",
+            Matvec::Quads => "matvec_quads",
             Matvec::Slices => "matvec_slices",
             Matvec::Subgroups => "matvec_subgroups",
         }
     }
 
-    pub(super) fn text(self) -> &'static str {
+    /// The files that it is made of, besides those that every product has in front.
+    pub(super) fn texts(self) -> &'static [&'static str] {
+        const ROWS: &str = include_str!("../../shaders/matvec.wgsl");
         match self {
-            Matvec::Rows => include_str!("../../shaders/matvec.wgsl"),
-            Matvec::Slices => include_str!("../../shaders/matvec_slices.wgsl"),
-            Matvec::Subgroups => include_str!("../../shaders/matvec_subgroups.wgsl"),
+            Matvec::Rows => &[X_ALONE, ROW_DOTS, ROWS],
+            Matvec::Quads => &[X_QUADS, ROW_DOTS, ROWS],
+            Matvec::Slices => &[X_ALONE, ROW_DOTS, include_str!("../../shaders/matvec_slices.wgsl")],
+            Matvec::Subgroups => &[X_ALONE, ROW_DOTS, include_str!("../../shaders/matvec_subgroups.wgsl")],
         }
     }
 }
@@ -63,22 +77,8 @@ pub fn matvec(
     x: &Buffer,
     finish: &Finish<'_>,
 ) -> Result<Vec<Dispatch>> {
-    expect_room(variant.name(), "x", x, stride(weight.columns))?;
-    finish.check(variant.name())?;
-    let dispatches = weight.slabs.iter().map(|slab| {
-        let mut parts = vec![STEP];
-        parts.extend(weight_parts(slab.format));
-        parts.extend([TILES, ROW_DOTS]);
-        parts.extend(finish.parts());
-        parts.push(variant.text());
-        let mut sizes = vec![("BLOCKS", Size::Count(blocks(weight.columns)))];
-        sizes.extend(finish.sizes(slab));
-        let kernel = Kernel { name: variant.name(), parts: &parts, sizes: &sizes };
-        let mut bindings = vec![step, x, &slab.buffer];
-        bindings.extend(finish.bindings());
-        let rows = Extent::fixed(slab.rows, finish.rows_per_group());
-        let cost = finish.cost(slab, weight.columns);
-        gpu.dispatch(&kernel, &bindings, rows, Extent::fixed(1, 1)).costing(move |_| cost(1))
-    });
-    Ok(dispatches.collect())
+    let name = if variant == Matvec::Quads { Matvec::Rows.name() } else { variant.name() };
+    let kernel =
+        ProductKernel { name, texts: variant.texts(), token_tile: 1, tokens: Extent::fixed(1, 1), computed: |_| 1 };
+    kernel.record(gpu, weight, [step, x], finish)
 }

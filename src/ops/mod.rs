@@ -9,6 +9,7 @@ mod finish;
 mod matmul;
 mod matvec;
 mod multiply_add;
+mod product;
 mod rope;
 mod sample;
 mod stream_read;
@@ -37,6 +38,8 @@ use crate::weights::Format;
 const WEIGHTS8: &str = include_str!("../../shaders/common/weights8.wgsl");
 const STEP: &str = include_str!("../../shaders/common/step.wgsl");
 const TILES: &str = include_str!("../../shaders/common/tiles.wgsl");
+const X_ALONE: &str = include_str!("../../shaders/common/x_alone.wgsl");
+const X_QUADS: &str = include_str!("../../shaders/common/x_quads.wgsl");
 const ROW_DOTS: &str = include_str!("../../shaders/common/row_dots.wgsl");
 const SILU: &str = include_str!("../../shaders/common/silu.wgsl");
 /// Positions that lie together in the KV cache: `KV_TILE` in `kv_cache.wgsl`.

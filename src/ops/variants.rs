@@ -2,7 +2,7 @@ use serde::{Deserialize, Serialize};
 
 use super::matmul::Matmul;
 use super::matvec::Matvec;
-use super::{ROW_DOTS, STEP, TILES, WEIGHTS8, weight_parts};
+use super::{STEP, TILES, weight_parts};
 use crate::digest::Digest;
 use crate::gpu::Gpu;
 use crate::weights::Format;
@@ -24,7 +24,7 @@ impl Variants {
 
     /// Whether the device can run them.
     pub fn run_on(self, gpu: &Gpu) -> bool {
-        Matvec::candidates(gpu).contains(&self.matvec) && Matmul::candidates(gpu).contains(&self.matmul)
+        self.matvec.runs_on(gpu) && self.matmul.runs_on(gpu)
     }
 
     /// The kernels' names.
@@ -35,9 +35,9 @@ impl Variants {
     /// SHA-256 of the texts that all variants are made of for weights of a format: when one changes, another may be the fastest.
     pub fn digest(format: Format) -> Digest {
         let mut texts = weight_parts(format);
-        texts.extend([STEP, WEIGHTS8, TILES, ROW_DOTS, include_str!("../../shaders/common/finish_store.wgsl")]);
-        texts.extend([Matvec::Rows, Matvec::Slices, Matvec::Subgroups].map(Matvec::text));
-        texts.extend(Matmul::ALL.map(Matmul::texts).concat());
+        texts.extend([STEP, TILES, include_str!("../../shaders/common/finish_store.wgsl")]);
+        texts.extend(Matvec::ALL.iter().flat_map(|variant| variant.texts()));
+        texts.extend(Matmul::ALL.iter().flat_map(|variant| variant.texts()));
         Digest::of(texts.concat().as_bytes())
     }
 }
