@@ -12,6 +12,7 @@ use super::common::{Random, assert_close};
 use super::kernels::{FORMATS, matrices, matrix, open, padded, run, shapes, step, two_tiles, unpadded};
 
 tests! {
+    every_variant_is_tested,
     matvec_reads_every_format,
     a_large_matrix_is_cut_into_slabs,
     matmul_reads_every_format,
@@ -63,6 +64,12 @@ impl Kind {
             Kind::Matmul(variant) => ops::matmul(gpu, variant, weight, step, x, finish),
         }
     }
+}
+
+async fn every_variant_is_tested() {
+    let gpu = open().await;
+    assert!(gpu.has_subgroups(), "{} has no subgroups, which some of the variants need", gpu.adapter().name);
+    assert_eq!(kinds(&gpu).len(), Matvec::ALL.len() + Matmul::ALL.len());
 }
 
 /// A residual stream and what a norm before a product makes of it: `x` as the product takes it, its squares, and the plain

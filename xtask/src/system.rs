@@ -19,6 +19,19 @@ pub struct System {
     pub driver: PathBuf,
 }
 
+impl System {
+    /// The software Vulkan driver (SwiftShader) that comes with the browser: the adapter of the tests that run there, natively.
+    pub fn swiftshader(&self) -> Result<PathBuf> {
+        let program = self.browser.canonicalize()?;
+        let beside = program.parent().map(Path::to_path_buf);
+        // Debian's program is a script.
+        let folders = beside.into_iter().chain(["/usr/lib/chromium", "/usr/lib/chromium-browser"].map(PathBuf::from));
+        let drivers: Vec<_> = folders.map(|folder| folder.join("vk_swiftshader_icd.json")).collect();
+        let found = drivers.iter().find(|driver| driver.is_file()).cloned();
+        found.with_context(|| format!("{} has no SwiftShader: none of {drivers:?} is there", self.browser.display()))
+    }
+}
+
 /// Finds everything, installing what lacks on Debian and Ubuntu; `agreed` leaves out the question.
 pub fn find(agreed: bool) -> Result<System> {
     if let Missing::Nothing(system) = look()? {

@@ -50,6 +50,11 @@ fn run_steps(yes: bool, full: bool, steps: &mut Steps) -> Result<()> {
         let mut tests = run::cargo();
         run::run(tests.args(["test", "--workspace"]).env("VK_DRIVER_FILES", &system.lavapipe))
     })?;
+    steps.run("Kernels on the browser's software Vulkan", || {
+        let mut tests = run::cargo();
+        tests.args(["test", "--package", "pagellama", "--test", "ops"]);
+        run::run(tests.env("VK_DRIVER_FILES", system.swiftshader()?))
+    })?;
     steps.run("Tests in the browser", || browser_tests(&system))?;
 
     let dist = steps.run("The page's folder and its size", || {
