@@ -17,6 +17,7 @@ use crate::gpu::profile::Profile;
 use crate::gpu::tune::{Choice, Tuning};
 use crate::gpu::{Executor, Work};
 use crate::model::kv_cache::KvFormat;
+use crate::ops::ActivationFormat;
 use crate::sampling::Sampling;
 use crate::tokenizer::Tokenizer;
 use model::Model;
@@ -31,6 +32,8 @@ pub struct OpenOptions {
     pub kv: KvFormat,
     /// How the kernels are chosen that there are several of.
     pub tuning: Tuning,
+    /// What the products of a prompt take.
+    pub activations: ActivationFormat,
 }
 
 /// How far the opening of a model is.

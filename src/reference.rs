@@ -53,6 +53,16 @@ pub fn matmul(weight: &[f32], x: &[f32], columns: usize) -> Vec<f32> {
     x.chunks_exact(columns).flat_map(|row| matvec(weight, row)).collect()
 }
 
+/// `x` rounded as `matmul_bytes.wgsl` does it: of each 16 neighbours, to whole multiples of the largest magnitude over 127.
+pub fn round_to_bytes(x: &[f32]) -> Vec<f32> {
+    let rounded = x.chunks(16).flat_map(|run| {
+        let most = run.iter().fold(0.0_f32, |most, value| most.max(value.abs()));
+        let inverse = if most > 1e-30 { 127.0 / most } else { 0.0 };
+        run.iter().map(move |value| (value * inverse).round_ties_even() * (most / 127.0))
+    });
+    rounded.collect()
+}
+
 fn dot(a: &[f32], b: &[f32]) -> f64 {
     a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum()
 }

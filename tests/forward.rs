@@ -10,7 +10,7 @@ use pagellama::generate::{Engine, FinishReason, OpenOptions, Prompt, Request, St
 use pagellama::gpu::Gpu;
 use pagellama::gpu::tune::Tuning;
 use pagellama::model::kv_cache::KvFormat;
-use pagellama::ops::{Matmul, Matvec, Variants};
+use pagellama::ops::{ActivationFormat, MATMUL_BYTES, Matmul, Matvec, Variants};
 use pagellama::sampling::Sampling;
 use pagellama::weights::native::NativeSource;
 use pollster::block_on;
@@ -20,7 +20,7 @@ use serde::Deserialize;
 const TINY: [(KvFormat, f32); 2] = [(KvFormat::F32, 1e-3), (KvFormat::F16, 5e-3)];
 
 fn open(path: &Path, kv: KvFormat, context: Option<usize>) -> Engine {
-    open_with(path, OpenOptions { context, kv, tuning: Tuning::Off })
+    open_with(path, OpenOptions { context, kv, ..OpenOptions::default() })
 }
 
 fn open_with(path: &Path, options: OpenOptions) -> Engine {
@@ -167,6 +167,40 @@ fn check_smollm2(kv: KvFormat, tolerance: f32) {
         let sure = sure.unwrap_or(prompt.greedy.len());
         assert_eq!(greedy(&mut engine, &prompt.ids, sure), prompt.greedy[..sure], "{} {kv:?}", prompt.name);
     }
+}
+
+/// Logits every so many tokens of the prose, all of which pass as parts of prompts, and the perplexity of the token after each.
+fn prose_logits(activations: ActivationFormat) -> (Vec<Vec<f32>>, f64) {
+    const STEP: usize = 4;
+    let options = OpenOptions { context: Some(512), activations, ..OpenOptions::default() };
+    let mut engine = open_with(&common::default_model(), options);
+    let rounds = engine.info().device.variants.contains(&MATMUL_BYTES);
+    assert_eq!(rounds, activations == ActivationFormat::Int8);
+    let prose = std::fs::read_to_string(data("prose.txt")).unwrap();
+    let ids = engine.prompt_ids(&Prompt::Text(prose)).unwrap();
+    let (mut all, mut surprise) = (Vec::new(), 0.0);
+    for next in (STEP..ids.len()).step_by(STEP) {
+        let logits = block_on(engine.logits(&ids[..next])).unwrap();
+        let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+        let sum: f64 = logits.iter().map(|logit| f64::from(logit - largest).exp()).sum();
+        surprise += sum.ln() - f64::from(logits[ids[next] as usize] - largest);
+        all.push(logits);
+    }
+    let perplexity = (surprise / all.len() as f64).exp();
+    (all, perplexity)
+}
+
+#[test]
+fn rounded_activations_keep_logits_and_perplexity() {
+    let (exact, expected) = prose_logits(ActivationFormat::F32);
+    let (rounded, got) = prose_logits(ActivationFormat::Int8);
+    assert!(exact.len() > 90 && (2.0..40.0).contains(&expected), "{expected} over {}", exact.len());
+    for (at, (exact, rounded)) in exact.iter().zip(&rounded).enumerate() {
+        let off: Vec<f32> = exact.iter().zip(rounded).map(|(a, b)| a - b).collect();
+        let part = rms(&off) / rms(exact);
+        assert!(part > 0.0 && part <= 1e-1, "logits {at} are off by {part} of their root mean square");
+    }
+    assert!((got / expected - 1.0).abs() <= 1e-2, "perplexity {got} instead of {expected}");
 }
 
 #[test]

@@ -19,7 +19,9 @@
  * `context`: tokens to make room for; without it the engine chooses. `kv`: number format of the key/value cache.
  * `store: false` keeps no copy in the browser. `connections`: how many requests fetch a file at a time (default 4). `tune: false`
  * takes the kernels that suit most adapters; otherwise the first load measures which are the fastest, in less than two seconds.
- * @typedef {{context?: number, kv?: "f16" | "f32", device?: "auto" | "webgpu", store?: boolean, connections?: number, tune?: boolean}} OpenOptions
+ * `activations: "int8"` rounds what a prompt's products take to bytes, where device and weights allow it: not exact, and faster on
+ * GPUs that multiply bytes.
+ * @typedef {{context?: number, kv?: "f16" | "f32", device?: "auto" | "webgpu", store?: boolean, connections?: number, tune?: boolean, activations?: "f32" | "int8"}} OpenOptions
  */
 /** @typedef {SamplingOptions & {max_tokens?: number, ignore_eos?: boolean}} GenerateOptions */
 /** Bytes, of how many; `waiting` while another tab has the model, whose figures they are. @typedef {{done: number, total: number, waiting?: Waiting}} Count */

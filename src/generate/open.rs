@@ -11,7 +11,7 @@ use crate::gpu::tune::{Tuned, Tuning};
 use crate::gpu::weights::{WeightStore, Weights};
 use crate::gpu::{ExecutorOptions, Gpu, Recorded};
 use crate::model::kv_cache::KvCache;
-use crate::ops::{KV_TILE, Variants};
+use crate::ops::{KV_TILE, MATMUL_BYTES, Variants};
 use crate::sampling::Sampling;
 use crate::tokenizer::Tokenizer;
 use crate::weights::Role;
@@ -93,6 +93,8 @@ impl Engine {
         gpu.finished().await?;
 
         let adapter = gpu.adapter().clone();
+        let mut names = variants.names();
+        names.extend(recorded.rounds().then_some(MATMUL_BYTES));
         let executor = recorded.complete(gpu, &config, weights)?;
         let Text { tokenizer, chat, sampling } = text;
         let info = Info {
@@ -107,7 +109,7 @@ impl Engine {
                 kind: "webgpu",
                 adapter: adapter.name,
                 software: adapter.software,
-                variants: variants.names(),
+                variants: names,
                 tuning_ms: tuned.as_ref().map(|tuned| tuned.milliseconds),
             },
             sampling,
@@ -148,7 +150,13 @@ fn executor_options(gpu: &Gpu, config: &ModelConfig, options: &OpenOptions) -> R
     let fitting = (gpu.max_binding_bytes() / position_bytes.max(1)) as usize / KV_TILE * KV_TILE;
     let context = context(options.context, config.max_positions, fitting)?;
     let chunk = if gpu.adapter().software { SOFTWARE_CHUNK } else { CHUNK };
-    Ok(ExecutorOptions { context, kv: options.kv, chunk, variants: Variants::for_adapter(gpu) })
+    Ok(ExecutorOptions {
+        context,
+        kv: options.kv,
+        chunk,
+        variants: Variants::for_adapter(gpu),
+        activations: options.activations,
+    })
 }
 
 /// Positions of the KV cache: as asked, unless the model has fewer or fewer fit the device.

@@ -12,7 +12,7 @@ use super::weights::WeightStore;
 use crate::config::ModelConfig;
 use crate::error::{Error, Result};
 use crate::model::kv_cache::KvFormat;
-use crate::ops::{self, Variants};
+use crate::ops::{self, ActivationFormat, Variants};
 use crate::sampling::Sampling;
 
 /// Choices that hold for the life of an executor.
@@ -26,6 +26,8 @@ pub struct ExecutorOptions {
     pub chunk: usize,
     /// Which kernels, where there are several.
     pub variants: Variants,
+    /// What the products of a prompt take.
+    pub activations: ActivationFormat,
 }
 
 /// Most tokens that can be on their way at once.

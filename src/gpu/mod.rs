@@ -30,12 +30,14 @@ use crate::error::{Error, Result};
 mod web {
     use wasm_bindgen::prelude::wasm_bindgen;
 
-    #[wasm_bindgen(module = "/src/gpu/subgroups.js")]
+    #[wasm_bindgen(module = "/src/gpu/features.js")]
     extern "C" {
         #[wasm_bindgen(js_name = askForSubgroups)]
         pub fn ask_for_subgroups();
         #[wasm_bindgen(js_name = hasSubgroups)]
         pub fn has_subgroups() -> bool;
+        #[wasm_bindgen(js_name = hasPackedDot)]
+        pub fn has_packed_dot() -> bool;
     }
 }
 
@@ -120,6 +122,14 @@ impl Gpu {
     /// Whether kernels can use subgroups, of four lanes or more.
     pub fn has_subgroups(&self) -> bool {
         self.subgroups
+    }
+
+    /// Whether kernels can multiply bytes, four in a word. Natively wgpu sees to it.
+    pub fn has_packed_dot(&self) -> bool {
+        #[cfg(target_arch = "wasm32")]
+        return web::has_packed_dot();
+        #[cfg(not(target_arch = "wasm32"))]
+        true
     }
 
     /// Bytes of all buffers that are alive.

@@ -8,7 +8,7 @@ use super::weights::{Product, WeightStore};
 use crate::config::ModelConfig;
 use crate::error::Result;
 use crate::model::llama::{self, Steps};
-use crate::ops::{self, Attention, Finish, HeadShape, RmsNorm, SampleBuffers, SampleShape, stride};
+use crate::ops::{self, ActivationFormat, Attention, Finish, HeadShape, RmsNorm, SampleBuffers, SampleShape, stride};
 use crate::weights::{LayerRole, Role};
 
 /// Parts that the positions are cut into when a single token attends to them: enough invocations for a device's units. A
@@ -107,6 +107,13 @@ impl Recorded {
     }
 }
 
+impl Recorded {
+    /// Whether any product of a prompt rounds what it takes.
+    pub fn rounds(&self) -> bool {
+        self.prefill.layers.iter().any(|dispatch| dispatch.name() == ops::MATMUL_BYTES)
+    }
+}
+
 fn allocate_cache(gpu: &Gpu, layers: usize, shape: &HeadShape) -> Result<Vec<LayerCache>> {
     let bytes = shape.cache_bytes();
     (0..layers)
@@ -183,11 +190,14 @@ impl Recorder<'_> {
 
     fn product(&mut self, product: Product, x: &Buffer, finish: &Finish<'_>) -> Result<()> {
         let Self { gpu, weights, buffers, options, .. } = *self;
-        let weight = weights.product(product)?;
-        self.recorded.extend(if self.single {
-            ops::matvec(gpu, options.variants.matvec, weight, &buffers.step, x, finish)?
-        } else {
-            ops::matmul(gpu, options.variants.matmul, weight, &buffers.step, x, finish)?
+        let (weight, step) = (weights.product(product)?, &buffers.step);
+        // What the down projection takes has the largest outliers, and rounding them costs the most accuracy.
+        let round = options.activations == ActivationFormat::Int8 && !matches!(product, Product::Down(_));
+        let rounded = if round && !self.single { ops::matmul_bytes(gpu, weight, step, x, finish)? } else { None };
+        self.recorded.extend(match rounded {
+            Some(rounded) => rounded,
+            None if self.single => ops::matvec(gpu, options.variants.matvec, weight, step, x, finish)?,
+            None => ops::matmul(gpu, options.variants.matmul, weight, step, x, finish)?,
         });
         Ok(())
     }

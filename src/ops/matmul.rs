@@ -8,9 +8,25 @@ use crate::gpu::Gpu;
 use crate::gpu::kernel::{Dispatch, Extent};
 use crate::gpu::tensor::Buffer;
 use crate::gpu::weights::Weight;
+use crate::weights::Format;
 
 /// Tokens whose products one invocation computes: rows of `x` come in multiples of it.
 pub const TOKEN_TILE: usize = 8;
+
+/// Number format of what a prompt's products take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ActivationFormat {
+    /// As it is.
+    #[default]
+    F32,
+    /// Rounded to bytes, where device and weights allow it, but for down projections: not exact, and faster on GPUs that multiply
+    /// bytes.
+    Int8,
+}
+
+/// The name of the kernel for products with vectors that are rounded to bytes.
+pub const MATMUL_BYTES: &str = "matmul_bytes";
 
 /// Kernels for the product with several vectors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -87,4 +103,36 @@ pub fn matmul(
         computed: |run| run.tokens,
     };
     kernel.record(gpu, weight, [step, x], finish)
+}
+
+/// The files that read a format's quants as bytes; none where they are no smaller.
+fn bytes_text(format: Format) -> Option<&'static str> {
+    match format {
+        Format::F32 | Format::F16 | Format::BF16 => None,
+        Format::Q4_0 | Format::Q4_1 => Some(include_str!("../../shaders/common/bytes_nibbles.wgsl")),
+        Format::Q8_0 => Some(include_str!("../../shaders/common/bytes_q8_0.wgsl")),
+        Format::Q6K => Some(include_str!("../../shaders/common/bytes_q6_k.wgsl")),
+    }
+}
+
+/// The products of `weight` with each token's row of `x` rounded to bytes; none where the device or the format has no use for
+/// it. Not exact.
+pub fn matmul_bytes(
+    gpu: &Gpu,
+    weight: &Weight,
+    step: &Buffer,
+    x: &Buffer,
+    finish: &Finish<'_>,
+) -> Result<Option<Vec<Dispatch>>> {
+    let mut texts = weight.slabs.iter().map(|slab| bytes_text(slab.format));
+    let first = texts.next().flatten().filter(|first| texts.all(|text| text == Some(first)));
+    let Some(text) = first.filter(|_| gpu.has_packed_dot()) else { return Ok(None) };
+    let kernel = ProductKernel {
+        name: MATMUL_BYTES,
+        texts: &[text, include_str!("../../shaders/matmul_bytes.wgsl")],
+        token_tile: 1,
+        tokens: Extent::per_token(1, 32),
+        computed: |run| run.tokens,
+    };
+    kernel.record(gpu, weight, [step, x], finish).map(Some)
 }

@@ -19,7 +19,7 @@ mod variants;
 pub use attention::{Attention, attention, attention_merge};
 pub use embed::{Embed, embed};
 pub use finish::{Finish, RmsNorm};
-pub use matmul::{Matmul, TOKEN_TILE, matmul};
+pub use matmul::{ActivationFormat, MATMUL_BYTES, Matmul, TOKEN_TILE, matmul, matmul_bytes};
 pub use matvec::{Matvec, matvec};
 pub use multiply_add::{MultiplyAdd, multiply_add};
 pub use rope::{Rope, rope};

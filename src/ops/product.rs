@@ -11,11 +11,11 @@ use crate::gpu::tensor::Buffer;
 use crate::gpu::weights::Weight;
 
 /// A kernel for products.
-pub(super) struct ProductKernel {
+pub(super) struct ProductKernel<'a> {
     /// Its file and entry point.
     pub name: &'static str,
     /// The files that it is made of, besides those that every product has in front.
-    pub texts: &'static [&'static str],
+    pub texts: &'a [&'static str],
     /// Rows of `x` that it reads at once.
     pub token_tile: usize,
     /// Workgroups over the tokens.
@@ -24,7 +24,7 @@ pub(super) struct ProductKernel {
     pub computed: fn(Run) -> usize,
 }
 
-impl ProductKernel {
+impl ProductKernel<'_> {
     /// One dispatch for each slab of `weight`.
     pub fn record(
         &self,

@@ -15,6 +15,7 @@ use crate::error::{Error, Result};
 use crate::generate::OpenOptions;
 use crate::gpu::tune::{Choice, Tuning};
 use crate::model::kv_cache::KvFormat;
+use crate::ops::ActivationFormat;
 use crate::store::Store;
 use crate::store::indexed_db::IndexedDb;
 use crate::store::traffic::Traffic;
@@ -42,11 +43,20 @@ struct Options {
     store: bool,
     connections: usize,
     tune: bool,
+    activations: ActivationFormat,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { context: None, kv: Kv::F16, device: Device::Auto, store: true, connections: CONNECTIONS, tune: true }
+        Self {
+            context: None,
+            kv: Kv::F16,
+            device: Device::Auto,
+            store: true,
+            connections: CONNECTIONS,
+            tune: true,
+            activations: ActivationFormat::F32,
+        }
     }
 }
 
@@ -79,7 +89,7 @@ pub async fn open(request: &JsValue, signal: &AbortSignal) -> Result<(WebSource,
         (true, false) => Tuning::On(Vec::new()),
         (true, true) => Tuning::On(choices().await.unwrap_or_default()),
     };
-    Ok((source, OpenOptions { context: options.context, kv, tuning }))
+    Ok((source, OpenOptions { context: options.context, kv, tuning, activations: options.activations }))
 }
 
 /// What an earlier load measured; where that cannot be read, it is measured again.

@@ -5,7 +5,7 @@ use pagellama::Result;
 use pagellama::gpu::weights::Weights;
 use pagellama::gpu::{Executor, ExecutorOptions, Gpu, MOST_AHEAD, Recorded};
 use pagellama::model::kv_cache::KvFormat;
-use pagellama::ops::Variants;
+use pagellama::ops::{ActivationFormat, Variants};
 use pagellama::reference::sampler::Sampler;
 use pagellama::sampling::Sampling;
 use pagellama::weights::loader;
@@ -45,7 +45,13 @@ async fn executor(file: &GgufFile, kv: KvFormat) -> Executor {
     let opened = loader::open(&mut source).await.unwrap();
     let config = opened.load(&mut source, &mut weights, &mut |_, _| true).await.unwrap();
     let weights = weights.finish();
-    let options = ExecutorOptions { context: CONTEXT, kv, chunk: 32, variants: Variants::for_adapter(&gpu) };
+    let options = ExecutorOptions {
+        context: CONTEXT,
+        kv,
+        chunk: 32,
+        variants: Variants::for_adapter(&gpu),
+        activations: ActivationFormat::F32,
+    };
     let recorded = Recorded::new(&gpu, &config, &weights, options).await.unwrap();
     recorded.complete(gpu, &config, weights).unwrap()
 }

@@ -16,6 +16,7 @@ tests! {
     matvec_reads_every_format,
     a_large_matrix_is_cut_into_slabs,
     matmul_reads_every_format,
+    matmul_of_rounded_vectors,
     products_of_several_matrices,
     gate_and_up_projections,
     a_product_joins_the_residual_stream,
@@ -79,6 +80,8 @@ struct Normed {
     x: Buffer,
     squares: Buffer,
     plain: Vec<f32>,
+    /// What is in `x`, without what pads it.
+    weighted: Vec<f32>,
 }
 
 fn normed(gpu: &Gpu, columns: usize, tokens: usize) -> Normed {
@@ -102,6 +105,7 @@ fn normed(gpu: &Gpu, columns: usize, tokens: usize) -> Normed {
         x: gpu.storage_with("x", &padded(&weighted, columns, spare)).unwrap(),
         squares: gpu.storage_with("squares", &squares).unwrap(),
         plain: reference::rmsnorm(&stream, &gains, 1e-5),
+        weighted,
     }
 }
 
@@ -117,7 +121,7 @@ async fn check_product(gpu: &Gpu, kind: Kind, format: Format, shape: [usize; 2],
     let tokens = kind.tokens(tokens);
     let name = format!("{kind:?} {} {rows}x{columns}, {tokens} tokens", format.name());
     let (store, plain) = matrix(gpu, format, shape, max_binding.max(two_tiles(format, columns))).await;
-    let Normed { norm, x, squares, plain: expected } = normed(gpu, columns, tokens);
+    let Normed { norm, x, squares, plain: expected, .. } = normed(gpu, columns, tokens);
     let y = gpu.storage("y", 4 * (tokens * stride(rows)) as u64).unwrap();
     let step = step(gpu, 0, tokens);
     let finish = Finish::Store { norm, squares: &squares, y: &y, stride: stride(rows), starts: &[0], one_row: false };
@@ -146,6 +150,35 @@ async fn matmul_reads_every_format() {
             for variant in matmuls(&gpu) {
                 check_product(&gpu, Kind::Matmul(variant), format, shape, tokens, 40_000).await;
             }
+        }
+    }
+}
+
+async fn matmul_of_rounded_vectors() {
+    let gpu = open().await;
+    for format in FORMATS {
+        for ([rows, columns], tokens) in shapes(format).into_iter().zip([1, 37, 8, 33]) {
+            let name = format!("rounded {} {rows}x{columns}, {tokens} tokens", format.name());
+            let (store, plain) = matrix(&gpu, format, [rows, columns], two_tiles(format, columns).max(40_000)).await;
+            let Normed { norm, x, squares, plain: normed, weighted } = normed(&gpu, columns, tokens);
+            let y = gpu.storage("y", 4 * (tokens * stride(rows)) as u64).unwrap();
+            let step = step(&gpu, 0, tokens);
+            let (squares, y, starts) = (&squares, &y, &[0][..]);
+            let finish = Finish::Store { norm, squares, y, stride: stride(rows), starts, one_row: false };
+            let weight = store.product(Product::Head).unwrap();
+            let recorded = ops::matmul_bytes(&gpu, weight, &step, &x, &finish).unwrap();
+            let quantised = !matches!(format, Format::F32 | Format::F16 | Format::BF16);
+            assert_eq!(recorded.is_some(), quantised && gpu.has_packed_dot(), "{name}");
+            let Some(recorded) = recorded else { continue };
+            let got = run(&gpu, tokens, y, || Ok(recorded)).await;
+            // What the norm does to a row is done to its rounded numbers, too.
+            let rounded = weighted.chunks(columns).flat_map(reference::round_to_bytes);
+            let x: Vec<f32> = rounded.zip(weighted.iter().zip(&normed)).map(|(r, (w, n))| r * (n / w)).collect();
+            // A number in the middle of two multiples may be rounded to either.
+            let step = normed.iter().fold(0.0_f32, |most, x| most.max(x.abs())) / 127.0;
+            let largest = plain.iter().fold(0.0_f32, |most, w| most.max(w.abs()));
+            let tolerance = DOT * magnitude(&plain, &x, columns) + step * largest;
+            assert_close(&name, &unpadded(&got, rows, tokens), &reference::matmul(&plain, &x, columns), tolerance);
         }
     }
 }
@@ -184,7 +217,7 @@ async fn products_of_several_matrices() {
         assert_eq!(store.product(Product::Qkv(3)).unwrap().slabs.len(), slabs, "{formats:?}");
         for kind in kinds(&gpu) {
             let tokens = kind.tokens(6);
-            let Normed { norm, x, squares, plain: input } = normed(&gpu, COLUMNS, tokens);
+            let Normed { norm, x, squares, plain: input, .. } = normed(&gpu, COLUMNS, tokens);
             const STRIDE: usize = 224;
             let y = gpu.storage("y", 4 * (tokens * STRIDE) as u64).unwrap();
             let step = step(&gpu, 0, tokens);
@@ -219,7 +252,7 @@ async fn gate_and_up_projections() {
         assert_eq!((weight.slabs.len(), weight.is_paired()), (slabs, formats[0] == formats[1]), "{formats:?}");
         for kind in kinds(&gpu) {
             let tokens = kind.tokens(7);
-            let Normed { norm, x, squares, plain: input } = normed(&gpu, COLUMNS, tokens);
+            let Normed { norm, x, squares, plain: input, .. } = normed(&gpu, COLUMNS, tokens);
             let inner = gpu.storage("inner", 4 * (tokens * stride(rows)) as u64).unwrap();
             let gate_up = gpu.storage("gate and up", 8 * (tokens * stride(rows)) as u64).unwrap();
             let step = step(&gpu, 0, tokens);

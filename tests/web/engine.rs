@@ -213,7 +213,7 @@ async fn kernels_are_measured_once_and_not_at_all_if_that_is_not_wanted() {
         (info["device"].clone(), info["id"].as_str().unwrap().to_owned())
     };
     let (off, _) = device(json!({ "store": false, "tune": false })).await;
-    assert_eq!((&off["variants"], &off["tuning_ms"]), (&json!(["matvec", "matmul"]), &Value::Null));
+    assert_eq!((&off["variants"], &off["tuning_ms"]), (&json!(["matvec_quads", "matmul_quads"]), &Value::Null));
     let (first, id) = device(json!({})).await;
     assert!(first["tuning_ms"].as_f64().unwrap() > 0.0);
     let (again, _) = device(json!({})).await;
@@ -221,6 +221,23 @@ async fn kernels_are_measured_once_and_not_at_all_if_that_is_not_wanted() {
     let (unkept, _) = device(json!({ "store": false })).await;
     assert!(unkept["tuning_ms"].is_f64(), "nothing is read where nothing is to be stored");
     delete_model(id).await.unwrap();
+}
+
+#[wasm_bindgen_test]
+async fn activations_are_rounded_only_where_that_is_asked_for() {
+    const Q4_0: &[u8] = data!("gguf/tiny-llama2-256.Q4_0.gguf");
+    let variants = async |options: Value| {
+        let engine = open(picked(&[file("rounded.gguf", Q4_0)], &options), nothing(), signal()).await.unwrap();
+        let answer = generate(&engine, &json!({ "ids": [1, 5, 9, 13, 17] }), 4).await;
+        assert_eq!(answer["ids"].as_array().unwrap().len(), 4);
+        let info = from_js(&engine.info().unwrap());
+        engine.unload();
+        info["device"]["variants"].clone()
+    };
+    let exact = variants(json!({ "store": false, "tune": false })).await;
+    assert_eq!(exact, json!(["matvec_quads", "matmul_quads"]));
+    let rounded = variants(json!({ "store": false, "tune": false, "activations": "int8" })).await;
+    assert_eq!(rounded, json!(["matvec_quads", "matmul_quads", "matmul_bytes"]));
 }
 
 #[wasm_bindgen_test]

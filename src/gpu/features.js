@@ -1,4 +1,4 @@
-// Subgroups, which wgpu's web backend does not ask for.
+// What wgpu's web backend neither asks for nor tells.
 
 let asked = false;
 let granted = false;
@@ -23,4 +23,9 @@ export function askForSubgroups() {
 /** Whether the device that was asked for last has them. */
 export function hasSubgroups() {
   return granted;
+}
+
+/** Whether shaders have products of bytes, four in a word. */
+export function hasPackedDot() {
+  return navigator.gpu?.wgslLanguageFeatures.has("packed_4x8_integer_dot_product") ?? false;
 }
