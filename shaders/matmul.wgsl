@@ -3,8 +3,8 @@
 // Each invocation holds a tile of 16 rows x 8 tokens in registers, so that a weight is read and dequantised once for 8 tokens
 // and x once for 16 rows; no barriers, no workgroup memory. On processors, reading takes more time than the arithmetic: one
 // number of x serves 16 rows, a word of weights 64 products.
-// Joined in front: BLOCKS (columns / 32, rounded up), step.wgsl, a weights_*.wgsl file, weights8.wgsl, tiles.wgsl, an x_*.wgsl
-// file, a finish_*.wgsl file.
+// Joined in front: BLOCKS (columns / 32, rounded up), step.wgsl, a weights_*.wgsl file, tiles.wgsl, a finish_*.wgsl file,
+// weights8.wgsl, an x_*.wgsl file.
 //
 // x        [tokens, rounded up to 8][BLOCKS * 8] vec4, zero past the last column
 // weights  tiles of 32 rows, as in weights_*.wgsl
@@ -44,26 +44,26 @@ fn half_block_of_x(at: u32, lane: u32) -> HalfBlock {
 }
 
 // One row's products with eight tokens: a column for the first four, and one for the last.
-fn row_products(base: u32, block: u32, row: u32, half: u32, x: HalfBlock) -> mat2x4f {
+fn row_products(base: u32, block: u32, row: u32, half: u32, columns: HalfBlock) -> mat2x4f {
     let scale = block_scale(base, block, row);
     let w = weights8(base, block, row, 2u * half, scale);
     let v = weights8(base, block, row, 2u * half + 1u, scale);
     return mat2x4f(
-        w[0] * x.first[0] + w[1] * x.first[1] + v[0] * x.first[2] + v[1] * x.first[3],
-        w[0] * x.last[0] + w[1] * x.last[1] + v[0] * x.last[2] + v[1] * x.last[3],
+        w[0] * columns.first[0] + w[1] * columns.first[1] + v[0] * columns.first[2] + v[1] * columns.first[3],
+        w[0] * columns.last[0] + w[1] * columns.last[1] + v[0] * columns.last[2] + v[1] * columns.last[3],
     );
 }
 
 // Adds half a block's products of a lane's eight rows of a tile. Written out, for not every compiler unrolls a loop.
-fn add_half_block(sums: ptr<function, array<mat2x4f, 8>>, base: u32, block: u32, row: u32, half: u32, x: HalfBlock) {
-    (*sums)[0] += row_products(base, block, row, half, x);
-    (*sums)[1] += row_products(base, block, row + ROWS_APART, half, x);
-    (*sums)[2] += row_products(base, block, row + 2u * ROWS_APART, half, x);
-    (*sums)[3] += row_products(base, block, row + 3u * ROWS_APART, half, x);
-    (*sums)[4] += row_products(base, block, row + 4u * ROWS_APART, half, x);
-    (*sums)[5] += row_products(base, block, row + 5u * ROWS_APART, half, x);
-    (*sums)[6] += row_products(base, block, row + 6u * ROWS_APART, half, x);
-    (*sums)[7] += row_products(base, block, row + 7u * ROWS_APART, half, x);
+fn add_half_block(sums: ptr<function, array<mat2x4f, 8>>, base: u32, block: u32, row: u32, half: u32, columns: HalfBlock) {
+    (*sums)[0] += row_products(base, block, row, half, columns);
+    (*sums)[1] += row_products(base, block, row + ROWS_APART, half, columns);
+    (*sums)[2] += row_products(base, block, row + 2u * ROWS_APART, half, columns);
+    (*sums)[3] += row_products(base, block, row + 3u * ROWS_APART, half, columns);
+    (*sums)[4] += row_products(base, block, row + 4u * ROWS_APART, half, columns);
+    (*sums)[5] += row_products(base, block, row + 5u * ROWS_APART, half, columns);
+    (*sums)[6] += row_products(base, block, row + 6u * ROWS_APART, half, columns);
+    (*sums)[7] += row_products(base, block, row + 7u * ROWS_APART, half, columns);
 }
 
 // `low`, `high`: a column for each of four rows of a tile, with its products with four tokens, of which this is number t.

@@ -1,20 +1,23 @@
 // Matrix-matrix product for a chunk of tokens with x rounded to bytes: sixteen columns of a token share a scale, the largest
 // magnitude over 127. Not exact, and only where it is asked for: four products are one instruction on GPUs that have it.
 //
+// Of each run: sum of (scale b + offset) s r = scale s * (sum of b r) + offset s * (sum of r), with bytes b of a row's weights and
+// r of a token's columns, s = max |x| / 127, r = round(x / s).
+//
 // Source: Dettmers et al. 2022, "LLM.int8()" (a scale for each run of x); llama.cpp's mmq kernels do the same with runs of 32.
 // Joined in front: BLOCKS (columns / 32, rounded up), step.wgsl, a weights_*.wgsl file, tiles.wgsl, a finish_*.wgsl file, a
 // bytes_*.wgsl file, which defines
 //
-// BYTES_BELOW                              how much the bytes are below the quants of the weights_*.wgsl file
+// BYTES_BELOW                                how much the bytes are below the quants of the weights_*.wgsl file
 // bytes_of_weights(base, block, row, octet)  eight quants in two words
-// bytes_of_x(low, high)                    eight rounded columns of x in the same order
+// bytes_of_x(low, high)                      eight rounded columns of x in the same order
 //
 // x        [tokens][BLOCKS * 8] vec4, zero past the last column
 // weights  tiles of 32 rows, as in weights_*.wgsl
 // and what finish_*.wgsl binds
 //
-// A workgroup produces 64 rows, those of two tiles, for 32 tokens; an invocation 8 rows x 4 tokens. 5 KiB of workgroup memory, two
-// barriers a block.
+// A workgroup produces 64 rows, those of two tiles, for 32 tokens; an invocation 8 rows x 4 tokens. 4.5 KiB of workgroup memory,
+// two barriers a block.
 @group(0) @binding(0) var<uniform> step: Step;
 @group(0) @binding(1) var<storage, read> x: array<vec4f>;
 @group(0) @binding(2) var<storage, read> weights: array<u32>;
@@ -51,11 +54,16 @@ fn share_weights(base: u32, block: u32, lane: u32, octet: u32, place: u32) {
     }
 }
 
+fn magnitudes(columns: vec4f) -> vec4u {
+    return bitcast<vec4u>(columns) & vec4u(0x7fffffffu);
+}
+
 // Rounds sixteen columns of a token, of which the first are at `at`.
 fn share_x(at: u32, half: u32, token: u32) {
     let columns = mat4x4f(x[at], x[at + 1u], x[at + 2u], x[at + 3u]);
-    let four = max(max(abs(columns[0]), abs(columns[1])), max(abs(columns[2]), abs(columns[3])));
-    let most = max(max(four.x, four.y), max(four.z, four.w));
+    // Magnitudes are in order as integers, too, with those that are not a number above all: none of these is lost.
+    let four = max(max(magnitudes(columns[0]), magnitudes(columns[1])), max(magnitudes(columns[2]), magnitudes(columns[3])));
+    let most = bitcast<f32>(max(max(four.x, four.y), max(four.z, four.w)));
     // Below it, the reciprocal might not be finite.
     let inverse = select(0.0, 127.0 / most, most > 1e-30);
     let q0 = vec4i(round(columns[0] * inverse));

@@ -3,8 +3,8 @@
 //
 // For real GPUs: a weight is read and dequantised once for 32 tokens, and a value of x read once for 64 rows; each invocation
 // then holds a tile of 8 rows x 4 tokens in registers. 12 KiB of workgroup memory, two barriers a block.
-// Joined in front: BLOCKS (columns / 32, rounded up), step.wgsl, a weights_*.wgsl file, weights8.wgsl, tiles.wgsl, a
-// finish_*.wgsl file.
+// Joined in front: BLOCKS (columns / 32, rounded up), step.wgsl, a weights_*.wgsl file, tiles.wgsl, a finish_*.wgsl file,
+// weights8.wgsl.
 //
 // x        [tokens, rounded up to 4][BLOCKS * 8] vec4, zero past the last column
 // weights  tiles of 32 rows, as in weights_*.wgsl

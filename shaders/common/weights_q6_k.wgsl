@@ -10,7 +10,7 @@ const TILE_WORDS: u32 = BLOCKS / 8u * RUN_WORDS;
 
 const PLACES: mat2x4f = mat2x4f(vec4f(1.0), vec4f(1.0));
 
-// By way of a float, for vectors of integers are divided lane by lane on processors.
+// By way of a float, for vectors are shifted lane by lane on processors, and this is done for every word.
 fn run_of(block: u32) -> u32 {
     return u32(f32(block) * 0.125);
 }
@@ -27,7 +27,7 @@ fn block_scale(base: u32, block: u32, row: u32) -> vec3f {
     return vec3f(d * 5.9604644775390625e-8 * scales, 0.0);
 }
 
-// What nibble n of a word's lower half comes to where it stands, and the pairs of bits of its higher half: 2^4 times those.
+// What masked nibbles of a word's lower half are to be multiplied by, and 2^4 times the same of pairs of bits in the higher half.
 const NIBBLES: vec4f = vec4f(1.0, 0.0625, 0.00390625, 0.000244140625);
 const PAIRS: vec4f = vec4f(0.000244140625, 0.00006103515625, 0.0000152587890625, 0.000003814697265625);
 

@@ -1,8 +1,8 @@
-// How a lane reads four quads of x: one of them, and the others it has from the lanes beside it. Joined in the place of
+// How a lane reads four vec4s of x: one of them, and the others it has from its quad's other lanes. Joined in the place of
 // x_alone.wgsl. For processors, where reading x takes more time than the arithmetic.
 //
-// Four lanes that follow each other in a workgroup must be a quad of a subgroup. WebGPU does not promise that; the trial of
-// kernels finds where it does not hold.
+// Four lanes that follow each other in a workgroup must be a quad of a subgroup. WebGPU does not promise that. It holds on the
+// software adapters, as the tests know; elsewhere this is used only where a trial has found that it does.
 enable subgroups;
 // The lanes of a quad that leave early do so together.
 diagnostic(off, subgroup_uniformity);

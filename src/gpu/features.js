@@ -1,7 +1,6 @@
 // What wgpu's web backend neither asks for nor tells.
 
 let asked = false;
-let granted = false;
 
 /** From now on devices have subgroups where their adapters do. This changes the worker that the engine runs in, and no page. */
 export function askForSubgroups() {
@@ -12,20 +11,19 @@ export function askForSubgroups() {
   asked = true;
   const { requestDevice } = adapter;
   adapter.requestDevice = function (descriptor) {
-    granted = this.features.has("subgroups");
     /** @type {GPUFeatureName[]} */
-    const features = granted ? ["subgroups"] : [];
-    const requiredFeatures = [...(descriptor?.requiredFeatures ?? []), ...features];
+    const subgroups = this.features.has("subgroups") ? ["subgroups"] : [];
+    const requiredFeatures = [...(descriptor?.requiredFeatures ?? []), ...subgroups];
     return requestDevice.call(this, { ...descriptor, requiredFeatures });
   };
 }
 
-/** Whether the device that was asked for last has them. */
-export function hasSubgroups() {
-  return granted;
+/** @param {GPUDevice} device */
+export function hasSubgroups(device) {
+  return device.features.has("subgroups");
 }
 
-/** Whether shaders have products of bytes, four in a word. */
-export function hasPackedDot() {
-  return navigator.gpu?.wgslLanguageFeatures.has("packed_4x8_integer_dot_product") ?? false;
+/** Whether shaders can be written with an extension of WGSL. @param {string} name */
+export function hasLanguageFeature(name) {
+  return navigator.gpu?.wgslLanguageFeatures?.has(name) ?? false;
 }

@@ -31,15 +31,17 @@ pub enum Size {
 }
 
 impl Kernel<'_> {
-    /// The whole WGSL text: the parts' directives, which are to come first, the sizes, the parts.
+    /// The whole WGSL text. Natively without directives: wgpu's own compiler refuses that of subgroups, and needs none.
     pub fn source(&self) -> String {
+        self.join(cfg!(target_arch = "wasm32"))
+    }
+
+    /// The parts' directives, which are to come first, the sizes, the parts.
+    fn join(&self, directives: bool) -> String {
+        let lines = || self.parts.iter().flat_map(|part| part.lines());
         let mut text = String::new();
-        // Natively there are none: wgpu's own compiler refuses that of subgroups, and does without.
-        if cfg!(target_arch = "wasm32") {
-            for line in self.parts.iter().flat_map(|part| part.lines()).filter(|line| is_directive(line)) {
-                text.push_str(line);
-                text.push('\n');
-            }
+        for directive in lines().filter(|line| directives && is_directive(line)) {
+            text.extend([directive, "\n"]);
         }
         for (name, size) in self.sizes {
             // Writing to a String cannot fail.
@@ -49,9 +51,8 @@ impl Kernel<'_> {
                 Size::Flag(flag) => writeln!(text, "const {name}: bool = {flag};"),
             };
         }
-        for line in self.parts.iter().flat_map(|part| part.lines()).filter(|line| !is_directive(line)) {
-            text.push_str(line);
-            text.push('\n');
+        for line in lines().filter(|line| !is_directive(line)) {
+            text.extend([line, "\n"]);
         }
         text
     }
@@ -159,5 +160,19 @@ impl Gpu {
         }
         self.queue.submit([encoder.finish()]);
         count
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn directives_come_first_or_not_at_all() {
+        let parts = ["fn a() {}\n", "// enable x;\nenable subgroups;\ndiagnostic(off, rule);\nfn b() {}"];
+        let kernel = Kernel { name: "b", parts: &parts, sizes: &[("ROWS", Size::Count(2)), ("ONE", Size::Flag(true))] };
+        let rest = "const ROWS: u32 = 2u;\nconst ONE: bool = true;\nfn a() {}\n// enable x;\nfn b() {}\n";
+        assert_eq!(kernel.join(true), format!("enable subgroups;\ndiagnostic(off, rule);\n{rest}"));
+        assert_eq!(kernel.join(false), rest);
     }
 }

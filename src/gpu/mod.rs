@@ -28,17 +28,36 @@ use crate::error::{Error, Result};
 
 #[cfg(target_arch = "wasm32")]
 mod web {
-    use wasm_bindgen::prelude::wasm_bindgen;
+    use wasm_bindgen::prelude::{JsValue, wasm_bindgen};
 
     #[wasm_bindgen(module = "/src/gpu/features.js")]
     extern "C" {
         #[wasm_bindgen(js_name = askForSubgroups)]
         pub fn ask_for_subgroups();
         #[wasm_bindgen(js_name = hasSubgroups)]
-        pub fn has_subgroups() -> bool;
-        #[wasm_bindgen(js_name = hasPackedDot)]
-        pub fn has_packed_dot() -> bool;
+        pub fn has_subgroups(device: &JsValue) -> bool;
+        #[wasm_bindgen(js_name = hasLanguageFeature)]
+        pub fn has_language_feature(name: &str) -> bool;
     }
+}
+
+#[cfg(target_arch = "wasm32")]
+use web::has_language_feature;
+
+/// Natively wgpu sees to it.
+#[cfg(not(target_arch = "wasm32"))]
+fn has_language_feature(_: &str) -> bool {
+    true
+}
+
+#[cfg(target_arch = "wasm32")]
+fn has_subgroups(device: &wgpu::Device) -> bool {
+    device.as_webgpu().is_some_and(|device| web::has_subgroups(device.as_ref()))
+}
+
+#[cfg(not(target_arch = "wasm32"))]
+fn has_subgroups(device: &wgpu::Device) -> bool {
+    device.features().contains(wgpu::Features::SUBGROUP)
 }
 
 /// An open device with its queue.
@@ -94,12 +113,8 @@ impl Gpu {
             .request_device(&descriptor)
             .await
             .map_err(|error| Error::AdapterLimit { detail: error.to_string() })?;
-        #[cfg(target_arch = "wasm32")]
-        let subgroups = web::has_subgroups();
-        #[cfg(not(target_arch = "wasm32"))]
-        let subgroups = device.features().contains(wgpu::Features::SUBGROUP);
         // Kernels count on quads.
-        let subgroups = subgroups && info.subgroup_min_size >= 4;
+        let subgroups = info.subgroup_min_size >= 4 && has_subgroups(&device);
         let first_error = Arc::new(Mutex::new(None));
         watch(&device, &first_error);
         Ok(Self {
@@ -124,12 +139,14 @@ impl Gpu {
         self.subgroups
     }
 
-    /// Whether kernels can multiply bytes, four in a word. Natively wgpu sees to it.
+    /// Whether kernels can tell which of a workgroup's subgroups they are in.
+    pub fn has_subgroup_ids(&self) -> bool {
+        self.subgroups && has_language_feature("subgroup_id")
+    }
+
+    /// Whether kernels can multiply bytes, four in a word.
     pub fn has_packed_dot(&self) -> bool {
-        #[cfg(target_arch = "wasm32")]
-        return web::has_packed_dot();
-        #[cfg(not(target_arch = "wasm32"))]
-        true
+        has_language_feature("packed_4x8_integer_dot_product")
     }
 
     /// Bytes of all buffers that are alive.

@@ -121,13 +121,15 @@ mod web {
         let missing = pipelines.values().filter(|pipeline| pipeline.compiled.get().is_none());
         let begun: Vec<_> = missing.map(|pipeline| (pipeline.clone(), begin(&gpu.device, pipeline))).collect();
         Box::pin(async move {
+            let mut done = Ok(());
             for (pipeline, ready) in begun {
                 let ready = ready.await;
                 // Of a device that is gone there are no pipelines.
                 gpu.check()?;
-                adopt(&gpu.device, &pipeline, ready?);
+                // One that is refused takes nothing from the others.
+                done = done.and(ready.map(|ready| adopt(&gpu.device, &pipeline, ready)));
             }
-            Ok(())
+            done
         })
     }
 

@@ -105,9 +105,7 @@ impl Recorded {
         let (prefill, decode) = gpu.checked("kernels", || Ok((program(false)?, program(true)?))).await?;
         Ok(Self { prefill, decode, activations, cache, options })
     }
-}
 
-impl Recorded {
     /// Whether any product of a prompt rounds what it takes.
     pub fn rounds(&self) -> bool {
         self.prefill.layers.iter().any(|dispatch| dispatch.name() == ops::MATMUL_BYTES)

@@ -138,23 +138,23 @@ impl<'a> Trial<'a> {
                 recorded.push(Recorded { place, dispatches });
             }
         }
-        let portable = candidates.iter().position(|variant| *variant == portable).unwrap_or(usize::MAX);
+        let portable = candidates.iter().position(|variant| *variant == portable).ok_or(Error::OutputNotFinite)?;
         let place = self.choose(portable, &recorded, tokens, until).await?;
-        candidates.get(place.unwrap_or(0)).copied().ok_or(Error::OutputNotFinite)
+        candidates.get(place).copied().ok_or(Error::OutputNotFinite)
     }
 
-    /// The place of the fastest, if it is known in time. Boxed, so that there is one of it, whatever the variants are.
+    /// The place of the fastest of those that are right; when time is up before that is known, of the first of them. Boxed, so that there is one of it, whatever the variants are.
     fn choose<'b>(
         &'b self,
         portable: usize,
         recorded: &'b [Recorded],
         tokens: usize,
         until: Instant,
-    ) -> LocalBoxFuture<'b, Result<Option<usize>>> {
+    ) -> LocalBoxFuture<'b, Result<usize>> {
         Box::pin(async move {
             compile(self.gpu, until).await;
             if Instant::now() >= until {
-                return Ok(None);
+                return Ok(portable);
             }
             let right = self.right(portable, recorded, tokens.min(COMPARED), until).await?;
             self.at(tokens)?;
@@ -162,7 +162,8 @@ impl<'a> Trial<'a> {
                 let all: Vec<&Dispatch> = candidate.dispatches.iter().flatten().collect();
                 self.gpu.seconds(&all.repeat(repeats), tokens).await
             };
-            Ok(quickest(&right, until, seconds).await.map(|candidate| candidate.place))
+            let chosen = quickest(&right, until, seconds).await.or(right.first().copied());
+            Ok(chosen.map_or(portable, |candidate| candidate.place))
         })
     }
 

@@ -70,6 +70,11 @@ impl Matmul {
         }
     }
 
+    /// The name of its file, and of what it starts with.
+    fn entry_point(self) -> &'static str {
+        if self == Matmul::Quads { Matmul::Registers.name() } else { self.name() }
+    }
+
     /// The files that it is made of, besides those that every product has in front.
     pub(super) fn texts(self) -> &'static [&'static str] {
         const REGISTERS: &str = include_str!("../../shaders/matmul.wgsl");
@@ -90,13 +95,9 @@ pub fn matmul(
     x: &Buffer,
     finish: &Finish<'_>,
 ) -> Result<Vec<Dispatch>> {
-    // The file's name, and tokens of a workgroup.
-    let (name, tokens) = match variant {
-        Matmul::Registers | Matmul::Quads => ("matmul", 16),
-        Matmul::Shared => ("matmul_shared", 32),
-    };
+    let tokens = if variant == Matmul::Shared { 32 } else { 16 };
     let kernel = ProductKernel {
-        name,
+        name: variant.entry_point(),
         texts: variant.texts(),
         token_tile: TOKEN_TILE,
         tokens: Extent::per_token(1, tokens),
@@ -115,8 +116,8 @@ fn bytes_text(format: Format) -> Option<&'static str> {
     }
 }
 
-/// The products of `weight` with each token's row of `x` rounded to bytes; none where the device or the format has no use for
-/// it. Not exact.
+/// The products of `weight` with each token's row of `x` rounded to bytes; none where the device or the format of a slab
+/// has no use for it. Not exact.
 pub fn matmul_bytes(
     gpu: &Gpu,
     weight: &Weight,

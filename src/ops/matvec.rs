@@ -43,7 +43,11 @@ impl Matvec {
 
     /// Whether the device can run it.
     pub fn runs_on(self, gpu: &Gpu) -> bool {
-        gpu.has_subgroups() || !matches!(self, Matvec::Quads | Matvec::Subgroups)
+        match self {
+            Matvec::Rows | Matvec::Slices => true,
+            Matvec::Quads => gpu.has_subgroups(),
+            Matvec::Subgroups => gpu.has_subgroup_ids(),
+        }
     }
 
     /// Its name.
@@ -54,6 +58,11 @@ impl Matvec {
             Matvec::Slices => "matvec_slices",
             Matvec::Subgroups => "matvec_subgroups",
         }
+    }
+
+    /// The name of its file, and of what it starts with.
+    fn entry_point(self) -> &'static str {
+        if self == Matvec::Quads { Matvec::Rows.name() } else { self.name() }
     }
 
     /// The files that it is made of, besides those that every product has in front.
@@ -77,8 +86,12 @@ pub fn matvec(
     x: &Buffer,
     finish: &Finish<'_>,
 ) -> Result<Vec<Dispatch>> {
-    let name = if variant == Matvec::Quads { Matvec::Rows.name() } else { variant.name() };
-    let kernel =
-        ProductKernel { name, texts: variant.texts(), token_tile: 1, tokens: Extent::fixed(1, 1), computed: |_| 1 };
+    let kernel = ProductKernel {
+        name: variant.entry_point(),
+        texts: variant.texts(),
+        token_tile: 1,
+        tokens: Extent::fixed(1, 1),
+        computed: |_| 1,
+    };
     kernel.record(gpu, weight, [step, x], finish)
 }

@@ -27,7 +27,7 @@ impl Variants {
         self.matvec.runs_on(gpu) && self.matmul.runs_on(gpu)
     }
 
-    /// The kernels' names.
+    /// The variants' names.
     pub fn names(self) -> Vec<&'static str> {
         vec![self.matvec.name(), self.matmul.name()]
     }
@@ -35,7 +35,8 @@ impl Variants {
     /// SHA-256 of the texts that all variants are made of for weights of a format: when one changes, another may be the fastest.
     pub fn digest(format: Format) -> Digest {
         let mut texts = weight_parts(format);
-        texts.extend([STEP, TILES, include_str!("../../shaders/common/finish_store.wgsl")]);
+        texts.extend([STEP, TILES, include_str!("../../shaders/common/rms_scale.wgsl")]);
+        texts.push(include_str!("../../shaders/common/finish_store.wgsl"));
         texts.extend(Matvec::ALL.iter().flat_map(|variant| variant.texts()));
         texts.extend(Matmul::ALL.iter().flat_map(|variant| variant.texts()));
         Digest::of(texts.concat().as_bytes())

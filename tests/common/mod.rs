@@ -126,7 +126,8 @@ pub fn rms(values: &[f32]) -> f32 {
 pub fn assert_close(name: &str, got: &[f32], expected: &[f32], tolerance: f32) {
     assert_eq!(got.len(), expected.len(), "{name}: number of elements");
     let worst = got.iter().zip(expected).map(|(a, b)| (a - b).abs()).enumerate();
-    let worst = worst.fold((0, 0.0_f32), |worst, (i, gap)| if gap <= worst.1 { worst } else { (i, gap) });
+    let worst =
+        worst.fold((0, 0.0_f32), |worst, (i, gap)| if worst.1.is_nan() || gap <= worst.1 { worst } else { (i, gap) });
     assert!(
         worst.1 <= tolerance,
         "{name}: element {} of {} is {} instead of {}: off by {:e}, allowed {tolerance:e}",

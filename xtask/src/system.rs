@@ -15,21 +15,10 @@ pub struct System {
     pub lavapipe: PathBuf,
     /// Chromium or Chrome.
     pub browser: PathBuf,
+    /// The software Vulkan driver (SwiftShader) that comes with it: the adapter of the tests that run there, natively.
+    pub swiftshader: PathBuf,
     /// The program that drives it.
     pub driver: PathBuf,
-}
-
-impl System {
-    /// The software Vulkan driver (SwiftShader) that comes with the browser: the adapter of the tests that run there, natively.
-    pub fn swiftshader(&self) -> Result<PathBuf> {
-        let program = self.browser.canonicalize()?;
-        let beside = program.parent().map(Path::to_path_buf);
-        // Debian's program is a script.
-        let folders = beside.into_iter().chain(["/usr/lib/chromium", "/usr/lib/chromium-browser"].map(PathBuf::from));
-        let drivers: Vec<_> = folders.map(|folder| folder.join("vk_swiftshader_icd.json")).collect();
-        let found = drivers.iter().find(|driver| driver.is_file()).cloned();
-        found.with_context(|| format!("{} has no SwiftShader: none of {drivers:?} is there", self.browser.display()))
-    }
 }
 
 /// Finds everything, installing what lacks on Debian and Ubuntu; `agreed` leaves out the question.
@@ -56,14 +45,24 @@ fn look() -> Result<Missing> {
     let lavapipe = lavapipe();
     let browser = program("CHROME", &["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"])?;
     let driver = program("CHROMEDRIVER", &["chromedriver", "chromium.chromedriver"])?;
-    match (lavapipe, browser, driver) {
-        (Some(lavapipe), Some(browser), Some(driver)) => Ok(Missing::Nothing(System { lavapipe, browser, driver })),
-        (lavapipe, browser, driver) => {
-            let found = [lavapipe.is_some(), browser.is_some(), driver.is_some()];
-            let names = ["Mesa's software Vulkan driver", "Chromium or Chrome", "chromedriver"];
+    let swiftshader = browser.as_deref().and_then(swiftshader);
+    match (lavapipe, browser, swiftshader, driver) {
+        (Some(lavapipe), Some(browser), Some(swiftshader), Some(driver)) => {
+            Ok(Missing::Nothing(System { lavapipe, browser, swiftshader, driver }))
+        }
+        (lavapipe, browser, swiftshader, driver) => {
+            let found = [lavapipe.is_some(), browser.is_some(), swiftshader.is_some(), driver.is_some()];
+            let names = ["Mesa's software Vulkan driver", "Chromium or Chrome", "its SwiftShader", "chromedriver"];
             Ok(Missing::These(names.into_iter().zip(found).filter(|(_, found)| !found).map(|(name, _)| name).collect()))
         }
     }
+}
+
+/// Beside the browser itself, which on Debian is not where its script is.
+fn swiftshader(browser: &Path) -> Option<PathBuf> {
+    let folders = std::iter::once(browser.canonicalize().ok()?.parent()?.to_path_buf());
+    let folders = folders.chain(["/usr/lib/chromium", "/usr/lib/chromium-browser"].map(PathBuf::from));
+    folders.map(|folder| folder.join("vk_swiftshader_icd.json")).find(|driver| driver.is_file())
 }
 
 fn lavapipe() -> Option<PathBuf> {

@@ -53,7 +53,7 @@ fn run_steps(yes: bool, full: bool, steps: &mut Steps) -> Result<()> {
     steps.run("Kernels on the browser's software Vulkan", || {
         let mut tests = run::cargo();
         tests.args(["test", "--package", "pagellama", "--test", "ops"]);
-        run::run(tests.env("VK_DRIVER_FILES", system.swiftshader()?))
+        run::run(tests.env("VK_DRIVER_FILES", &system.swiftshader))
     })?;
     steps.run("Tests in the browser", || browser_tests(&system))?;
 
