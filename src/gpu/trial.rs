@@ -116,8 +116,8 @@ impl<'a> Trial<'a> {
     }
 
     /// The fastest of `candidates` with `tokens` tokens. Each is recorded by `record` from the weight, the step, x and an end;
-    /// those that are refused, fail, or give other products than `portable` drop out. What is not measured by `until` is not
-    /// chosen; when nothing is, the first of them all is.
+    /// those that are refused, fail, or give other products than `portable` drop out. When time is up before they are measured,
+    /// the first of those that were found right is chosen; when none was, `portable` is.
     ///
     /// Errors: `OutputNotFinite` when the portable kernel is none of them or computes nothing of use; what the device reports of it.
     pub async fn fastest<V: Copy + PartialEq>(
@@ -143,7 +143,7 @@ impl<'a> Trial<'a> {
         candidates.get(place).copied().ok_or(Error::OutputNotFinite)
     }
 
-    /// The place of the fastest of those that are right; when time is up before that is known, of the first of them. Boxed, so that there is one of it, whatever the variants are.
+    /// The place of the fastest of those that are right. Boxed, so that there is one of it, whatever the variants are.
     fn choose<'b>(
         &'b self,
         portable: usize,
