@@ -1,33 +1,23 @@
 // Matrix-vector product, the columns shared out over SLICES: the products of all rows with the last token's x, handed to a
 // finish_*.wgsl.
 //
-// For real GPUs: 8 lanes x SLICES keep enough reads in flight. Joined in front: as for matvec.wgsl.
+// For real GPUs: 8 lanes x SLICES keep enough reads in flight. Joined in front: as for matvec.wgsl,
+// and slices.wgsl.
 //
 // x        [tokens][BLOCKS * 8] vec4, zero past the last column
 // weights  tiles of 32 rows, as in weights_*.wgsl
 // and what finish_*.wgsl binds
 //
-// A workgroup produces 64 rows: those of two tiles; slice s takes the blocks s, s + SLICES, ...
+// A workgroup produces 64 rows: those of two tiles.
 @group(0) @binding(0) var<uniform> step: Step;
 @group(0) @binding(1) var<storage, read> x: array<vec4f>;
 @group(0) @binding(2) var<storage, read> weights: array<u32>;
-
-const ROWS_APART: u32 = 8u;
-const SLICES: u32 = 16u;
-var<workgroup> partial: array<EightRows, 8u * SLICES>;
 
 @compute @workgroup_size(128)
 fn matvec_slices(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) index: u32) {
     let token = step.tokens - 1u;
     let lane = index & 7u;
-    let tiles = tiles_of(group.x);
-    var rows = EightRows();
-    for (var block = index >> 3u; block < BLOCKS; block += SLICES) {
-        let b = block_of_x((token * BLOCKS + block) * 8u, lane);
-        rows.low += row_dots(tiles.low, block, lane, b);
-        rows.high += row_dots(tiles.high, block, lane, b);
-    }
-    partial[index] = rows;
+    partial[index] = slice_rows(tiles_of(group.x), token, index);
     workgroupBarrier();
     for (var half = SLICES / 2u; half > 0u; half /= 2u) {
         if (index < half * 8u) {

@@ -2,24 +2,20 @@
 // token's x, handed to a finish_*.wgsl.
 //
 // For real GPUs with subgroups: one barrier, where matvec_slices.wgsl has five. Subgroups may have any power of two of lanes up
-// to the workgroup's 128, as long as all are full. Joined in front: as for matvec.wgsl.
+// to the workgroup's 128, as long as all are full. Joined in front: as for matvec.wgsl, and
+// slices.wgsl, whose `partial` has a place for each subgroup, or each slice where a subgroup is none larger than that.
 //
 // x        [tokens][BLOCKS * 8] vec4, zero past the last column
 // weights  tiles of 32 rows, as in weights_*.wgsl
 // and what finish_*.wgsl binds
 //
-// A workgroup produces 64 rows: those of two tiles; slice s takes the blocks s, s + SLICES, ...
+// A workgroup produces 64 rows: those of two tiles.
 enable subgroups;
 requires subgroup_id;
 
 @group(0) @binding(0) var<uniform> step: Step;
 @group(0) @binding(1) var<storage, read> x: array<vec4f>;
 @group(0) @binding(2) var<storage, read> weights: array<u32>;
-
-const ROWS_APART: u32 = 8u;
-const SLICES: u32 = 16u;
-// For each subgroup, or each slice where a subgroup is none larger than that.
-var<workgroup> partial: array<EightRows, 8u * SLICES>;
 
 @compute @workgroup_size(128)
 fn matvec_subgroups(
@@ -32,13 +28,7 @@ fn matvec_subgroups(
     // Not the local index: how that is spread over subgroups is not laid down.
     let index = subgroup * size + member;
     let lane = index & 7u;
-    let tiles = tiles_of(group.x);
-    var rows = EightRows();
-    for (var block = index >> 3u; block < BLOCKS; block += SLICES) {
-        let b = block_of_x((token * BLOCKS + block) * 8u, lane);
-        rows.low += row_dots(tiles.low, block, lane, b);
-        rows.high += row_dots(tiles.high, block, lane, b);
-    }
+    var rows = slice_rows(tiles_of(group.x), token, index);
     for (var apart = 8u; apart < size; apart *= 2u) {
         rows.low += subgroupShuffleXor(rows.low, apart);
         rows.high += subgroupShuffleXor(rows.high, apart);
