@@ -60,11 +60,7 @@ pub fn attention(gpu: &Gpu, shape: &HeadShape, step: &Buffer, args: &Attention<'
         ("SCALE", Size::Number((shape.head_dim as f32).sqrt().recip())),
     ]);
     let [format, cache] = shape.cache_parts();
-    let kernel = Kernel {
-        name: "attention",
-        parts: &[STEP, format, cache, include_str!("../../shaders/attention.wgsl")],
-        sizes: &sizes,
-    };
+    let kernel = Kernel { name: "attention", parts: &[STEP, format, cache, wgsl!("attention.wgsl")], sizes: &sizes };
     let bindings = [step, args.qkv, args.keys, args.values, args.out, args.stats];
     let heads = Extent::fixed(shape.heads / together, 1);
     let dispatch = gpu.dispatch(&kernel, &bindings, Extent::per_token(args.parts, LANES), heads);
@@ -82,7 +78,7 @@ pub fn attention_merge(gpu: &Gpu, shape: &HeadShape, args: &Attention<'_>, out: 
     expect_room("attention_merge", "out", out, shape.query_stride())?;
     let kernel = Kernel {
         name: "attention_merge",
-        parts: &[include_str!("../../shaders/attention_merge.wgsl")],
+        parts: &[wgsl!("attention_merge.wgsl")],
         sizes: &[
             ("HEADS", Size::Count(shape.heads)),
             ("PAIRS", Size::Count(shape.pairs())),

@@ -31,7 +31,7 @@ pub fn embed(gpu: &Gpu, table: &Weight, buffers: &Embed<'_>) -> Result<Vec<Dispa
     expect_room("embed", "squares", buffers.squares, 4 * quads)?;
     let dispatches = table.slabs.iter().map(|slab| {
         let mut parts = weight_parts(slab.format);
-        parts.extend([WEIGHTS8, include_str!("../../shaders/embed.wgsl")]);
+        parts.extend([WEIGHTS8, wgsl!("embed.wgsl")]);
         let sizes = [
             ("ROWS", Size::Count(slab.rows)),
             ("FIRST_ROW", Size::Count(slab.first_row)),

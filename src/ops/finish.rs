@@ -92,11 +92,11 @@ impl Finish<'_> {
 
     /// The shader files, in the order in which they are joined.
     pub(super) fn parts(&self) -> &'static [&'static str] {
-        const RMS_SCALE: &str = include_str!("../../shaders/common/rms_scale.wgsl");
+        const RMS_SCALE: &str = wgsl!("common/rms_scale.wgsl");
         match self {
-            Finish::Store { .. } => &[RMS_SCALE, include_str!("../../shaders/common/finish_store.wgsl")],
-            Finish::Residual { .. } => &[include_str!("../../shaders/common/finish_residual.wgsl")],
-            Finish::SwiGlu { .. } => &[RMS_SCALE, super::SILU, include_str!("../../shaders/common/finish_swiglu.wgsl")],
+            Finish::Store { .. } => &[RMS_SCALE, wgsl!("common/finish_store.wgsl")],
+            Finish::Residual { .. } => &[wgsl!("common/finish_residual.wgsl")],
+            Finish::SwiGlu { .. } => &[RMS_SCALE, super::SILU, wgsl!("common/finish_swiglu.wgsl")],
         }
     }
 

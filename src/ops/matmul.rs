@@ -77,11 +77,11 @@ impl Matmul {
 
     /// The files that it is made of, besides those that every product has in front.
     pub(super) fn texts(self) -> &'static [&'static str] {
-        const REGISTERS: &str = include_str!("../../shaders/matmul.wgsl");
+        const REGISTERS: &str = wgsl!("matmul.wgsl");
         match self {
             Matmul::Registers => &[WEIGHTS8, X_ALONE, REGISTERS],
             Matmul::Quads => &[WEIGHTS8, X_QUADS, REGISTERS],
-            Matmul::Shared => &[WEIGHTS8, include_str!("../../shaders/matmul_shared.wgsl")],
+            Matmul::Shared => &[WEIGHTS8, wgsl!("matmul_shared.wgsl")],
         }
     }
 }
@@ -110,9 +110,9 @@ pub fn matmul(
 fn bytes_text(format: Format) -> Option<&'static str> {
     match format {
         Format::F32 | Format::F16 | Format::BF16 => None,
-        Format::Q4_0 | Format::Q4_1 => Some(include_str!("../../shaders/common/bytes_nibbles.wgsl")),
-        Format::Q8_0 => Some(include_str!("../../shaders/common/bytes_q8_0.wgsl")),
-        Format::Q6K => Some(include_str!("../../shaders/common/bytes_q6_k.wgsl")),
+        Format::Q4_0 | Format::Q4_1 => Some(wgsl!("common/bytes_nibbles.wgsl")),
+        Format::Q8_0 => Some(wgsl!("common/bytes_q8_0.wgsl")),
+        Format::Q6K => Some(wgsl!("common/bytes_q6_k.wgsl")),
     }
 }
 
@@ -130,7 +130,7 @@ pub fn matmul_bytes(
     let Some(text) = first.filter(|_| gpu.has_packed_dot()) else { return Ok(None) };
     let kernel = ProductKernel {
         name: MATMUL_BYTES,
-        texts: &[text, include_str!("../../shaders/matmul_bytes.wgsl")],
+        texts: &[text, wgsl!("matmul_bytes.wgsl")],
         token_tile: 1,
         tokens: Extent::per_token(1, 32),
         computed: |run| run.tokens,

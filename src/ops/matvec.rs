@@ -67,13 +67,13 @@ impl Matvec {
 
     /// The files that it is made of, besides those that every product has in front.
     pub(super) fn texts(self) -> &'static [&'static str] {
-        const ROWS: &str = include_str!("../../shaders/matvec.wgsl");
-        const SLICES: &str = include_str!("../../shaders/common/slices.wgsl");
+        const ROWS: &str = wgsl!("matvec.wgsl");
+        const SLICES: &str = wgsl!("common/slices.wgsl");
         match self {
             Matvec::Rows => &[X_ALONE, ROW_DOTS, ROWS],
             Matvec::Quads => &[X_QUADS, ROW_DOTS, ROWS],
-            Matvec::Slices => &[X_ALONE, ROW_DOTS, SLICES, include_str!("../../shaders/matvec_slices.wgsl")],
-            Matvec::Subgroups => &[X_ALONE, ROW_DOTS, SLICES, include_str!("../../shaders/matvec_subgroups.wgsl")],
+            Matvec::Slices => &[X_ALONE, ROW_DOTS, SLICES, wgsl!("matvec_slices.wgsl")],
+            Matvec::Subgroups => &[X_ALONE, ROW_DOTS, SLICES, wgsl!("matvec_subgroups.wgsl")],
         }
     }
 }

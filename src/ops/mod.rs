@@ -3,6 +3,9 @@
 //! The shader of the same name states what each binding holds. Lengths of rows are rounded up to whole blocks of 32, and
 //! what lies past a row's last column is zero.
 
+#[macro_use]
+mod wgsl;
+
 mod attention;
 mod embed;
 mod finish;
@@ -35,13 +38,13 @@ use crate::gpu::tensor::Buffer;
 use crate::model::kv_cache::KvFormat;
 use crate::weights::Format;
 
-const WEIGHTS8: &str = include_str!("../../shaders/common/weights8.wgsl");
-const STEP: &str = include_str!("../../shaders/common/step.wgsl");
-const TILES: &str = include_str!("../../shaders/common/tiles.wgsl");
-const X_ALONE: &str = include_str!("../../shaders/common/x_alone.wgsl");
-const X_QUADS: &str = include_str!("../../shaders/common/x_quads.wgsl");
-const ROW_DOTS: &str = include_str!("../../shaders/common/row_dots.wgsl");
-const SILU: &str = include_str!("../../shaders/common/silu.wgsl");
+const WEIGHTS8: &str = wgsl!("common/weights8.wgsl");
+const STEP: &str = wgsl!("common/step.wgsl");
+const TILES: &str = wgsl!("common/tiles.wgsl");
+const X_ALONE: &str = wgsl!("common/x_alone.wgsl");
+const X_QUADS: &str = wgsl!("common/x_quads.wgsl");
+const ROW_DOTS: &str = wgsl!("common/row_dots.wgsl");
+const SILU: &str = wgsl!("common/silu.wgsl");
 /// Positions that lie together in the KV cache: `KV_TILE` in `kv_cache.wgsl`.
 pub const KV_TILE: usize = 64;
 
@@ -119,31 +122,31 @@ impl HeadShape {
 
     /// The helper files of kernels that use the cache: its format and its layout.
     fn cache_parts(&self) -> [&'static str; 2] {
-        [self.kv_part(), include_str!("../../shaders/common/kv_cache.wgsl")]
+        [self.kv_part(), wgsl!("common/kv_cache.wgsl")]
     }
 
     fn kv_part(&self) -> &'static str {
         match self.kv {
-            KvFormat::F16 => include_str!("../../shaders/common/kv_f16.wgsl"),
-            KvFormat::F32 => include_str!("../../shaders/common/kv_f32.wgsl"),
+            KvFormat::F16 => wgsl!("common/kv_f16.wgsl"),
+            KvFormat::F32 => wgsl!("common/kv_f32.wgsl"),
         }
     }
 }
 
 /// The helper files that read a format, in the order in which they are joined.
 fn weight_parts(format: Format) -> Vec<&'static str> {
-    const UNSCALED: &str = include_str!("../../shaders/common/unscaled.wgsl");
-    const MASKED: &str = include_str!("../../shaders/common/masked.wgsl");
-    const HALVES: &str = include_str!("../../shaders/common/halves.wgsl");
-    const NIBBLES: &str = include_str!("../../shaders/common/nibbles.wgsl");
+    const UNSCALED: &str = wgsl!("common/unscaled.wgsl");
+    const MASKED: &str = wgsl!("common/masked.wgsl");
+    const HALVES: &str = wgsl!("common/halves.wgsl");
+    const NIBBLES: &str = wgsl!("common/nibbles.wgsl");
     match format {
-        Format::F32 => vec![UNSCALED, include_str!("../../shaders/common/weights_f32.wgsl")],
-        Format::F16 => vec![UNSCALED, include_str!("../../shaders/common/weights_f16.wgsl")],
-        Format::BF16 => vec![UNSCALED, include_str!("../../shaders/common/weights_bf16.wgsl")],
-        Format::Q8_0 => vec![MASKED, HALVES, include_str!("../../shaders/common/weights_q8_0.wgsl")],
-        Format::Q4_0 => vec![MASKED, HALVES, NIBBLES, include_str!("../../shaders/common/weights_q4_0.wgsl")],
-        Format::Q4_1 => vec![MASKED, NIBBLES, include_str!("../../shaders/common/weights_q4_1.wgsl")],
-        Format::Q6K => vec![MASKED, HALVES, include_str!("../../shaders/common/weights_q6_k.wgsl")],
+        Format::F32 => vec![UNSCALED, wgsl!("common/weights_f32.wgsl")],
+        Format::F16 => vec![UNSCALED, wgsl!("common/weights_f16.wgsl")],
+        Format::BF16 => vec![UNSCALED, wgsl!("common/weights_bf16.wgsl")],
+        Format::Q8_0 => vec![MASKED, HALVES, wgsl!("common/weights_q8_0.wgsl")],
+        Format::Q4_0 => vec![MASKED, HALVES, NIBBLES, wgsl!("common/weights_q4_0.wgsl")],
+        Format::Q4_1 => vec![MASKED, NIBBLES, wgsl!("common/weights_q4_1.wgsl")],
+        Format::Q6K => vec![MASKED, HALVES, wgsl!("common/weights_q6_k.wgsl")],
     }
 }
 

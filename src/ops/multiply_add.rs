@@ -28,7 +28,7 @@ pub fn multiply_add(gpu: &Gpu, groups: usize, rounds: usize, buffers: &MultiplyA
     expect_room("multiply_add", "sums", sums, groups * LANES * 4)?;
     let kernel = Kernel {
         name: "multiply_add",
-        parts: &[include_str!("../../shaders/multiply_add.wgsl")],
+        parts: &[wgsl!("multiply_add.wgsl")],
         sizes: &[("ROUNDS", Size::Count(rounds))],
     };
     let bindings = [factors, addends, sums];

@@ -6,8 +6,8 @@ use crate::gpu::kernel::{Dispatch, Extent, Kernel, Size};
 use crate::gpu::tensor::Buffer;
 use crate::sampling::Sampling;
 
-const SAMPLING: &str = include_str!("../../shaders/common/sampling.wgsl");
-const SPLITMIX64: &str = include_str!("../../shaders/common/splitmix64.wgsl");
+const SAMPLING: &str = wgsl!("common/sampling.wgsl");
+const SPLITMIX64: &str = wgsl!("common/splitmix64.wgsl");
 
 /// What `sample` writes when a logit is NaN or infinite.
 pub const NONE: u32 = u32::MAX;
@@ -136,11 +136,7 @@ pub fn sample(
     expect_room("sample", "logits", logits, shape.vocab)?;
     expect_room("sample", "best", best, 1)?;
     let columns = ("COLUMNS", Size::Count(shape.vocab));
-    let kernel = Kernel {
-        name: "sample_scores",
-        parts: &[SAMPLING, include_str!("../../shaders/sample_scores.wgsl")],
-        sizes: &[columns],
-    };
+    let kernel = Kernel { name: "sample_scores", parts: &[SAMPLING, wgsl!("sample_scores.wgsl")], sizes: &[columns] };
     let one = Extent::fixed(1, 1);
     let bindings = [settings, logits, seen, scores, maxima];
     let (vocab, blocks) = (shape.vocab, shape.blocks());
@@ -148,7 +144,7 @@ pub fn sample(
     let scored = scored.costing(move |_| Cost::values(2 * vocab + 2 * blocks));
     let kernel = Kernel {
         name: "sample",
-        parts: &[STEP, SAMPLING, SPLITMIX64, include_str!("../../shaders/sample.wgsl")],
+        parts: &[STEP, SAMPLING, SPLITMIX64, wgsl!("sample.wgsl")],
         sizes: &[columns, ("LANES", Size::Count(shape.lanes))],
     };
     let bindings = [step, settings, maxima, scores, ids, seen, best];

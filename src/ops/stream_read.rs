@@ -18,11 +18,8 @@ pub const STREAM_SUMS_BYTES: usize = LANES * 16;
 pub fn stream_read(gpu: &Gpu, groups: usize, words: &Buffer, sums: &Buffer) -> Result<Dispatch> {
     expect_room("stream_read", "words", words, groups * STREAM_BYTES / 4)?;
     expect_room("stream_read", "sums", sums, groups * STREAM_SUMS_BYTES / 4)?;
-    let kernel = Kernel {
-        name: "stream_read",
-        parts: &[include_str!("../../shaders/stream_read.wgsl")],
-        sizes: &[("READS", Size::Count(READS))],
-    };
+    let kernel =
+        Kernel { name: "stream_read", parts: &[wgsl!("stream_read.wgsl")], sizes: &[("READS", Size::Count(READS))] };
     let dispatch = gpu.dispatch(&kernel, &[words, sums], Extent::fixed(groups, 1), Extent::fixed(1, 1));
     Ok(dispatch.costing(move |_| Cost::moved((groups * (STREAM_BYTES + STREAM_SUMS_BYTES)) as u64)))
 }

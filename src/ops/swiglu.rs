@@ -10,11 +10,8 @@ pub fn swiglu(gpu: &Gpu, columns: usize, gate_up: &Buffer, inner: &Buffer) -> Re
     expect_room("swiglu", "gate_up", gate_up, 2 * stride(columns))?;
     expect_room("swiglu", "inner", inner, stride(columns))?;
     let quads = stride(columns) / 4;
-    let kernel = Kernel {
-        name: "swiglu",
-        parts: &[SILU, include_str!("../../shaders/swiglu.wgsl")],
-        sizes: &[("QUADS", Size::Count(quads))],
-    };
+    let kernel =
+        Kernel { name: "swiglu", parts: &[SILU, wgsl!("swiglu.wgsl")], sizes: &[("QUADS", Size::Count(quads))] };
     let dispatch = gpu.dispatch(&kernel, &[gate_up, inner], Extent::fixed(quads, 64), Extent::per_token(1, 1));
     Ok(dispatch.costing(move |run| Cost::values(run.tokens * 3 * columns)))
 }

@@ -35,8 +35,8 @@ impl Variants {
     /// SHA-256 of the texts that all variants are made of for weights of a format: when one changes, another may be the fastest.
     pub fn digest(format: Format) -> Digest {
         let mut texts = weight_parts(format);
-        texts.extend([STEP, TILES, include_str!("../../shaders/common/rms_scale.wgsl")]);
-        texts.push(include_str!("../../shaders/common/finish_store.wgsl"));
+        texts.extend([STEP, TILES, wgsl!("common/rms_scale.wgsl")]);
+        texts.push(wgsl!("common/finish_store.wgsl"));
         texts.extend(Matvec::ALL.iter().flat_map(|variant| variant.texts()));
         texts.extend(Matmul::ALL.iter().flat_map(|variant| variant.texts()));
         Digest::of(texts.concat().as_bytes())
