@@ -50,7 +50,8 @@ fn share_weights(base: u32, block: u32, lane: u32, octet: u32, place: u32) {
         let s3 = block_scale(base, block, lane + 24u);
         let scale = vec4f(s0[half], s1[half], s2[half], s3[half]);
         scales[half * 16u + place] = scale;
-        offsets[half * 16u + place] = vec4f(s0.z, s1.z, s2.z, s3.z) + BYTES_BELOW * scale;
+        let offset = vec4f(s0[half + 2u], s1[half + 2u], s2[half + 2u], s3[half + 2u]);
+        offsets[half * 16u + place] = offset + BYTES_BELOW * scale;
     }
 }
 

@@ -320,7 +320,9 @@ impl Error {
             Error::BadConfig { .. } => {
                 "The checkpoint is damaged or of a kind this engine does not know: choose another one."
             }
-            Error::TensorType { .. } => "Choose the same model in F16, Q8_0, Q4_0, Q4_1 or Q6_K.",
+            Error::TensorType { .. } => {
+                "Choose the same model in another format: any of F32, F16, BF16, Q2_K to Q8_0, IQ4_NL and IQ4_XS is read."
+            }
             Error::MissingTensor { .. } | Error::TensorShape { .. } => {
                 "The checkpoint is incomplete or damaged: download it again."
             }

@@ -10,6 +10,7 @@
 //! - [`mod@digest`]: SHA-256 of chunks and files
 //! - `net`, [`store`]: fetching in chunks, with patience; hashed chunks at rest (IndexedDB in the page, memory in tests)
 //! - [`weights`]: GGUF files and Hugging Face folders become rows of named weights, chunk by chunk
+//! - [`formats`]: the number formats of weights, one file for each: meaning, place in a tile, shader
 //! - [`gpu`]: the WebGPU device: memory, layout of weights, recording, running, measuring and choosing kernels
 //! - [`ops`]: one file per kernel: parameters, checks, dispatch; the shaders lie in `shaders/`
 //! - [`model`]: the forward pass, told once, and the KV cache's bookkeeping
@@ -23,10 +24,14 @@
 //! it. The engine never calls `reference`. Tokenizer, sampling, chat and reference run without a GPU and without a browser. A
 //! chunk counts as stored only once its record is written.
 
+#[macro_use]
+mod wgsl;
+
 pub mod chat;
 pub mod config;
 pub mod digest;
 pub mod error;
+pub mod formats;
 pub mod generate;
 pub mod gpu;
 pub mod model;

@@ -14,9 +14,10 @@ use std::collections::HashMap;
 
 use crate::config::ModelConfig;
 use crate::error::{Error, Result};
+use crate::formats;
 use crate::weights::loader;
 use crate::weights::source::Source;
-use crate::weights::{LayerRole, Role, Sink, TensorSpec, quant};
+use crate::weights::{LayerRole, Role, Sink, TensorSpec};
 
 /// Looks up the tokens' rows: `table [vocab, hidden]` to `[tokens, hidden]`. Unknown tokens are an error.
 pub fn embed(table: &[f32], hidden: usize, tokens: &[u32]) -> Result<Vec<f32>> {
@@ -191,7 +192,7 @@ impl Sink for Weights {
         let start = first_row * spec.columns;
         let rows = bytes.len() / spec.format.row_bytes(spec.columns);
         values.resize(start + rows * spec.columns, 0.0);
-        quant::dequantise(spec.format, bytes, &mut values[start..])
+        formats::dequantise(spec.format, bytes, &mut values[start..])
     }
 }
 

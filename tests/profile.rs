@@ -7,13 +7,14 @@ use std::path::Path;
 
 use common::{argmax, data};
 use pagellama::config::ModelConfig;
+use pagellama::formats::Format;
+use pagellama::formats::tile;
 use pagellama::generate::{Engine, OpenOptions};
 use pagellama::gpu::cost::Cost;
-use pagellama::gpu::pack;
 use pagellama::gpu::profile::Profile;
 use pagellama::model::kv_cache::KvFormat;
+use pagellama::weights::loader;
 use pagellama::weights::native::NativeSource;
-use pagellama::weights::{Format, loader};
 use pollster::block_on;
 
 /// (file or folder, format of its matrices): one with an embedding table apart from the head, one without.
@@ -41,7 +42,7 @@ fn products_read_each_weight_once() {
         let norms = (2 * config.layers + 1) * config.hidden_size * 4;
         // Two tiles of 32 rows are worked on together.
         let rows = config.vocab_size.next_multiple_of(64);
-        let table = rows as u64 * pack::row_bytes(format, config.hidden_size);
+        let table = rows as u64 * tile::row_bytes(format, config.hidden_size);
         let apart = if config.tied_embeddings { 0 } else { table };
         let expected = engine.info().weight_bytes - norms as u64 - apart;
         for tokens in [1, 9] {
@@ -49,7 +50,7 @@ fn products_read_each_weight_once() {
             let products = sum(&profile, |kernel| kernel.starts_with("mat"));
             assert_eq!(products.weight_bytes, expected, "{name}, {tokens} tokens");
             let embed = sum(&profile, |kernel| kernel == "embed");
-            assert_eq!(embed.weight_bytes, tokens as u64 * pack::row_bytes(format, config.hidden_size));
+            assert_eq!(embed.weight_bytes, tokens as u64 * tile::row_bytes(format, config.hidden_size));
             let all = sum(&profile, |_| true);
             assert_eq!(all.weight_bytes, products.weight_bytes + embed.weight_bytes);
             assert!(all.bytes > all.weight_bytes);

@@ -56,7 +56,7 @@ fn f32_with_llama3_rope() {
 #[test]
 fn gguf_files_of_every_format() {
     let golden: GoldenFiles = common::json("gguf/golden.json");
-    assert_eq!(golden.files.len(), 14);
+    assert_eq!(golden.files.len(), 25);
     for file in &golden.files {
         let mut model = open(&format!("gguf/{}", file.file));
         for prompt in &file.prompts {

@@ -8,12 +8,13 @@ use std::collections::HashMap;
 use common::files::{GgufFile, MemorySource, gguf_string};
 use common::{GoldenFiles, data, json};
 use pagellama::config::{ModelConfig, RopeScaling};
+use pagellama::formats::{self, Format};
 use pagellama::reference::Weights;
 use pagellama::weights::gguf::{Array, Value};
 use pagellama::weights::loader::{self, TextFiles};
 use pagellama::weights::native::NativeSource;
 use pagellama::weights::source::Source;
-use pagellama::weights::{Format, LayerRole, ROW_GROUP, Role, Sink, TensorSpec};
+use pagellama::weights::{LayerRole, ROW_GROUP, Role, Sink, TensorSpec};
 use pagellama::{Error, Result};
 
 /// A sink that keeps the bytes and holds the loader to the contract.
@@ -114,8 +115,23 @@ fn every_format_dequantises_as_the_gguf_package_does() {
             formats.push(spec.format);
         }
     }
-    for format in [Format::F32, Format::F16, Format::BF16, Format::Q8_0, Format::Q4_0, Format::Q4_1, Format::Q6K] {
-        assert!(formats.contains(&format), "{} was never read", format.name());
+    for format in Format::ALL.iter().filter(|format| !matches!(format, Format::Iq4Nl | Format::Iq4Xs)) {
+        assert!(formats.contains(format), "{} was never read", format.name());
+    }
+}
+
+#[test]
+fn random_blocks_dequantise_as_the_gguf_package_does() {
+    let path = data("formats/blocks.safetensors");
+    let (bytes, values) = (common::safetensors_u8(&path), common::safetensors(&path));
+    for format in Format::ALL.into_iter().filter(|format| format.block_len() > 1) {
+        let name = format.name();
+        let (bytes, expected) = (&bytes[&format!("{name}.bytes")], &values[&format!("{name}.values")].1);
+        let mut got = vec![0.0; expected.len()];
+        formats::dequantise(format, bytes, &mut got).unwrap();
+        for (i, (got, value)) in got.iter().zip(expected).enumerate() {
+            assert!((got - value).abs() <= 1e-6 * value.abs(), "{name}: weight {i} is {got}, not {value}");
+        }
     }
 }
 

@@ -7,8 +7,9 @@ mod common;
 use common::files::{GgufFile, MemorySource, gguf_string};
 use common::{Random, data};
 use pagellama::config::{ModelConfig, RopeScaling};
+use pagellama::formats::Format;
 use pagellama::reference::Weights;
-use pagellama::weights::{Format, loader};
+use pagellama::weights::loader;
 use pagellama::{Error, Result};
 use serde_json::{Value, json};
 
@@ -127,7 +128,7 @@ fn broken_key_value_parts() {
 #[test]
 fn broken_tensor_tables() {
     const NAME: &str = "blk.0.ffn_up.weight";
-    expect_gguf(|file| file.tensor(NAME).dtype = 12, "weights/tensor-type", "Q4_K");
+    expect_gguf(|file| file.tensor(NAME).dtype = 16, "weights/tensor-type", "IQ2");
     expect_gguf(|file| file.tensor(NAME).dtype = 4000, "weights/tensor-type", "4000");
     expect_gguf(|file| file.tensor(NAME).dimensions = vec![64, 32], "weights/tensor-shape", "[32, 64] instead of");
     expect_gguf(|file| file.tensor(NAME).dimensions = vec![32, 32, 2], "weights/tensor-shape", NAME);
@@ -187,6 +188,12 @@ fn weights_that_are_not_finite_are_found_in_every_format() {
         ("tiny-llama2.Q8_0", Format::Q8_0, 64, 0, 0x7c00),
         ("tiny-llama2.Q4_0", Format::Q4_0, 64, 0, 0x7e01),
         ("tiny-llama2.Q4_1", Format::Q4_1, 64, 2, 0x7c00),
+        ("tiny-llama2.Q5_0", Format::Q5_0, 64, 0, 0x7c00),
+        ("tiny-llama2.Q5_1", Format::Q5_1, 64, 2, 0xfc00),
+        ("tiny-llama2-256.Q2_K", Format::Q2K, 256, 82, 0x7c00),
+        ("tiny-llama2-256.Q3_K", Format::Q3K, 256, 108, 0x7e00),
+        ("tiny-llama2-256.Q4_K", Format::Q4K, 256, 2, 0x7c00),
+        ("tiny-llama2-256.Q5_K", Format::Q5K, 256, 0, 0x7c00),
         ("tiny-llama2-256.Q6_K", Format::Q6K, 256, 208, 0x7c00),
     ] {
         let bytes = std::fs::read(data(&format!("gguf/{file}.gguf"))).unwrap();

@@ -3,7 +3,7 @@
 const BYTES_BELOW: f32 = 0.0;
 
 fn bytes_of_weights(base: u32, block: u32, row: u32, octet: u32) -> vec2u {
-    let word = weights[base + block * BLOCK_WORDS + octet * 32u + row];
+    let word = weights[block_at(base, block) + octet * 32u + row];
     return vec2u(word, word >> 4u) & vec2u(0x0f0f0f0fu);
 }
 

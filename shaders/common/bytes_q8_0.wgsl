@@ -2,7 +2,7 @@
 const BYTES_BELOW: f32 = 128.0;
 
 fn bytes_of_weights(base: u32, block: u32, row: u32, octet: u32) -> vec2u {
-    let at = base + block * BLOCK_WORDS + octet * 64u + row;
+    let at = block_at(base, block) + octet * 64u + row;
     return vec2u(weights[at], weights[at + 32u]);
 }
 

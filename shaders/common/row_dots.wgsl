@@ -1,9 +1,9 @@
 // Part of a matrix-vector product: one block of 32 columns times rows of a tile. Joined after a weights_*.wgsl file,
 // tiles.wgsl and an x_*.wgsl file, and before a matvec*.wgsl, which binds `x` and `weights`.
 //
-// Scales and offsets are applied once a block: sum of (scale q + offset) x = scale * sum of q x + offset * sum of x.
+// Scales and offsets are applied once for 16 columns: sum of (scale q + offset) x = scale * sum of q x + offset * sum of x.
 
-// A block of x, times PLACES, and its sum: read once for all rows of a lane. Named one by one, for an array would not be kept in
+// A block of x, times PLACES, and the sums of its halves: read once for all rows of a lane. Named one by one, for an array would not be kept in
 // registers everywhere.
 struct Block {
     x0: vec4f,
@@ -14,16 +14,17 @@ struct Block {
     x5: vec4f,
     x6: vec4f,
     x7: vec4f,
-    sum: f32,
+    sums: vec2f,
 }
 
 fn block_of_x(at: u32, lane: u32) -> Block {
     let low = four_of_x(at, 1u, lane & 3u);
     let high = four_of_x(at + 4u, 1u, lane & 3u);
-    let sum = dot(((low[0] + low[1]) + (low[2] + low[3])) + ((high[0] + high[1]) + (high[2] + high[3])), vec4f(1.0));
+    let first = dot((low[0] + low[1]) + (low[2] + low[3]), vec4f(1.0));
+    let second = dot((high[0] + high[1]) + (high[2] + high[3]), vec4f(1.0));
     return Block(
         low[0] * PLACES[0], low[1] * PLACES[1], low[2] * PLACES[0], low[3] * PLACES[1],
-        high[0] * PLACES[0], high[1] * PLACES[1], high[2] * PLACES[0], high[3] * PLACES[1], sum,
+        high[0] * PLACES[0], high[1] * PLACES[1], high[2] * PLACES[0], high[3] * PLACES[1], vec2f(first, second),
     );
 }
 
@@ -35,7 +36,7 @@ fn row_dot(base: u32, block: u32, row: u32, b: Block) -> f32 {
     let first = dot8(quants8(base, block, row, 0u), b.x0, b.x1) + dot8(quants8(base, block, row, 1u), b.x2, b.x3);
     let second = dot8(quants8(base, block, row, 2u), b.x4, b.x5) + dot8(quants8(base, block, row, 3u), b.x6, b.x7);
     let scale = block_scale(base, block, row);
-    return first * scale.x + second * scale.y + b.sum * scale.z;
+    return first * scale.x + second * scale.y + dot(b.sums, scale.zw);
 }
 
 // The block's part of the products of four rows of the tile at `base`, from `row` on.

@@ -2,14 +2,13 @@
 //
 // Tile: for each block, 16 words x 32 rows, the rows neighbouring.
 const BLOCK_WORDS: u32 = 16u * 32u;
-const TILE_WORDS: u32 = BLOCKS * BLOCK_WORDS;
 
 fn bf16_pair(word: u32) -> vec2f {
     return vec2f(bitcast<f32>(word * 65536u), bitcast<f32>(word & 0xffff0000u));
 }
 
 fn quants8(base: u32, block: u32, row: u32, octet: u32) -> mat2x4f {
-    let at = base + block * BLOCK_WORDS + octet * 128u + row;
+    let at = block_at(base, block) + octet * 128u + row;
     return mat2x4f(
         vec4f(bf16_pair(weights[at]), bf16_pair(weights[at + 32u])),
         vec4f(bf16_pair(weights[at + 64u]), bf16_pair(weights[at + 96u])),

@@ -2,10 +2,9 @@
 //
 // Tile: for each block, 16 words x 32 rows, the rows neighbouring.
 const BLOCK_WORDS: u32 = 16u * 32u;
-const TILE_WORDS: u32 = BLOCKS * BLOCK_WORDS;
 
 fn quants8(base: u32, block: u32, row: u32, octet: u32) -> mat2x4f {
-    let at = base + block * BLOCK_WORDS + octet * 128u + row;
+    let at = block_at(base, block) + octet * 128u + row;
     return mat2x4f(
         vec4f(unpack2x16float(weights[at]), unpack2x16float(weights[at + 32u])),
         vec4f(unpack2x16float(weights[at + 64u]), unpack2x16float(weights[at + 96u])),

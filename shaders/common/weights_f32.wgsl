@@ -2,10 +2,9 @@
 //
 // Tile: for each block, 32 words x 32 rows, the rows neighbouring.
 const BLOCK_WORDS: u32 = 32u * 32u;
-const TILE_WORDS: u32 = BLOCKS * BLOCK_WORDS;
 
 fn quants8(base: u32, block: u32, row: u32, octet: u32) -> mat2x4f {
-    let at = base + block * BLOCK_WORDS + octet * 256u + row;
+    let at = block_at(base, block) + octet * 256u + row;
     return mat2x4f(
         bitcast<f32>(weights[at]),
         bitcast<f32>(weights[at + 32u]),

@@ -1,10 +1,9 @@
-// Q4_0: weight = scale * (q - 8), one f16 scale for a row's block of 32. Joined after halves.wgsl and nibbles.wgsl.
+// Q4_0: weight = scale * (q - 8), one f16 scale for a row's block of 32. Joined after halves.wgsl and quants4.wgsl.
 //
-// Tile: for each block, the nibbles, then the rows' scales as halves.
-const BLOCK_WORDS: u32 = NIBBLES_WORDS + HALVES_WORDS;
-const TILE_WORDS: u32 = BLOCKS * BLOCK_WORDS;
+// Tile: for each block, the quants, then the rows' scales as halves.
+const BLOCK_WORDS: u32 = QUANTS_WORDS + HALVES_WORDS;
 
-fn block_scale(base: u32, block: u32, row: u32) -> vec3f {
-    let scale = unpack2x16float(half_bits(base + block * BLOCK_WORDS + NIBBLES_WORDS, row)).y;
-    return vec3f(scale, scale, -8.0 * scale);
+fn block_scale(base: u32, block: u32, row: u32) -> vec4f {
+    let scale = unpack2x16float(half_bits(block_at(base, block) + QUANTS_WORDS, row)).y;
+    return vec4f(vec2f(scale), vec2f(-8.0 * scale));
 }

@@ -2,15 +2,14 @@
 //
 // Tile: for each block, 8 words x 32 rows (byte n of word w is weight 4 w + n), then the rows' scales as halves.
 const BLOCK_WORDS: u32 = 8u * 32u + HALVES_WORDS;
-const TILE_WORDS: u32 = BLOCKS * BLOCK_WORDS;
 
 // Bytes are read as q + 128, and byte n comes out 256^n times too large.
 const BYTES: vec4f = vec4f(1.0, 0.00390625, 0.0000152587890625, 5.9604644775390625e-8);
 const PLACES: mat2x4f = mat2x4f(BYTES, BYTES);
 
-fn block_scale(base: u32, block: u32, row: u32) -> vec3f {
-    let scale = unpack2x16float(half_bits(base + block * BLOCK_WORDS + 256u, row)).y;
-    return vec3f(scale, scale, -128.0 * scale);
+fn block_scale(base: u32, block: u32, row: u32) -> vec4f {
+    let scale = unpack2x16float(half_bits(block_at(base, block) + 256u, row)).y;
+    return vec4f(vec2f(scale), vec2f(-128.0 * scale));
 }
 
 fn offset_bytes(word: u32) -> vec4f {
@@ -18,6 +17,6 @@ fn offset_bytes(word: u32) -> vec4f {
 }
 
 fn quants8(base: u32, block: u32, row: u32, octet: u32) -> mat2x4f {
-    let at = base + block * BLOCK_WORDS + octet * 64u + row;
+    let at = block_at(base, block) + octet * 64u + row;
     return mat2x4f(offset_bytes(weights[at]), offset_bytes(weights[at + 32u]));
 }

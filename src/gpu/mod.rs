@@ -4,7 +4,6 @@ pub mod cost;
 mod executor;
 pub mod kernel;
 pub mod limits;
-pub mod pack;
 mod pipeline;
 pub mod profile;
 mod recorder;

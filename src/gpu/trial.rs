@@ -9,13 +9,14 @@ use web_time::Instant;
 use super::Gpu;
 use super::kernel::Dispatch;
 use super::limits::{MOST_OFTEN, more_often};
-use super::pack::row_bytes;
 use super::tensor::Buffer;
 use super::weights::{Product, Weight, WeightStore, Weights};
 use crate::error::{Error, Result};
+use crate::formats::Format;
+use crate::formats::tile::row_bytes;
 use crate::ops::{Finish, RmsNorm, TOKEN_TILE, squares_quads, stride};
 use crate::reference::sampler::splitmix64;
-use crate::weights::{Format, LayerRole, ROW_GROUP, Role, Sink, TensorSpec};
+use crate::weights::{LayerRole, ROW_GROUP, Role, Sink, TensorSpec};
 
 /// Bytes of weights that are read in turn: more than most caches hold. On a software adapter, where a kernel can be twenty times
 /// slower than another, as few as keep its threads busy.

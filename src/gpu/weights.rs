@@ -7,10 +7,11 @@ use std::collections::HashMap;
 use futures_channel::oneshot;
 
 use super::Gpu;
-use super::pack::{pack_tile, tile_words};
 use super::tensor::Buffer;
 use crate::error::{Error, Result};
-use crate::weights::{Format, LayerRole, ROW_GROUP, Role, Sink, TensorSpec, quant};
+use crate::formats::tile::{pack_tile, tile_words};
+use crate::formats::{self, Format};
+use crate::weights::{LayerRole, ROW_GROUP, Role, Sink, TensorSpec};
 
 /// Most words that are packed before they are handed to the device: it bounds the host's memory.
 const SCRATCH_WORDS: usize = 1 << 18;
@@ -334,6 +335,6 @@ fn write_tiles(gpu: &Gpu, weight: &Weight, part: usize, first: usize, words: usi
 /// The weights of a norm as f32; the loader refuses norms in formats of blocks.
 fn widen(format: Format, bytes: &[u8]) -> Result<Vec<f32>> {
     let mut values = vec![0.0; bytes.len() / format.block_bytes() * format.block_len()];
-    quant::dequantise(format, bytes, &mut values)?;
+    formats::dequantise(format, bytes, &mut values)?;
     Ok(values)
 }

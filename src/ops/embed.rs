@@ -1,9 +1,9 @@
-use super::{WEIGHTS8, expect_room, squares_quads, stride, weight_parts};
+use super::{WEIGHTS8, expect_room, squares_quads, stride};
 use crate::error::Result;
+use crate::formats::tile::{blocks, row_bytes};
 use crate::gpu::Gpu;
 use crate::gpu::cost::Cost;
 use crate::gpu::kernel::{Dispatch, Extent, Kernel, Size};
-use crate::gpu::pack::{blocks, row_bytes};
 use crate::gpu::tensor::Buffer;
 use crate::gpu::weights::Weight;
 
@@ -30,7 +30,7 @@ pub fn embed(gpu: &Gpu, table: &Weight, buffers: &Embed<'_>) -> Result<Vec<Dispa
     expect_room("embed", "weighted", buffers.weighted, stride(columns))?;
     expect_room("embed", "squares", buffers.squares, 4 * quads)?;
     let dispatches = table.slabs.iter().map(|slab| {
-        let mut parts = weight_parts(slab.format);
+        let mut parts = slab.format.shader().to_vec();
         parts.extend([WEIGHTS8, wgsl!("embed.wgsl")]);
         let sizes = [
             ("ROWS", Size::Count(slab.rows)),

@@ -8,7 +8,6 @@ use crate::gpu::Gpu;
 use crate::gpu::kernel::{Dispatch, Extent};
 use crate::gpu::tensor::Buffer;
 use crate::gpu::weights::Weight;
-use crate::weights::Format;
 
 /// Tokens whose products one invocation computes: rows of `x` come in multiples of it.
 pub const TOKEN_TILE: usize = 8;
@@ -106,16 +105,6 @@ pub fn matmul(
     kernel.record(gpu, weight, [step, x], finish)
 }
 
-/// The files that read a format's quants as bytes; none where they are no smaller.
-fn bytes_text(format: Format) -> Option<&'static str> {
-    match format {
-        Format::F32 | Format::F16 | Format::BF16 => None,
-        Format::Q4_0 | Format::Q4_1 => Some(wgsl!("common/bytes_nibbles.wgsl")),
-        Format::Q8_0 => Some(wgsl!("common/bytes_q8_0.wgsl")),
-        Format::Q6K => Some(wgsl!("common/bytes_q6_k.wgsl")),
-    }
-}
-
 /// The products of `weight` with each token's row of `x` rounded to bytes; none where the device or the format of a slab
 /// has no use for it. Not exact.
 pub fn matmul_bytes(
@@ -125,7 +114,7 @@ pub fn matmul_bytes(
     x: &Buffer,
     finish: &Finish<'_>,
 ) -> Result<Option<Vec<Dispatch>>> {
-    let mut texts = weight.slabs.iter().map(|slab| bytes_text(slab.format));
+    let mut texts = weight.slabs.iter().map(|slab| slab.format.bytes_shader());
     let first = texts.next().flatten().filter(|first| texts.all(|text| text == Some(first)));
     let Some(text) = first.filter(|_| gpu.has_packed_dot()) else { return Ok(None) };
     let kernel = ProductKernel {

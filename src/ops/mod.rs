@@ -3,9 +3,6 @@
 //! The shader of the same name states what each binding holds. Lengths of rows are rounded up to whole blocks of 32, and
 //! what lies past a row's last column is zero.
 
-#[macro_use]
-mod wgsl;
-
 mod attention;
 mod embed;
 mod finish;
@@ -32,11 +29,10 @@ pub use swiglu::swiglu;
 pub use variants::Variants;
 
 use crate::error::{Error, Result};
+use crate::formats::tile::{BLOCK, blocks};
 use crate::gpu::kernel::Size;
-use crate::gpu::pack::{BLOCK, blocks};
 use crate::gpu::tensor::Buffer;
 use crate::model::kv_cache::KvFormat;
-use crate::weights::Format;
 
 const WEIGHTS8: &str = wgsl!("common/weights8.wgsl");
 const STEP: &str = wgsl!("common/step.wgsl");
@@ -130,23 +126,6 @@ impl HeadShape {
             KvFormat::F16 => wgsl!("common/kv_f16.wgsl"),
             KvFormat::F32 => wgsl!("common/kv_f32.wgsl"),
         }
-    }
-}
-
-/// The helper files that read a format, in the order in which they are joined.
-fn weight_parts(format: Format) -> Vec<&'static str> {
-    const UNSCALED: &str = wgsl!("common/unscaled.wgsl");
-    const MASKED: &str = wgsl!("common/masked.wgsl");
-    const HALVES: &str = wgsl!("common/halves.wgsl");
-    const NIBBLES: &str = wgsl!("common/nibbles.wgsl");
-    match format {
-        Format::F32 => vec![UNSCALED, wgsl!("common/weights_f32.wgsl")],
-        Format::F16 => vec![UNSCALED, wgsl!("common/weights_f16.wgsl")],
-        Format::BF16 => vec![UNSCALED, wgsl!("common/weights_bf16.wgsl")],
-        Format::Q8_0 => vec![MASKED, HALVES, wgsl!("common/weights_q8_0.wgsl")],
-        Format::Q4_0 => vec![MASKED, HALVES, NIBBLES, wgsl!("common/weights_q4_0.wgsl")],
-        Format::Q4_1 => vec![MASKED, NIBBLES, wgsl!("common/weights_q4_1.wgsl")],
-        Format::Q6K => vec![MASKED, HALVES, wgsl!("common/weights_q6_k.wgsl")],
     }
 }
 

@@ -1,12 +1,12 @@
 //! What the kernels for a product `W x` have in common: how their text is joined, what is bound, and how often they run.
 
 use super::finish::Finish;
-use super::{STEP, TILES, expect_room, stride, weight_parts};
+use super::{STEP, TILES, expect_room, stride};
 use crate::error::Result;
+use crate::formats::tile::blocks;
 use crate::gpu::Gpu;
 use crate::gpu::cost::Run;
 use crate::gpu::kernel::{Dispatch, Extent, Kernel, Size};
-use crate::gpu::pack::blocks;
 use crate::gpu::tensor::Buffer;
 use crate::gpu::weights::Weight;
 
@@ -37,7 +37,7 @@ impl ProductKernel<'_> {
         finish.check(self.name)?;
         let dispatches = weight.slabs.iter().map(|slab| {
             let mut parts = vec![STEP];
-            parts.extend(weight_parts(slab.format));
+            parts.extend(slab.format.shader());
             parts.push(TILES);
             parts.extend(finish.parts());
             parts.extend(self.texts);

@@ -2,10 +2,10 @@ use serde::{Deserialize, Serialize};
 
 use super::matmul::Matmul;
 use super::matvec::Matvec;
-use super::{STEP, TILES, weight_parts};
+use super::{STEP, TILES};
 use crate::digest::Digest;
+use crate::formats::Format;
 use crate::gpu::Gpu;
-use crate::weights::Format;
 
 /// Which of the kernels are used that there are several of. Each of them gives the same products but for rounding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -34,7 +34,7 @@ impl Variants {
 
     /// SHA-256 of the texts that all variants are made of for weights of a format: when one changes, another may be the fastest.
     pub fn digest(format: Format) -> Digest {
-        let mut texts = weight_parts(format);
+        let mut texts = format.shader().to_vec();
         texts.extend([STEP, TILES, wgsl!("common/rms_scale.wgsl")]);
         texts.push(wgsl!("common/finish_store.wgsl"));
         texts.extend(Matvec::ALL.iter().flat_map(|variant| variant.texts()));

@@ -4,11 +4,11 @@
 
 use std::collections::HashMap;
 
-use super::Format;
 use super::cursor::Cursor;
 use super::manifest::{Dtype, Stored};
 use super::source::Source;
 use crate::error::{Error, Result};
+use crate::formats::Format;
 
 /// A longer header is taken for damage: vocabularies of 256 000 tokens take less than 16 MiB.
 const MAX_HEADER: u64 = 64 << 20;
@@ -397,23 +397,13 @@ fn alignment(metadata: &Metadata) -> Result<u64> {
 
 /// ggml's tensor types by their numbers; names of those that cannot be read serve the error message.
 fn dtype(number: u32) -> Dtype {
+    if let Some(format) = Format::of_gguf_type(number) {
+        return Dtype::Known(format);
+    }
     let name = match number {
-        0 => return Dtype::Known(Format::F32),
-        1 => return Dtype::Known(Format::F16),
-        2 => return Dtype::Known(Format::Q4_0),
-        3 => return Dtype::Known(Format::Q4_1),
-        8 => return Dtype::Known(Format::Q8_0),
-        14 => return Dtype::Known(Format::Q6K),
-        30 => return Dtype::Known(Format::BF16),
-        6 => "Q5_0",
-        7 => "Q5_1",
         9 => "Q8_1",
-        10 => "Q2_K",
-        11 => "Q3_K",
-        12 => "Q4_K",
-        13 => "Q5_K",
         15 => "Q8_K",
-        16..=23 | 29 => "IQ (importance-quantised)",
+        16..=19 | 21 | 22 | 29 => "IQ1, IQ2 or IQ3",
         28 => "F64",
         34 | 35 => "TQ (ternary)",
         39 => "MXFP4",

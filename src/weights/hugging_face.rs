@@ -9,12 +9,12 @@ use std::fmt;
 use serde::Deserialize;
 use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
 
-use super::Format;
 use super::cursor::Cursor;
 use super::manifest::{Dtype, Stored};
 use super::source::Source;
 use crate::config::{ModelConfig, Rope, RopeScaling};
 use crate::error::{Error, Result};
+use crate::formats::Format;
 
 /// A longer header is taken for damage: Llama-2 70B's takes less than 1 MiB.
 const MAX_HEADER: u64 = 64 << 20;

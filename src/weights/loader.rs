@@ -7,9 +7,10 @@ use super::cursor::Cursor;
 use super::gguf::{Header, Metadata};
 use super::manifest::{Content, Manifest, Naming, Part};
 use super::source::{Kind, Source};
-use super::{ROW_GROUP, Role, Sink, TensorSpec, gguf_config, hugging_face, quant};
+use super::{ROW_GROUP, Role, Sink, TensorSpec, gguf_config, hugging_face};
 use crate::config::{ModelConfig, RopeScaling};
 use crate::error::{Error, Result};
+use crate::formats::{self, Format};
 
 /// All that is known of a model before its weights are read.
 #[derive(Debug)]
@@ -325,7 +326,7 @@ async fn read_divisors<S: Source>(
     let mut bytes = Vec::new();
     cursor.take(source, part.bytes, &mut bytes).await?;
     let mut divisors = vec![0.0; pairs];
-    quant::dequantise(super::Format::F32, &bytes, &mut divisors)?;
+    formats::dequantise(Format::F32, &bytes, &mut divisors)?;
     if let RopeScaling::Linear { factor } = config.rope.scaling {
         divisors.iter_mut().for_each(|divisor| *divisor *= factor);
     }
@@ -402,7 +403,7 @@ impl<'a, K: Sink> Rows<'a, K> {
     /// Checks whole rows, reorders them when necessary, and hands them on.
     fn deliver(&mut self, rows: &[u8]) -> Result<()> {
         let TensorSpec { role, format, .. } = self.spec;
-        if !quant::all_finite(format, rows) {
+        if !formats::all_finite(format, rows) {
             return Err(Error::NotFinite { tensor: self.name.to_owned() });
         }
         let first_row = self.next_row;

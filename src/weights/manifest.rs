@@ -2,9 +2,10 @@
 
 use std::collections::HashSet;
 
-use super::{Format, LayerRole, Role, TensorSpec};
+use super::{LayerRole, Role, TensorSpec};
 use crate::config::ModelConfig;
 use crate::error::{Error, Result};
+use crate::formats::Format;
 
 /// A tensor's number format as its file gives it.
 #[derive(Debug, Clone, PartialEq)]

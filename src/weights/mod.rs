@@ -8,74 +8,11 @@ pub mod loader;
 mod manifest;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod native;
-pub mod quant;
 pub mod source;
 
 use crate::config::ModelConfig;
 use crate::error::Result;
-
-/// Number format of a tensor as its file stores it.
-///
-/// Block layouts are those of ggml (`ggml-common.h`): a block of `block_len` consecutive weights of a row takes
-/// `block_bytes` bytes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Format {
-    /// IEEE 754 single precision.
-    F32,
-    /// IEEE 754 half precision.
-    F16,
-    /// The upper half of a single-precision number.
-    BF16,
-    /// 32 signed bytes and one f16 scale.
-    Q8_0,
-    /// 32 nibbles, offset by 8, and one f16 scale.
-    Q4_0,
-    /// 32 nibbles, one f16 scale and one f16 minimum.
-    Q4_1,
-    /// 256 six-bit weights, offset by 32, with 16 signed 8-bit scales and one f16 scale over them.
-    Q6K,
-}
-
-impl Format {
-    /// The name that files use.
-    pub fn name(self) -> &'static str {
-        match self {
-            Format::F32 => "F32",
-            Format::F16 => "F16",
-            Format::BF16 => "BF16",
-            Format::Q8_0 => "Q8_0",
-            Format::Q4_0 => "Q4_0",
-            Format::Q4_1 => "Q4_1",
-            Format::Q6K => "Q6_K",
-        }
-    }
-
-    /// Weights in one block.
-    pub fn block_len(self) -> usize {
-        match self {
-            Format::F32 | Format::F16 | Format::BF16 => 1,
-            Format::Q8_0 | Format::Q4_0 | Format::Q4_1 => 32,
-            Format::Q6K => 256,
-        }
-    }
-
-    /// Bytes in one block.
-    pub fn block_bytes(self) -> usize {
-        match self {
-            Format::F32 => 4,
-            Format::F16 | Format::BF16 => 2,
-            Format::Q8_0 => 34,
-            Format::Q4_0 => 18,
-            Format::Q4_1 => 20,
-            Format::Q6K => 210,
-        }
-    }
-
-    /// Bytes of a row of `columns` weights; `columns` is a multiple of `block_len`.
-    pub fn row_bytes(self, columns: usize) -> usize {
-        columns / self.block_len() * self.block_bytes()
-    }
-}
+use crate::formats::Format;
 
 /// What a tensor is to the model, whatever its file calls it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

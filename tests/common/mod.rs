@@ -103,6 +103,15 @@ pub fn safetensors(path: &Path) -> std::collections::HashMap<String, (Vec<usize>
     tensors.map(|(name, view)| (name, (view.shape().to_vec(), floats(view.data())))).collect()
 }
 
+/// All `U8` tensors of a safetensors file, by name.
+#[cfg(not(target_arch = "wasm32"))]
+pub fn safetensors_u8(path: &Path) -> std::collections::HashMap<String, Vec<u8>> {
+    let bytes = std::fs::read(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    let file = safetensors::SafeTensors::deserialize(&bytes).expect("a safetensors file");
+    let tensors = file.tensors().into_iter().filter(|(_, view)| view.dtype() == safetensors::Dtype::U8);
+    tensors.map(|(name, view)| (name, view.data().to_vec())).collect()
+}
+
 /// An `I32` tensor of a safetensors file, as token ids.
 #[cfg(not(target_arch = "wasm32"))]
 pub fn safetensors_i32(path: &Path, name: &str) -> Vec<u32> {

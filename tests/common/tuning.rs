@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
+use pagellama::formats::Format;
 use pagellama::gpu::kernel::{Extent, Kernel};
 use pagellama::gpu::trial::{Shape, Trial};
 use pagellama::gpu::tune::{Choice, Tuning};
 use pagellama::ops::{self, Matmul, Matvec, Variants};
-use pagellama::weights::Format;
 use web_time::Instant;
 
-use super::kernels::{FORMATS, open};
+use super::kernels::open;
 
 tests! {
     a_kernel_that_is_wrong_or_fails_drops_out,
@@ -53,8 +53,8 @@ async fn a_kernel_that_is_wrong_or_fails_drops_out() {
 
 async fn synthetic_weights_make_sense_in_every_format() {
     let gpu = open().await;
-    for format in FORMATS {
-        let columns = if format == Format::Q6K { 256 } else { 64 };
+    for format in Format::ALL {
+        let columns = format.block_len().max(64);
         let trial = Trial::new(&gpu, Shape { format, rows: 70, columns }, CHUNK).await.unwrap();
         let later = Instant::now() + Duration::from_secs(3600);
         // Products that are not finite would be an error.

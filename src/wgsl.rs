@@ -4,8 +4,8 @@
 macro_rules! wgsl {
     ($file:literal) => {{
         const TEXT: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/shaders/", $file));
-        const BYTES: [u8; $crate::ops::wgsl::stripped_len(TEXT)] = $crate::ops::wgsl::strip(TEXT);
-        const STRIPPED: &str = $crate::ops::wgsl::text(&BYTES);
+        const BYTES: [u8; $crate::wgsl::stripped_len(TEXT)] = $crate::wgsl::strip(TEXT);
+        const STRIPPED: &str = $crate::wgsl::text(&BYTES);
         STRIPPED
     }};
 }

@@ -1,0 +1,9 @@
+// Q5_0: weight = scale * (q - 16), one f16 scale for a row's block of 32. Joined after halves.wgsl and quants5.wgsl.
+//
+// Tile: for each block, the quants, then the rows' scales as halves.
+const BLOCK_WORDS: u32 = QUANTS_WORDS + HALVES_WORDS;
+
+fn block_scale(base: u32, block: u32, row: u32) -> vec4f {
+    let scale = unpack2x16float(half_bits(block_at(base, block) + QUANTS_WORDS, row)).y;
+    return vec4f(vec2f(scale), vec2f(-16.0 * scale));
+}

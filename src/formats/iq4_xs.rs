@@ -1,0 +1,47 @@
+//! IQ4_XS: weight = d * (scale - 32) * VALUES[nibble], with a scale of six bits for 32 weights.
+//!
+//! A block of 256 is d as f16, the scales' high bit pairs in two bytes and their low nibbles in four, 128 bytes of nibbles.
+
+use super::fields::{half_at, nibble};
+use super::iq4_nl::VALUES;
+use super::shaders::{BYTES_QUANTS, QUANTS_IQ4, RUNS};
+use super::tile::{each_unit, put_nibbles, put_words};
+use super::{Layout, finite_halves};
+use crate::weights::ROW_GROUP;
+
+const BYTES: usize = 136;
+const BLOCK_WORDS: usize = 4 * ROW_GROUP;
+const WORDS: usize = 8 * BLOCK_WORDS + 2 * ROW_GROUP;
+
+pub(super) const IQ4_XS: Layout = Layout {
+    name: "IQ4_XS",
+    gguf_type: 23,
+    block_len: 256,
+    block_bytes: BYTES,
+    dequantise,
+    finite: |bytes| finite_halves::<BYTES, 1>(bytes, [0]),
+    unit_words: WORDS,
+    pack: |rows, row_bytes, tile| each_unit(rows, row_bytes, tile, pack),
+    shader: &[QUANTS_IQ4, RUNS, wgsl!("common/weights_iq4_xs.wgsl")],
+    bytes_shader: Some(BYTES_QUANTS),
+};
+
+fn dequantise(block: &[u8], weights: &mut [f32]) {
+    let d = half_at(block, 0);
+    let high = u16::from_le_bytes([block[2], block[3]]);
+    for (b, weights) in weights.chunks_exact_mut(32).enumerate() {
+        let scale = block[4 + b / 2] >> (b % 2 * 4) & 15 | ((high >> (2 * b) & 3) as u8) << 4;
+        let scale = d * (f32::from(scale) - 32.0);
+        for (i, weight) in weights.iter_mut().enumerate() {
+            *weight = scale * f32::from(VALUES[usize::from(nibble(&block[8 + 16 * b..], i))]);
+        }
+    }
+}
+
+fn pack(block: &[u8; BYTES], r: usize, unit: &mut [u32; WORDS]) {
+    let (blocks, rest) = unit.split_at_mut(8 * BLOCK_WORDS);
+    for (b, words) in blocks.chunks_exact_mut(BLOCK_WORDS).enumerate() {
+        put_nibbles(&block[8 + 16 * b..], r, words);
+    }
+    put_words(&block[..8], r, rest);
+}

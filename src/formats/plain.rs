@@ -1,0 +1,53 @@
+//! F32, F16 and BF16: each weight as it is.
+
+use half::bf16;
+
+use super::fields::half_at;
+use super::shaders::{BLOCKS, UNSCALED};
+use super::tile::{each_unit, put_words};
+use super::{Layout, finite_halves, finite_upper_halves};
+use crate::weights::ROW_GROUP;
+
+pub(super) const F32: Layout = Layout {
+    name: "F32",
+    gguf_type: 0,
+    block_len: 1,
+    block_bytes: 4,
+    dequantise: |block, weights| weights[0] = f32::from_le_bytes([block[0], block[1], block[2], block[3]]),
+    finite: |bytes| finite_upper_halves::<4>(bytes, 2),
+    unit_words: 32 * ROW_GROUP,
+    pack,
+    shader: &[UNSCALED, BLOCKS, wgsl!("common/weights_f32.wgsl")],
+    bytes_shader: None,
+};
+
+pub(super) const F16: Layout = Layout {
+    name: "F16",
+    gguf_type: 1,
+    block_len: 1,
+    block_bytes: 2,
+    dequantise: |block, weights| weights[0] = half_at(block, 0),
+    finite: |bytes| finite_halves::<2, 1>(bytes, [0]),
+    unit_words: 16 * ROW_GROUP,
+    pack,
+    shader: &[UNSCALED, BLOCKS, wgsl!("common/weights_f16.wgsl")],
+    bytes_shader: None,
+};
+
+pub(super) const BF16: Layout = Layout {
+    name: "BF16",
+    gguf_type: 30,
+    block_len: 1,
+    block_bytes: 2,
+    dequantise: |block, weights| weights[0] = bf16::from_le_bytes([block[0], block[1]]).to_f32(),
+    finite: |bytes| finite_upper_halves::<2>(bytes, 0),
+    unit_words: 16 * ROW_GROUP,
+    pack,
+    shader: &[UNSCALED, BLOCKS, wgsl!("common/weights_bf16.wgsl")],
+    bytes_shader: None,
+};
+
+/// Words in the order of the file: 32 columns of f32 are two of these units.
+fn pack(rows: &[u8], row_bytes: usize, tile: &mut [u32]) {
+    each_unit::<64, { 16 * ROW_GROUP }>(rows, row_bytes, tile, |row, r, unit| put_words(row, r, unit));
+}

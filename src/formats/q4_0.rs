@@ -1,0 +1,37 @@
+//! Q4_0: weight = scale * (nibble - 8); a block is the f16 scale and 32 nibbles.
+
+use super::fields::{half_at, nibble};
+use super::shaders::{BLOCKS, BYTES_NIBBLES, HALVES as HALVES_WGSL, MASKED, NIBBLES, QUANTS4};
+use super::tile::{HALVES, each_unit, put_half, put_nibbles};
+use super::{Layout, finite_halves};
+use crate::weights::ROW_GROUP;
+
+pub(super) const BYTES: usize = 18;
+pub(super) const WORDS: usize = 4 * ROW_GROUP + HALVES;
+
+pub(super) const Q4_0: Layout = Layout {
+    name: "Q4_0",
+    gguf_type: 2,
+    block_len: 32,
+    block_bytes: BYTES,
+    dequantise,
+    finite: |bytes| finite_halves::<BYTES, 1>(bytes, [0]),
+    unit_words: WORDS,
+    pack: |rows, row_bytes, tile| each_unit(rows, row_bytes, tile, pack),
+    shader: &[MASKED, HALVES_WGSL, NIBBLES, QUANTS4, BLOCKS, wgsl!("common/weights_q4_0.wgsl")],
+    bytes_shader: Some(BYTES_NIBBLES),
+};
+
+fn dequantise(block: &[u8], weights: &mut [f32]) {
+    let scale = half_at(block, 0);
+    for (i, weight) in weights.iter_mut().enumerate() {
+        *weight = scale * (f32::from(nibble(&block[2..], i)) - 8.0);
+    }
+}
+
+/// Puts the scale behind the nibbles.
+pub(super) fn pack(block: &[u8; BYTES], r: usize, unit: &mut [u32; WORDS]) {
+    let (words, halves) = unit.split_at_mut(4 * ROW_GROUP);
+    put_nibbles(&block[2..], r, words);
+    put_half(halves, r, [block[0], block[1]]);
+}

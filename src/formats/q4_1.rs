@@ -1,0 +1,36 @@
+//! Q4_1: weight = scale * nibble + minimum; a block is the f16 scale, the f16 minimum and 32 nibbles.
+
+use super::fields::{half_at, nibble};
+use super::shaders::{BLOCKS, BYTES_NIBBLES, MASKED, NIBBLES, QUANTS4};
+use super::tile::{each_unit, put_nibbles, put_words};
+use super::{Layout, finite_halves};
+use crate::weights::ROW_GROUP;
+
+const BYTES: usize = 20;
+const WORDS: usize = 5 * ROW_GROUP;
+
+pub(super) const Q4_1: Layout = Layout {
+    name: "Q4_1",
+    gguf_type: 3,
+    block_len: 32,
+    block_bytes: BYTES,
+    dequantise,
+    finite: |bytes| finite_halves::<BYTES, 2>(bytes, [0, 2]),
+    unit_words: WORDS,
+    pack: |rows, row_bytes, tile| each_unit(rows, row_bytes, tile, pack),
+    shader: &[MASKED, NIBBLES, QUANTS4, BLOCKS, wgsl!("common/weights_q4_1.wgsl")],
+    bytes_shader: Some(BYTES_NIBBLES),
+};
+
+fn dequantise(block: &[u8], weights: &mut [f32]) {
+    let (scale, minimum) = (half_at(block, 0), half_at(block, 2));
+    for (i, weight) in weights.iter_mut().enumerate() {
+        *weight = scale * f32::from(nibble(&block[4..], i)) + minimum;
+    }
+}
+
+fn pack(block: &[u8; BYTES], r: usize, unit: &mut [u32; WORDS]) {
+    let (words, scales) = unit.split_at_mut(4 * ROW_GROUP);
+    put_nibbles(&block[4..], r, words);
+    put_words(&block[..4], r, scales);
+}

@@ -1,0 +1,42 @@
+//! Q5_0: weight = scale * (q - 16); a block is the f16 scale, 32 fifth bits and 32 nibbles.
+
+use super::fields::{half_at, nibble, spread_bits};
+use super::shaders::{BLOCKS, BYTES_QUANTS, FIELDS, HALVES as HALVES_WGSL, MASKED, NIBBLES, QUANTS5};
+use super::tile::{HALVES, each_unit, put_half, put_nibbles};
+use super::{Layout, finite_halves};
+use crate::weights::ROW_GROUP;
+
+const BYTES: usize = 22;
+const WORDS: usize = 5 * ROW_GROUP + HALVES;
+
+pub(super) const Q5_0: Layout = Layout {
+    name: "Q5_0",
+    gguf_type: 6,
+    block_len: 32,
+    block_bytes: BYTES,
+    dequantise,
+    finite: |bytes| finite_halves::<BYTES, 1>(bytes, [0]),
+    unit_words: WORDS,
+    pack: |rows, row_bytes, tile| each_unit(rows, row_bytes, tile, pack),
+    shader: &[MASKED, HALVES_WGSL, NIBBLES, FIELDS, QUANTS5, BLOCKS, wgsl!("common/weights_q5_0.wgsl")],
+    bytes_shader: Some(BYTES_QUANTS),
+};
+
+/// The fifth bits, as they stand in the four bytes before the nibbles of Q5_0 and Q5_1.
+pub(super) fn fifth_bits(bytes: &[u8]) -> u32 {
+    u32::from_le_bytes(bytes.first_chunk().copied().unwrap_or_default())
+}
+
+fn dequantise(block: &[u8], weights: &mut [f32]) {
+    let (scale, fifths) = (half_at(block, 0), fifth_bits(&block[2..]));
+    for (i, weight) in weights.iter_mut().enumerate() {
+        let q = nibble(&block[6..], i) | ((fifths >> i & 1) as u8) << 4;
+        *weight = scale * (f32::from(q) - 16.0);
+    }
+}
+
+fn pack(block: &[u8; BYTES], r: usize, unit: &mut [u32; WORDS]) {
+    put_nibbles(&block[6..], r, unit);
+    unit[4 * ROW_GROUP + r] = spread_bits(fifth_bits(&block[2..]));
+    put_half(&mut unit[5 * ROW_GROUP..], r, [block[0], block[1]]);
+}

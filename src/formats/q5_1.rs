@@ -1,0 +1,38 @@
+//! Q5_1: weight = scale * q + minimum; a block is the f16 scale, the f16 minimum, 32 fifth bits and 32 nibbles.
+
+use super::fields::{half_at, nibble, spread_bits};
+use super::q5_0::fifth_bits;
+use super::shaders::{BLOCKS, BYTES_QUANTS, FIELDS, MASKED, NIBBLES, QUANTS5};
+use super::tile::{each_unit, put_nibbles, put_words};
+use super::{Layout, finite_halves};
+use crate::weights::ROW_GROUP;
+
+const BYTES: usize = 24;
+const WORDS: usize = 6 * ROW_GROUP;
+
+pub(super) const Q5_1: Layout = Layout {
+    name: "Q5_1",
+    gguf_type: 7,
+    block_len: 32,
+    block_bytes: BYTES,
+    dequantise,
+    finite: |bytes| finite_halves::<BYTES, 2>(bytes, [0, 2]),
+    unit_words: WORDS,
+    pack: |rows, row_bytes, tile| each_unit(rows, row_bytes, tile, pack),
+    shader: &[MASKED, NIBBLES, FIELDS, QUANTS5, BLOCKS, wgsl!("common/weights_q5_1.wgsl")],
+    bytes_shader: Some(BYTES_QUANTS),
+};
+
+fn dequantise(block: &[u8], weights: &mut [f32]) {
+    let (scale, minimum, fifths) = (half_at(block, 0), half_at(block, 2), fifth_bits(&block[4..]));
+    for (i, weight) in weights.iter_mut().enumerate() {
+        let q = nibble(&block[8..], i) | ((fifths >> i & 1) as u8) << 4;
+        *weight = scale * f32::from(q) + minimum;
+    }
+}
+
+fn pack(block: &[u8; BYTES], r: usize, unit: &mut [u32; WORDS]) {
+    put_nibbles(&block[8..], r, unit);
+    unit[4 * ROW_GROUP + r] = spread_bits(fifth_bits(&block[4..]));
+    put_words(&block[..4], r, &mut unit[5 * ROW_GROUP..]);
+}

@@ -1,0 +1,38 @@
+//! Q5_K: weight = d * scale * q - d_min * minimum, of five bits, with a scale and a minimum of six bits for 32 weights.
+//!
+//! A block of 256 is d and d_min as f16, 12 bytes of scales and minima, 32 bytes of fifth bits, 128 bytes of nibbles.
+
+use super::fields::{bit_of_256, nibble_of_256};
+use super::q4_k::{dequantise, put_scales};
+use super::shaders::{BYTES_QUANTS, FIELDS, MASKED, NIBBLES, QUANTS5, RUNS, SIXES as SIXES_WGSL};
+use super::tile::{SIXES, each_unit, put_bits, put_nibbles_of_256};
+use super::{Layout, finite_halves};
+use crate::weights::ROW_GROUP;
+
+const BYTES: usize = 176;
+const BLOCK_WORDS: usize = 5 * ROW_GROUP;
+const WORDS: usize = 8 * BLOCK_WORDS + SIXES + ROW_GROUP;
+
+pub(super) const Q5_K: Layout = Layout {
+    name: "Q5_K",
+    gguf_type: 13,
+    block_len: 256,
+    block_bytes: BYTES,
+    dequantise: |block, weights| {
+        dequantise(block, weights, |i| nibble_of_256(&block[48..], i) | bit_of_256(&block[16..], i) << 4);
+    },
+    finite: |bytes| finite_halves::<BYTES, 2>(bytes, [0, 2]),
+    unit_words: WORDS,
+    pack: |rows, row_bytes, tile| each_unit(rows, row_bytes, tile, pack),
+    shader: &[MASKED, NIBBLES, FIELDS, QUANTS5, SIXES_WGSL, RUNS, wgsl!("common/weights_q5_k.wgsl")],
+    bytes_shader: Some(BYTES_QUANTS),
+};
+
+fn pack(block: &[u8; BYTES], r: usize, unit: &mut [u32; WORDS]) {
+    let (blocks, rest) = unit.split_at_mut(8 * BLOCK_WORDS);
+    for (b, words) in blocks.chunks_exact_mut(BLOCK_WORDS).enumerate() {
+        put_nibbles_of_256(&block[48..], b, r, words);
+        put_bits(&block[16..], b, r, &mut words[4 * ROW_GROUP..]);
+    }
+    put_scales(block, r, rest);
+}

@@ -1,0 +1,36 @@
+//! Q8_0: weight = scale * byte; a block is the f16 scale and 32 signed bytes.
+
+use super::fields::half_at;
+use super::shaders::{BLOCKS, HALVES as HALVES_WGSL, MASKED};
+use super::tile::{HALVES, each_unit, put_half, put_words};
+use super::{Layout, finite_halves};
+use crate::weights::ROW_GROUP;
+
+const BYTES: usize = 34;
+const WORDS: usize = 8 * ROW_GROUP + HALVES;
+
+pub(super) const Q8_0: Layout = Layout {
+    name: "Q8_0",
+    gguf_type: 8,
+    block_len: 32,
+    block_bytes: BYTES,
+    dequantise,
+    finite: |bytes| finite_halves::<BYTES, 1>(bytes, [0]),
+    unit_words: WORDS,
+    pack: |rows, row_bytes, tile| each_unit(rows, row_bytes, tile, pack),
+    shader: &[MASKED, HALVES_WGSL, BLOCKS, wgsl!("common/weights_q8_0.wgsl")],
+    bytes_shader: Some(wgsl!("common/bytes_q8_0.wgsl")),
+};
+
+fn dequantise(block: &[u8], weights: &mut [f32]) {
+    let scale = half_at(block, 0);
+    for (weight, byte) in weights.iter_mut().zip(&block[2..]) {
+        *weight = scale * f32::from(*byte as i8);
+    }
+}
+
+fn pack(block: &[u8; BYTES], r: usize, unit: &mut [u32; WORDS]) {
+    let (words, halves) = unit.split_at_mut(8 * ROW_GROUP);
+    put_words(&block[2..], r, words);
+    put_half(halves, r, [block[0], block[1]]);
+}
