@@ -2,16 +2,16 @@
 
 use std::collections::HashMap;
 
-use tokenizers::normalizers::{Prepend, Replace, Sequence as Normalizers};
+use tokenizers::SplitDelimiterBehavior;
+use tokenizers::normalizers::{Prepend, Replace};
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 use tokenizers::pre_tokenizers::digits::Digits;
-use tokenizers::pre_tokenizers::sequence::Sequence as PreTokenizers;
 use tokenizers::pre_tokenizers::split::{Split, SplitPattern};
-use tokenizers::{NormalizerWrapper, PreTokenizerWrapper, SplitDelimiterBehavior};
 
 use super::Tokenizer;
 use super::added::Added;
 use super::parts::{Parts, bad};
+use super::steps::{Normalizers, PreTokenizers};
 use super::stream::Decoding;
 use crate::error::Result;
 use crate::weights::gguf::Metadata;
@@ -123,8 +123,9 @@ fn common(v: &GgufVocabulary, add_bos: bool, decoding: Decoding) -> Result<Parts
         fuse_unknown: false,
         byte_fallback: false,
         ignore_merges: false,
-        normalizer: None,
-        pre_tokenizer: None,
+        normalizers: Normalizers::default(),
+        first: PreTokenizers::default(),
+        later: PreTokenizers::default(),
         added: added_tokens(v),
         prefix: required(v.add_bos.unwrap_or(add_bos), v.bos, "BOS")?,
         suffix: required(v.add_eos.unwrap_or(false), v.eos, "EOS")?,
@@ -157,14 +158,10 @@ fn sentence_piece(v: &GgufVocabulary) -> Result<Parts> {
     parts.byte_fallback = true;
     parts.fuse_unknown = true;
     parts.unknown = v.unknown.and_then(|id| v.tokens.get(id as usize)).cloned();
-    let spaces = NormalizerWrapper::Replace(Replace::new(" ", "\u{2581}").map_err(bad)?);
-    parts.normalizer = Some(match prefix {
-        true => {
-            let front = NormalizerWrapper::Prepend(Prepend::new("\u{2581}".to_owned()));
-            NormalizerWrapper::Sequence(Normalizers::new(vec![front, spaces]))
-        }
-        false => spaces,
-    });
+    if prefix {
+        parts.normalizers = parts.normalizers.then(Prepend::new("\u{2581}".to_owned()));
+    }
+    parts.normalizers = parts.normalizers.then(Replace::new(" ", "\u{2581}").map_err(bad)?);
     Ok(parts)
 }
 
@@ -205,7 +202,7 @@ fn byte_level(v: &GgufVocabulary) -> Result<Parts> {
     let pre = v.pre.unwrap_or("default");
     let llama3 = matches!(pre, "llama-bpe" | "llama3" | "llama-v3");
     let mut parts = common(v, llama3, Decoding::ByteLevel)?;
-    parts.pre_tokenizer = Some(words(pre)?);
+    (parts.first, parts.later) = (words(pre)?, words(pre)?);
     parts.ignore_merges = llama3;
     let merges = v.merges.ok_or_else(|| bad("the vocabulary has no merges"))?;
     parts.merges = merges
@@ -219,18 +216,16 @@ fn byte_level(v: &GgufVocabulary) -> Result<Parts> {
 }
 
 /// The cutting into words that a GGUF names; a file that names none means GPT-2's.
-fn words(pre: &str) -> Result<PreTokenizerWrapper> {
-    let bytes = |use_regex| PreTokenizerWrapper::ByteLevel(ByteLevel::new(false, false, use_regex));
-    let then = |first, use_regex| PreTokenizerWrapper::Sequence(PreTokenizers::new(vec![first, bytes(use_regex)]));
+fn words(pre: &str) -> Result<PreTokenizers> {
+    let bytes = |use_regex| ByteLevel::new(false, false, use_regex);
+    let words = PreTokenizers::default();
     match pre {
-        "default" | "gpt-2" | "gpt2" => Ok(bytes(true)),
-        "smollm" | "starcoder" | "refact" | "command-r" => {
-            Ok(then(PreTokenizerWrapper::Digits(Digits::new(true)), true))
-        }
+        "default" | "gpt-2" | "gpt2" => Ok(words.then(bytes(true))),
+        "smollm" | "starcoder" | "refact" | "command-r" => Ok(words.then(Digits::new(true)).then(bytes(true))),
         "llama-bpe" | "llama3" | "llama-v3" => {
             let pattern = SplitPattern::Regex(LLAMA3_WORDS.to_owned());
             let split = Split::new(pattern, SplitDelimiterBehavior::Isolated, false).map_err(bad)?;
-            Ok(then(PreTokenizerWrapper::Split(split), false))
+            Ok(words.then(split).then(bytes(false)))
         }
         other => Err(bad(format_args!("text is cut into words in a way called {other:?}, which is not known"))),
     }

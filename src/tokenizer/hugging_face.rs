@@ -1,22 +1,15 @@
 //! A tokenizer from a Hugging Face folder: `tokenizer.json`, and the files that name its special tokens.
 
 use serde::Deserialize;
-use serde::de::{self, DeserializeOwned, MapAccess, Visitor};
+use serde::de::{self, MapAccess, Visitor};
 use serde_json::Value;
-use tokenizers::{NormalizerWrapper, PreTokenizerWrapper};
 
 use super::Tokenizer;
 use super::added::Added;
 use super::parts::{Parts, bad};
+use super::steps::{Normalizers, Place, PreTokenizers};
 use super::stream::Decoding;
 use crate::error::Result;
-
-/// Normalisers that Llama-like vocabularies use; the others are refused by name.
-const NORMALIZERS: [&str; 10] =
-    ["Sequence", "Prepend", "Replace", "NFC", "NFD", "NFKC", "NFKD", "Lowercase", "Strip", "StripAccents"];
-/// Likewise for the cutting of text into words.
-const PRE_TOKENIZERS: [&str; 7] =
-    ["Sequence", "ByteLevel", "Split", "Digits", "Metaspace", "Punctuation", "WhitespaceSplit"];
 
 #[derive(Deserialize)]
 struct TokenizerJson {
@@ -115,8 +108,9 @@ pub(crate) fn build(files: &Files) -> Result<Tokenizer> {
         fuse_unknown: model.fuse_unk,
         byte_fallback: model.byte_fallback,
         ignore_merges: model.ignore_merges,
-        normalizer: component::<NormalizerWrapper>(json.normalizer, &NORMALIZERS, "normalizer")?,
-        pre_tokenizer: component::<PreTokenizerWrapper>(json.pre_tokenizer, &PRE_TOKENIZERS, "pre-tokenizer")?,
+        normalizers: Normalizers::from_json(json.normalizer.as_ref())?,
+        first: PreTokenizers::from_json(json.pre_tokenizer.as_ref(), Place::First)?,
+        later: PreTokenizers::from_json(json.pre_tokenizer.as_ref(), Place::Later)?,
         added,
         prefix,
         suffix,
@@ -159,40 +153,10 @@ impl From<AddedJson> for Added {
     }
 }
 
-/// Reads a normaliser or pre-tokenizer whose every part is of a known kind.
-fn component<T: DeserializeOwned>(json: Option<Value>, known: &[&str], what: &str) -> Result<Option<T>> {
-    let Some(json) = json.filter(|json| !json.is_null()) else { return Ok(None) };
-    if let Some(kind) = kinds(&json).into_iter().find(|kind| !known.contains(kind)) {
-        return Err(bad(format_args!("the {what} {kind:?} is not supported")));
-    }
-    if growth(&json) > MAX_GROWTH {
-        return Err(bad(format_args!("the {what} makes text too long")));
-    }
-    serde_json::from_value(json).map(Some).map_err(|e| bad(format_args!("{what}: {e}")))
-}
-
-/// How many times as long a text may become; Llama's own files reach 8.
-const MAX_GROWTH: usize = 4096;
-
-/// How many times as long, at most, a component makes a text: its parts act one after the other.
-fn growth(json: &Value) -> usize {
-    let length = |key: &str| json.get(key).and_then(Value::as_str).map_or(0, str::len);
-    let own = match json.get("type").and_then(Value::as_str) {
-        Some("Replace" | "Prepend") => 1 + length("content").max(length("prepend")),
-        Some("Metaspace") => 4,
-        Some("ByteLevel" | "NFC" | "NFD" | "Lowercase") => 3,
-        Some("NFKC" | "NFKD") => 18, // U+FDFA
-        _ => 1,
-    };
-    let parts = ["normalizers", "pretokenizers"].into_iter().filter_map(|key| json.get(key)?.as_array()).flatten();
-    parts.map(growth).fold(own, usize::saturating_mul)
-}
-
-/// The `type` of a component and of those inside it.
+/// The `type` of a decoder and of those inside it.
 fn kinds(json: &Value) -> Vec<&str> {
-    let inner = ["normalizers", "pretokenizers", "decoders", "processors"];
     let own = json.get("type").and_then(Value::as_str).unwrap_or("without a type");
-    let parts = inner.iter().filter_map(|key| json.get(key)?.as_array()).flatten();
+    let parts = json.get("decoders").and_then(Value::as_array).into_iter().flatten();
     std::iter::once(own).chain(parts.flat_map(kinds)).collect()
 }
 

@@ -4,19 +4,18 @@ pub(crate) mod added;
 pub mod gguf;
 mod hugging_face;
 mod parts;
+mod steps;
 mod stream;
 
 use tokenizers::models::bpe::BPE;
-use tokenizers::{
-    Model, NormalizedString, Normalizer, NormalizerWrapper, OffsetReferential, OffsetType, PreTokenizedString,
-    PreTokenizer, PreTokenizerWrapper,
-};
+use tokenizers::{Model, NormalizedString, OffsetReferential, OffsetType, PreTokenizedString};
 
 use crate::chat::Segment;
 use crate::error::Result;
 use crate::weights::loader::TextFiles;
 use added::{Added, AddedTokens, Piece};
 use parts::bad;
+use steps::{Normalizers, PreTokenizers};
 use stream::Decoding;
 
 pub use stream::DecodeStream;
@@ -28,10 +27,11 @@ pub use stream::DecodeStream;
 #[derive(Debug)]
 pub struct Tokenizer {
     model: BPE,
-    normalizer: Option<NormalizerWrapper>,
-    pre_tokenizer: Option<PreTokenizerWrapper>,
-    /// For stretches after the first, where the file tells the two apart (`prepend_scheme: first`).
-    continuation: Option<PreTokenizerWrapper>,
+    normalizers: Normalizers,
+    /// For the stretch of text that comes first.
+    first: PreTokenizers,
+    /// For the others.
+    later: PreTokenizers,
     added: AddedTokens,
     prefix: Vec<u32>,
     suffix: Vec<u32>,
@@ -130,14 +130,10 @@ impl Tokenizer {
 
     fn encode_words(&self, text: &str, first: bool, ids: &mut Vec<u32>) -> Result<()> {
         let mut text = NormalizedString::from(text);
-        if let Some(normalizer) = &self.normalizer {
-            normalizer.normalize(&mut text).map_err(bad)?;
-        }
+        self.normalizers.normalize(&mut text)?;
         let mut words = PreTokenizedString::from(text);
-        let other = self.continuation.as_ref().filter(|_| !first);
-        if let Some(pre_tokenizer) = other.or(self.pre_tokenizer.as_ref()) {
-            pre_tokenizer.pre_tokenize(&mut words).map_err(bad)?;
-        }
+        let pre_tokenizers = if first { &self.first } else { &self.later };
+        pre_tokenizers.pre_tokenize(&mut words)?;
         words.tokenize(|word| self.model.tokenize(word.get())).map_err(bad)?;
         for (_, _, tokens) in words.get_splits(OffsetReferential::Original, OffsetType::Byte) {
             ids.extend(tokens.iter().flatten().map(|token| token.id));

@@ -3,11 +3,10 @@
 use std::collections::{HashMap, HashSet};
 
 use tokenizers::models::bpe::{BPE, Vocab};
-use tokenizers::pre_tokenizers::metaspace::PrependScheme;
-use tokenizers::{NormalizerWrapper, PreTokenizerWrapper};
 
 use super::Tokenizer;
 use super::added::{Added, AddedTokens};
+use super::steps::{Normalizers, PreTokenizers};
 use super::stream::Decoding;
 use crate::error::{Error, Result};
 
@@ -25,8 +24,11 @@ pub(crate) struct Parts {
     pub(crate) byte_fallback: bool,
     /// A word that is a token is that token, whatever the merges say.
     pub(crate) ignore_merges: bool,
-    pub(crate) normalizer: Option<NormalizerWrapper>,
-    pub(crate) pre_tokenizer: Option<PreTokenizerWrapper>,
+    pub(crate) normalizers: Normalizers,
+    /// For the stretch of text that comes first.
+    pub(crate) first: PreTokenizers,
+    /// For the others.
+    pub(crate) later: PreTokenizers,
     pub(crate) added: Vec<Added>,
     /// Ids that `add_special` puts in front.
     pub(crate) prefix: Vec<u32>,
@@ -64,7 +66,6 @@ impl Parts {
         self.mark_special();
         let highest = self.check_ids()?;
         let stop = self.stop_ids();
-        let continuation = self.pre_tokenizer.as_ref().and_then(continuation);
         let model = build_model(
             self.vocabulary,
             self.merges,
@@ -74,9 +75,9 @@ impl Parts {
         )?;
         Ok(Tokenizer {
             model,
-            normalizer: self.normalizer,
-            pre_tokenizer: self.pre_tokenizer,
-            continuation,
+            normalizers: self.normalizers,
+            first: self.first,
+            later: self.later,
             added: AddedTokens::new(self.added),
             prefix: self.prefix,
             suffix: self.suffix,
@@ -171,15 +172,4 @@ fn build_model(
         builder = builder.unk_token(unknown);
     }
     builder.build().map_err(bad)
-}
-
-/// The pre-tokenizer of stretches that do not begin the text, where it differs.
-fn continuation(first: &PreTokenizerWrapper) -> Option<PreTokenizerWrapper> {
-    let PreTokenizerWrapper::Metaspace(metaspace) = first else { return None };
-    if metaspace.get_prepend_scheme() != PrependScheme::First {
-        return None;
-    }
-    let mut metaspace = metaspace.clone();
-    metaspace.set_prepend_scheme(PrependScheme::Never);
-    Some(PreTokenizerWrapper::Metaspace(metaspace))
 }
