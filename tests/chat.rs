@@ -8,7 +8,7 @@ use pagellama::Result;
 use pagellama::chat::{ChatFormat, Message};
 use pagellama::tokenizer::Tokenizer;
 use pagellama::tokenizer::gguf::build;
-use pagellama::weights::loader::TextFiles;
+use pagellama::weights::loader::{TextFiles, VocabularyFile};
 use serde_json::{Value, json};
 
 fn data(name: &str) -> Vec<u8> {
@@ -18,7 +18,7 @@ fn data(name: &str) -> Vec<u8> {
 /// The tokenizer's files with the official template, or without one and with a name.
 fn files(name: Option<&str>) -> TextFiles {
     TextFiles::HuggingFace {
-        tokenizer: data("tokenizer.json"),
+        vocabulary: VocabularyFile::Json(data("tokenizer.json")),
         tokenizer_config: name.is_none().then(|| data("tokenizer_config.json")),
         generation_config: None,
         config: serde_json::to_vec(&serde_json::json!({
@@ -108,7 +108,7 @@ fn templates_know_the_date() {
 /// The format of a folder with these templates in `tokenizer_config.json` and `chat_template.jinja`.
 fn format_of(chat_template: Value, jinja: Option<&str>) -> Result<Option<ChatFormat>> {
     let files = TextFiles::HuggingFace {
-        tokenizer: data("tokenizer.json"),
+        vocabulary: VocabularyFile::Json(data("tokenizer.json")),
         tokenizer_config: Some(
             serde_json::to_vec(&json!({ "chat_template": chat_template, "bos_token": "<s>", "eos_token": "</s>" }))
                 .unwrap(),

@@ -6,7 +6,7 @@ mod common;
 use common::Random;
 use pagellama::reference::sampler::Sampler;
 use pagellama::sampling::Sampling;
-use pagellama::weights::loader::TextFiles;
+use pagellama::weights::loader::{TextFiles, VocabularyFile};
 use serde_json::{Value, json};
 
 /// Temperature 1 and no filter.
@@ -216,7 +216,7 @@ fn logits_that_are_not_numbers_are_refused() {
 /// The defaults of a folder with this `generation_config.json`.
 fn defaults(generation_config: Option<Value>) -> pagellama::Result<Sampling> {
     Sampling::defaults(&TextFiles::HuggingFace {
-        tokenizer: Vec::new(),
+        vocabulary: VocabularyFile::Json(Vec::new()),
         tokenizer_config: None,
         generation_config: generation_config.map(|json| serde_json::to_vec(&json).unwrap()),
         config: Vec::new(),

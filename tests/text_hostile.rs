@@ -11,7 +11,7 @@ use pagellama::Result;
 use pagellama::chat::{ChatFormat, Message};
 use pagellama::tokenizer::Tokenizer;
 use pagellama::tokenizer::gguf::{GgufVocabulary, build};
-use pagellama::weights::loader::TextFiles;
+use pagellama::weights::loader::{TextFiles, VocabularyFile};
 use serde_json::{Value, json};
 
 fn render(template: &str, content: &str) -> Result<usize> {
@@ -138,7 +138,7 @@ fn mangled_folders_end_in_typed_errors() {
         files[one].extend(&tail[cut..]);
         let [tokenizer, tokenizer_config, generation_config, config] = files;
         exercise(&TextFiles::HuggingFace {
-            tokenizer,
+            vocabulary: VocabularyFile::Json(tokenizer),
             tokenizer_config: Some(tokenizer_config),
             generation_config: Some(generation_config),
             config,
@@ -152,7 +152,7 @@ fn changed(change: impl FnOnce(&mut Value)) -> TextFiles {
     let mut tokenizer: Value = common::json("tiny-llama2/tokenizer.json");
     change(&mut tokenizer);
     TextFiles::HuggingFace {
-        tokenizer: serde_json::to_vec(&tokenizer).unwrap(),
+        vocabulary: VocabularyFile::Json(serde_json::to_vec(&tokenizer).unwrap()),
         tokenizer_config: None,
         generation_config: None,
         config: b"{}".to_vec(),

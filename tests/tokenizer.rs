@@ -8,7 +8,7 @@ use pagellama::chat::{ChatFormat, Message};
 use pagellama::sampling::Sampling;
 use pagellama::tokenizer::Tokenizer;
 use pagellama::tokenizer::gguf::{GgufVocabulary, build};
-use pagellama::weights::loader::{self, TextFiles};
+use pagellama::weights::loader::{self, TextFiles, VocabularyFile};
 use pagellama::weights::native::NativeSource;
 use serde_json::Value;
 
@@ -26,7 +26,7 @@ fn ids(json: &Value) -> Vec<u32> {
 
 fn from_json() -> Tokenizer {
     Tokenizer::from_text_files(&TextFiles::HuggingFace {
-        tokenizer: data("tokenizer.json"),
+        vocabulary: VocabularyFile::Json(data("tokenizer.json")),
         tokenizer_config: Some(data("tokenizer_config.json")),
         generation_config: None,
         config: b"{}".to_vec(),

@@ -151,7 +151,7 @@ fn is_added(kind: i64) -> bool {
 }
 
 /// SentencePiece's BPE: spaces become U+2581, one more goes in front, unknown characters become byte tokens.
-fn sentence_piece(v: &GgufVocabulary) -> Result<Parts> {
+pub(super) fn sentence_piece(v: &GgufVocabulary) -> Result<Parts> {
     let prefix = v.add_space_prefix.unwrap_or(true);
     let mut parts = common(v, true, Decoding::SentencePiece { strip: usize::from(prefix) })?;
     parts.merges = merges_from_scores(v)?;

@@ -7,9 +7,11 @@ use serde_json::Value;
 use super::Tokenizer;
 use super::added::Added;
 use super::parts::{Parts, bad};
+use super::sentence_piece;
 use super::steps::{Normalizers, Place, PreTokenizers};
 use super::stream::Decoding;
 use crate::error::Result;
+use crate::weights::loader::VocabularyFile;
 
 #[derive(Deserialize)]
 struct TokenizerJson {
@@ -22,8 +24,10 @@ struct TokenizerJson {
     model: ModelJson,
 }
 
+/// An added token; `added_tokens_decoder` of a `tokenizer_config.json` has its id elsewhere.
 #[derive(Deserialize)]
-struct AddedJson {
+pub(super) struct AddedJson {
+    #[serde(default)]
     id: u32,
     content: String,
     #[serde(default)]
@@ -40,7 +44,7 @@ struct AddedJson {
 struct ModelJson {
     #[serde(rename = "type")]
     kind: Option<String>,
-    vocab: Vocabulary,
+    vocab: TokenIds,
     #[serde(default)]
     merges: Vec<MergeJson>,
     unk_token: Option<String>,
@@ -63,31 +67,31 @@ enum MergeJson {
 }
 
 /// Kept as a list, so that a token that a file names twice is seen.
-struct Vocabulary(Vec<(String, u32)>);
+struct TokenIds(Vec<(String, u32)>);
 
-impl<'de> Deserialize<'de> for Vocabulary {
+impl<'de> Deserialize<'de> for TokenIds {
     fn deserialize<D: de::Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
         struct Entries;
         impl<'de> Visitor<'de> for Entries {
-            type Value = Vocabulary;
+            type Value = TokenIds;
             fn expecting(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
                 f.write_str("a BPE vocabulary (tokens with their ids)")
             }
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> std::result::Result<Vocabulary, A::Error> {
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> std::result::Result<TokenIds, A::Error> {
                 let mut entries = Vec::new();
                 while let Some(entry) = map.next_entry()? {
                     entries.push(entry);
                 }
-                Ok(Vocabulary(entries))
+                Ok(TokenIds(entries))
             }
         }
         deserializer.deserialize_map(Entries)
     }
 }
 
-/// The files of a folder that say something about its text; only `tokenizer` must be there.
+/// The files of a folder that say something about its text; only the vocabulary must be there.
 pub(crate) struct Files<'a> {
-    pub(crate) tokenizer: &'a [u8],
+    pub(crate) vocabulary: &'a VocabularyFile,
     pub(crate) tokenizer_config: Option<&'a [u8]>,
     pub(crate) generation_config: Option<&'a [u8]>,
     pub(crate) config: &'a [u8],
@@ -95,13 +99,36 @@ pub(crate) struct Files<'a> {
 
 /// Builds the tokenizer of a Hugging Face folder.
 pub(crate) fn build(files: &Files) -> Result<Tokenizer> {
-    let json: TokenizerJson =
-        serde_json::from_slice(files.tokenizer).map_err(|e| bad(format_args!("tokenizer.json: {e}")))?;
+    let tokenizer_config = read("tokenizer_config.json", files.tokenizer_config)?;
+    let mut parts = match files.vocabulary {
+        VocabularyFile::Json(json) => from_json(json)?,
+        VocabularyFile::SentencePiece { model, added } => {
+            sentence_piece::parts(model, added.as_deref(), &tokenizer_config)?
+        }
+    };
+    name_special_tokens(&mut parts, files, &tokenizer_config)?;
+    if let VocabularyFile::SentencePiece { .. } = files.vocabulary {
+        sentence_piece::surround(&mut parts, &tokenizer_config);
+    }
+    parts.build()
+}
+
+/// A JSON file's value; null where there is no file.
+fn read(name: &str, bytes: Option<&[u8]>) -> Result<Value> {
+    match bytes {
+        Some(bytes) => serde_json::from_slice(bytes).map_err(|e| bad(format_args!("{name}: {e}"))),
+        None => Ok(Value::Null),
+    }
+}
+
+/// The parts in a `tokenizer.json`.
+fn from_json(json: &[u8]) -> Result<Parts> {
+    let json: TokenizerJson = serde_json::from_slice(json).map_err(|e| bad(format_args!("tokenizer.json: {e}")))?;
     let model = json.model;
     check_model(&model)?;
     let added: Vec<Added> = json.added_tokens.into_iter().filter(|t| !t.content.is_empty()).map(Added::from).collect();
     let (prefix, suffix) = post_processing(json.post_processor.as_ref())?;
-    let mut parts = Parts {
+    Ok(Parts {
         merges: model.merges.into_iter().map(MergeJson::pair).collect::<Result<_>>()?,
         vocabulary: model.vocab.0,
         unknown: model.unk_token,
@@ -118,9 +145,7 @@ pub(crate) fn build(files: &Files) -> Result<Tokenizer> {
         bos: None,
         eos: None,
         stop: Vec::new(),
-    };
-    name_special_tokens(&mut parts, files)?;
-    parts.build()
+    })
 }
 
 fn check_model(model: &ModelJson) -> Result<()> {
@@ -229,12 +254,7 @@ fn leading_spaces(json: &Value) -> Vec<u64> {
 /// BOS, EOS and every end that the folder's files name.
 ///
 /// `tokenizer_config.json` names tokens by their text, the two other files by id (one, or a list).
-fn name_special_tokens(parts: &mut Parts, files: &Files) -> Result<()> {
-    let read = |name: &str, bytes: Option<&[u8]>| match bytes {
-        Some(bytes) => serde_json::from_slice(bytes).map_err(|e| bad(format_args!("{name}: {e}"))),
-        None => Ok(Value::Null),
-    };
-    let tokenizer_config = read("tokenizer_config.json", files.tokenizer_config)?;
+fn name_special_tokens(parts: &mut Parts, files: &Files, tokenizer_config: &Value) -> Result<()> {
     let configs = [read("generation_config.json", files.generation_config)?, read("config.json", Some(files.config))?];
     let named = |key| token_name(tokenizer_config.get(key)?).and_then(|name| find(parts, name));
     let ids = |key: &str| -> Vec<u32> { configs.iter().filter_map(|c| c.get(key)).flat_map(id_list).collect() };
@@ -242,8 +262,9 @@ fn name_special_tokens(parts: &mut Parts, files: &Files) -> Result<()> {
     let known = |id: &u32| parts.vocabulary.iter().any(|(_, i)| i == id) || parts.added.iter().any(|t| t.id == *id);
     let bos = bos.or_else(|| ids("bos_token_id").into_iter().find(known));
     let ends: Vec<u32> = ids("eos_token_id").into_iter().filter(known).collect();
-    parts.bos = bos;
-    parts.eos = eos.or(ends.first().copied());
+    // A SentencePiece file names them itself, where the others do not.
+    parts.bos = bos.or(parts.bos);
+    parts.eos = eos.or(ends.first().copied()).or(parts.eos);
     parts.stop = ends;
     Ok(())
 }

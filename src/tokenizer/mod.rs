@@ -4,6 +4,7 @@ pub(crate) mod added;
 pub mod gguf;
 mod hugging_face;
 mod parts;
+mod sentence_piece;
 mod steps;
 mod stream;
 
@@ -53,9 +54,9 @@ impl Tokenizer {
     pub fn from_text_files(files: &TextFiles) -> Result<Self> {
         match files {
             TextFiles::Gguf(metadata) => gguf::build(&gguf::GgufVocabulary::from_metadata(metadata)?),
-            TextFiles::HuggingFace { tokenizer, tokenizer_config, generation_config, config, .. } => {
+            TextFiles::HuggingFace { vocabulary, tokenizer_config, generation_config, config, .. } => {
                 hugging_face::build(&hugging_face::Files {
-                    tokenizer,
+                    vocabulary,
                     tokenizer_config: tokenizer_config.as_deref(),
                     generation_config: generation_config.as_deref(),
                     config,

@@ -32,8 +32,8 @@ pub enum TextFiles {
     Gguf(Box<Metadata>),
     /// A Hugging Face folder's small files.
     HuggingFace {
-        /// `tokenizer.json`.
-        tokenizer: Vec<u8>,
+        /// The tokens.
+        vocabulary: VocabularyFile,
         /// `tokenizer_config.json`.
         tokenizer_config: Option<Vec<u8>>,
         /// `generation_config.json`.
@@ -42,6 +42,20 @@ pub enum TextFiles {
         config: Vec<u8>,
         /// `chat_template.jinja`, which newer folders keep apart from `tokenizer_config.json`.
         chat_template: Option<Vec<u8>>,
+    },
+}
+
+/// The file of a folder that has its tokens.
+#[derive(Debug, Clone, PartialEq)]
+pub enum VocabularyFile {
+    /// `tokenizer.json`.
+    Json(Vec<u8>),
+    /// `tokenizer.model`, in folders that have no `tokenizer.json`.
+    SentencePiece {
+        /// The file.
+        model: Vec<u8>,
+        /// `added_tokens.json`: tokens that were added to it later.
+        added: Option<Vec<u8>>,
     },
 }
 
@@ -131,12 +145,25 @@ async fn open_folder<S: Source>(source: &mut S) -> Result<Opened> {
 /// A folder's text side around its `config.json`.
 async fn folder_text<S: Source>(source: &mut S, config: Vec<u8>) -> Result<TextFiles> {
     Ok(TextFiles::HuggingFace {
-        tokenizer: required(source, "tokenizer.json").await?,
+        vocabulary: vocabulary(source).await?,
         tokenizer_config: source.small_file("tokenizer_config.json").await?,
         generation_config: source.small_file("generation_config.json").await?,
         config,
         chat_template: source.small_file("chat_template.jinja").await?,
     })
+}
+
+/// A folder's tokens, in whichever form it has them.
+async fn vocabulary<S: Source>(source: &mut S) -> Result<VocabularyFile> {
+    if let Some(json) = source.small_file("tokenizer.json").await? {
+        return Ok(VocabularyFile::Json(json));
+    }
+    match source.small_file("tokenizer.model").await? {
+        Some(model) => {
+            Ok(VocabularyFile::SentencePiece { model, added: source.small_file("added_tokens.json").await? })
+        }
+        None => Err(Error::MissingFile { name: "tokenizer.json".to_owned() }),
+    }
 }
 
 async fn required<S: Source>(source: &mut S, name: &str) -> Result<Vec<u8>> {

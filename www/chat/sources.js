@@ -9,7 +9,7 @@ import { EngineError } from "../engine.js";
 const LIST = new URL("../models.json", import.meta.url);
 
 /** The files of a checkpoint that the engine reads. */
-const WANTED = /\.(gguf|safetensors|json|jinja)$/i;
+const WANTED = /\.(gguf|safetensors|json|jinja|model)$/i;
 
 /**
  * The model that this build offers, if it comes with one.

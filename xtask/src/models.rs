@@ -20,7 +20,7 @@ pub enum Model {
 }
 
 /// The files of a Hugging Face folder that the engine reads, by extension; others (PyTorch's `.bin`) stay out.
-const FOLDER_EXTENSIONS: [&str; 3] = ["json", "jinja", "safetensors"];
+const FOLDER_EXTENSIONS: [&str; 4] = ["json", "jinja", "model", "safetensors"];
 
 impl Model {
     /// Reads `--model PATH|URL`.
