@@ -10,6 +10,7 @@ use common::{GoldenFiles, data, json};
 use pagellama::config::{ModelConfig, RopeScaling};
 use pagellama::formats::{self, Format};
 use pagellama::reference::Weights;
+use pagellama::tokenizer::Tokenizer;
 use pagellama::weights::gguf::{Array, Value};
 use pagellama::weights::loader::{self, TextFiles};
 use pagellama::weights::native::NativeSource;
@@ -132,6 +133,23 @@ fn random_blocks_dequantise_as_the_gguf_package_does() {
         for (i, (got, value)) in got.iter().zip(expected).enumerate() {
             assert!((got - value).abs() <= 1e-6 * value.abs(), "{name}: weight {i} is {got}, not {value}");
         }
+    }
+}
+
+#[test]
+fn a_model_in_parts_is_the_model() {
+    for (name, parts) in [("tiny-llama2.Q4_0", 3), ("tiny-llama2-mha.F16", 3), ("tiny-llama2-mha-llama3rope.F16", 2)] {
+        let (config, expected) = weights(&format!("gguf/{name}.gguf"));
+        let first = format!("gguf/split/{name}-00001-of-{parts:05}.gguf");
+        let (other_config, got) = weights(&first);
+        assert_eq!(config, other_config, "{name}");
+        for role in Role::all(&config) {
+            assert_eq!(got.get(role).unwrap(), expected.get(role).unwrap(), "{name} {role:?}");
+        }
+        let text = |path: &str| pollster::block_on(loader::open_text(&mut NativeSource::open(&data(path)).unwrap()));
+        let tokenizer = |path: &str| Tokenizer::from_text_files(&text(path).unwrap()).unwrap();
+        let ids = |path: &str| tokenizer(path).encode("one two", true, false).unwrap();
+        assert_eq!(ids(&first), ids(&format!("gguf/{name}.gguf")));
     }
 }
 

@@ -10,6 +10,7 @@ use pagellama::config::{ModelConfig, RopeScaling};
 use pagellama::formats::Format;
 use pagellama::reference::Weights;
 use pagellama::weights::loader;
+use pagellama::weights::source::Kind;
 use pagellama::{Error, Result};
 use serde_json::{Value, json};
 
@@ -50,7 +51,42 @@ fn not_a_gguf_file() {
     expect(&refused(b"<!DOCTYPE html><html><head></head></html>".to_vec()), "weights/not-a-model", "model.gguf");
     expect_gguf(|file| file.version = 1, "weights/bad-header", "version 1");
     expect_gguf(|file| file.version = 3_u32.swap_bytes(), "weights/bad-header", "version");
-    expect_gguf(|file| file.set_u32("split.count", 3), "weights/not-a-model", "3 parts");
+}
+
+#[test]
+fn parts_that_do_not_belong_together() {
+    let opened = |change: &dyn Fn(&mut MemorySource)| {
+        let whole = std::fs::read_dir(data("gguf/split")).unwrap().map(|entry| entry.unwrap().path());
+        let parts = whole.filter(|path| path.to_str().unwrap().contains("tiny-llama2.Q4_0"));
+        let name = |path: &std::path::Path| path.file_name().unwrap().to_str().unwrap().to_owned();
+        let files = parts.map(|path| (name(&path), std::fs::read(path).unwrap())).collect();
+        let mut source = MemorySource::new(Kind::Gguf(part_of_q4_0(1)), files);
+        change(&mut source);
+        load(&mut source)
+    };
+    opened(&|_| {}).unwrap();
+    let refused = |change: &dyn Fn(&mut MemorySource), code: &str, words: &str| {
+        expect(&opened(change).unwrap_err(), code, words);
+    };
+    refused(&|source| source.kind = Kind::Gguf(part_of_q4_0(2)), "weights/not-a-model", "open tiny-llama2.Q4_0-00001");
+    refused(&|source| drop(source.files.remove(&part_of_q4_0(3))), "weights/missing-file", "-00003-of-00003");
+    let second = |source: &mut MemorySource, number| {
+        let other = source.files[&part_of_q4_0(number)].clone();
+        source.files.insert(part_of_q4_0(2), other);
+    };
+    refused(&|source| second(source, 3), "weights/bad-header", "is not part 2 of 3");
+    refused(&|source| second(source, 1), "weights/bad-header", "is not part 2 of 3");
+    let renamed = |source: &mut MemorySource| {
+        let first = source.files.remove(&part_of_q4_0(1)).unwrap();
+        source.files.insert("model.gguf".to_owned(), first);
+        source.kind = Kind::Gguf("model.gguf".to_owned());
+    };
+    refused(&renamed, "weights/not-a-model", "-00001-of-00003.gguf");
+    expect_gguf(|file| file.set_u32("split.count", 3), "weights/not-a-model", "3 files");
+}
+
+fn part_of_q4_0(number: u32) -> String {
+    format!("tiny-llama2.Q4_0-{number:05}-of-00003.gguf")
 }
 
 #[test]

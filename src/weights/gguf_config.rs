@@ -1,7 +1,9 @@
 //! Hyper-parameters from a GGUF header's `llama.*` keys.
 
+use super::LayerRole;
 use super::gguf::Metadata;
-use super::manifest::Stored;
+use super::manifest::{ROPE_DIVISORS, Stored};
+use super::split::Split;
 use crate::config::{ModelConfig, Rope, RopeScaling};
 use crate::error::{Error, Result};
 
@@ -20,11 +22,12 @@ pub(super) fn config(metadata: &Metadata, tensors: &[Stored]) -> Result<ModelCon
     keys.must_be("llama.attention.value_length", head_dim)?;
     keys.must_be("llama.rope.dimension_count", head_dim)?;
     keys.must_be("llama.expert_count", 0)?;
+    let layers = keys.size("llama.block_count")?;
     let config = ModelConfig {
         vocab_size: keys.vocab_size()?,
         hidden_size,
         intermediate_size: keys.size("llama.feed_forward_length")?,
-        layers: keys.size("llama.block_count")?,
+        layers,
         heads,
         kv_heads: keys.optional_size("llama.attention.head_count_kv")?.unwrap_or(heads),
         head_dim,
@@ -34,24 +37,33 @@ pub(super) fn config(metadata: &Metadata, tensors: &[Stored]) -> Result<ModelCon
             theta: keys.optional_float("llama.rope.freq_base")?.unwrap_or(10_000.0),
             scaling: keys.scaling()?,
         },
-        tied_embeddings: !tensors.iter().any(|tensor| tensor.name == "output.weight"),
+        tied_embeddings: is_tied(metadata, tensors, layers),
     };
     config.validate()?;
     Ok(config)
 }
 
-/// Refuses other architectures and files that hold a part of a model.
+/// Refuses other architectures.
 fn check_kind(metadata: &Metadata) -> Result<()> {
     match metadata.string("general.architecture") {
-        Some("llama") => {}
-        Some(name) => return Err(Error::Architecture { name: name.to_owned() }),
-        None => return Err(bad("general.architecture", "is missing")),
+        Some("llama") => Ok(()),
+        Some(name) => Err(Error::Architecture { name: name.to_owned() }),
+        None => Err(bad("general.architecture", "is missing")),
     }
-    match metadata.u32("split.count") {
-        Some(parts) if parts > 1 => Err(Error::NotAModel {
-            detail: format!("this is one of {parts} parts; join them with llama.cpp's gguf-split first"),
-        }),
-        _ => Ok(()),
+}
+
+/// Whether the head is the embedding table: there is no other. Of a model in parts, whose first alone is known yet, the number of
+/// tensors tells it.
+fn is_tied(metadata: &Metadata, tensors: &[Stored], layers: usize) -> bool {
+    const HEAD: &str = "output.weight";
+    let has = |name: &str| tensors.iter().any(|tensor| tensor.name == name);
+    match Split::of(metadata).and_then(|split| split.tensors) {
+        Some(count) if !has(HEAD) => {
+            // Each layer's, the embedding and the last norm. Divisors of RoPE's frequencies stand in front.
+            let others = LayerRole::ALL.len() * layers + 2 + usize::from(has(ROPE_DIVISORS));
+            count as usize <= others
+        }
+        _ => !has(HEAD),
     }
 }
 

@@ -7,6 +7,7 @@ use super::cursor::Cursor;
 use super::gguf::{Header, Metadata};
 use super::manifest::{Content, Manifest, Naming, Part};
 use super::source::{Kind, Source};
+use super::split::Split;
 use super::{ROW_GROUP, Role, Sink, TensorSpec, gguf_config, hugging_face};
 use crate::config::{ModelConfig, RopeScaling};
 use crate::error::{Error, Result};
@@ -66,6 +67,8 @@ pub struct Opened {
     first: WeightFile,
     /// Names of the files after the first.
     rest: Vec<String>,
+    /// What a GGUF file in parts says of them.
+    split: Option<Split>,
 }
 
 /// A weight file that is read up to the end of its header.
@@ -103,19 +106,24 @@ pub async fn open<S: Source>(source: &mut S) -> Result<Opened> {
 async fn open_gguf<S: Source>(source: &mut S, name: &str) -> Result<Opened> {
     let mut cursor = Cursor::open(source, name).await?;
     let header = Header::read(&mut cursor, source).await?;
+    let split = Split::of(&header.metadata);
+    let rest = split.map_or(Ok(Vec::new()), |split| split.rest(name))?;
     let config = gguf_config::config(&header.metadata, &header.tensors)?;
     let place = (name, cursor.position(), cursor.length());
     let manifest = Manifest::new(Naming::Gguf, &config, &header.tensors, place)?;
-    let mut missing = Missing::new(&config, Naming::Gguf);
-    missing.found(&manifest)?;
-    missing.check()?;
+    if rest.is_empty() {
+        let mut missing = Missing::new(&config, Naming::Gguf);
+        missing.found(&manifest)?;
+        missing.check()?;
+    }
     let checkpoint = Checkpoint {
         config,
         name: header.metadata.string("general.name").map(str::to_owned),
         text: TextFiles::Gguf(Box::new(header.metadata)),
-        total_bytes: cursor.length(),
+        // All parts but the last are about as long as the first; what is wrong with that shows as they are opened.
+        total_bytes: cursor.length().saturating_mul(rest.len().max(1) as u64),
     };
-    Ok(Opened { checkpoint, first: WeightFile { cursor, manifest, allocated: Cell::new(false) }, rest: Vec::new() })
+    Ok(Opened { checkpoint, first: WeightFile { cursor, manifest, allocated: Cell::new(false) }, rest, split })
 }
 
 async fn open_folder<S: Source>(source: &mut S) -> Result<Opened> {
@@ -139,7 +147,7 @@ async fn open_folder<S: Source>(source: &mut S) -> Result<Opened> {
     }
     let total_bytes = shards.total_bytes.max(first.cursor.length());
     let checkpoint = Checkpoint { config, text, name: None, total_bytes };
-    Ok(Opened { checkpoint, first, rest: files.collect() })
+    Ok(Opened { checkpoint, first, rest: files.collect(), split: None })
 }
 
 /// A folder's text side around its `config.json`.
@@ -233,7 +241,7 @@ impl Opened {
         sink: &mut K,
         progress: &mut dyn FnMut(u64, u64) -> bool,
     ) -> Result<ModelConfig> {
-        let Opened { checkpoint: Checkpoint { mut config, total_bytes, text, name: _ }, first, rest } = self;
+        let Opened { checkpoint: Checkpoint { mut config, total_bytes, text, name: _ }, first, rest, split } = self;
         // A vocabulary is megabytes, and whoever needs it has it by now.
         drop(text);
         let mut missing = Missing::new(&config, first.manifest.naming);
@@ -241,12 +249,15 @@ impl Opened {
         let mut source = Watched { source, progress, done, total: total_bytes };
         source.report()?;
         let mut file = first;
-        let mut rest = rest.into_iter();
+        let mut rest = rest.into_iter().zip(1..);
         loop {
             missing.found(&file.manifest)?;
             file.load(&mut source, sink, &mut config).await?;
-            let Some(name) = rest.next() else { break };
-            file = WeightFile::open(&mut source, &name, &config).await?;
+            let Some((name, number)) = rest.next() else { break };
+            file = match split {
+                Some(split) => WeightFile::open_part(&mut source, &name, &config, (split, number)).await?,
+                None => WeightFile::open(&mut source, &name, &config).await?,
+            };
         }
         missing.check()?;
         config.validate()?;
@@ -304,6 +315,21 @@ impl WeightFile {
         let tensors = hugging_face::read_header(&mut cursor, source).await?;
         let place = (name, cursor.position(), cursor.length());
         let manifest = Manifest::new(Naming::HuggingFace, config, &tensors, place)?;
+        Ok(Self { cursor, manifest, allocated: Cell::new(false) })
+    }
+
+    /// Opens a part of a GGUF model that is not the first.
+    async fn open_part<S: Source>(
+        source: &mut S,
+        name: &str,
+        config: &ModelConfig,
+        (split, number): (Split, usize),
+    ) -> Result<Self> {
+        let mut cursor = Cursor::open(source, name).await?;
+        let header = Header::read(&mut cursor, source).await?;
+        split.check(name, number, &header.metadata)?;
+        let place = (name, cursor.position(), cursor.length());
+        let manifest = Manifest::new(Naming::Gguf, config, &header.tensors, place)?;
         Ok(Self { cursor, manifest, allocated: Cell::new(false) })
     }
 

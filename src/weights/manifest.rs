@@ -85,7 +85,7 @@ const MODEL_NAMES: [(Role, &str, &str); 3] = [
 ];
 
 /// GGUF's tensor of RoPE divisors, one for each dimension pair.
-const ROPE_DIVISORS: &str = "rope_freqs.weight";
+pub(super) const ROPE_DIVISORS: &str = "rope_freqs.weight";
 
 impl Naming {
     /// What a tensor's name means; `None` for tensors that the model does not use.

@@ -52,14 +52,15 @@ export function parseSource(text) {
 }
 
 /**
- * @param {File[]} files one GGUF file, or the files of a Hugging Face folder
+ * @param {File[]} files one GGUF file, the parts of one, or the files of a Hugging Face folder
  * @param {boolean} store whether to keep a copy in the browser
  * @returns {Choice}
  */
 export function fromFiles(files, store) {
   const wanted = files.filter((file) => WANTED.test(file.name));
-  const gguf = wanted.find((file) => /\.gguf$/i.test(file.name));
-  const chosen = gguf ? [gguf] : wanted;
+  const ggufs = wanted.filter((file) => /\.gguf$/i.test(file.name)).sort((a, b) => (a.name < b.name ? -1 : 1));
+  const [gguf] = ggufs;
+  const chosen = gguf ? ggufs : wanted;
   if (chosen.length === 0) {
     const advice = "Choose a .gguf file, or a folder with config.json and .safetensors files.";
     throw new EngineError("page/files", "There is no model among these files.", advice);
@@ -109,7 +110,8 @@ function placeOf({ hub, revision = "main", host = "https://huggingface.co" }) {
 function areOf(files, { url, name, total }) {
   const [first] = files;
   if (url !== undefined || !first) return false;
-  if (/\.gguf$/i.test(first.name)) return name === first.name && (total ?? first.size) === first.size;
+  const size = files.reduce((sum, file) => sum + file.size, 0);
+  if (/\.gguf$/i.test(first.name)) return name === first.name && (total ?? size) === size;
   return first.webkitRelativePath !== "" && name === first.webkitRelativePath.split("/")[0];
 }
 

@@ -7,8 +7,9 @@ use web_sys::{AbortSignal, File};
 
 use crate::error::{Error, Result};
 use crate::store::{Pending, StoredFile};
+use crate::weights::split;
 
-/// One GGUF file, or the files of a Hugging Face folder.
+/// One GGUF file, the parts of one, or the files of a Hugging Face folder.
 ///
 /// They are known again by name, length and time of change: hashing them would mean reading them to the end first.
 #[derive(Debug)]
@@ -31,8 +32,14 @@ impl Local {
                 return Err(Error::NotAModel { detail: "there is neither a .gguf file nor a config.json".into() });
             }
             [] => (folder_name(&files), None, files),
-            [file] => (file.name(), Some(file.name()), ggufs.clone()),
-            _ => return Err(Error::BadRequest { detail: "there is more than one .gguf file".into() }),
+            [file, others @ ..] => {
+                let name = file.name();
+                if !others.iter().all(|other| split::are_parts(&name, &other.name())) {
+                    return Err(Error::BadRequest { detail: "there is more than one .gguf file".into() });
+                }
+                let first = split::part(&name, 1).filter(|_| !others.is_empty()).unwrap_or(name);
+                (first.clone(), Some(first), ggufs.clone())
+            }
         };
         let mut parts: Vec<String> = files.iter().filter_map(identity).collect();
         parts.sort();

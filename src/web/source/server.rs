@@ -13,6 +13,7 @@ use crate::error::{Error, Result};
 use crate::net::{Opened, Remote, Spares};
 use crate::store::traffic::Traffic;
 use crate::store::{CHUNK_BYTES, Pending, StoredFile};
+use crate::weights::split;
 
 /// Requests for one file at a time: enough to fill a line whose server limits each connection, few enough for any host.
 pub const CONNECTIONS: usize = 4;
@@ -177,10 +178,13 @@ impl Server {
     }
 
     fn url_of(&self, file: &str) -> Result<String> {
-        match (&self.gguf, encode_path(file)) {
-            (Some(_), _) => Ok(self.url.clone()),
-            (None, Some(path)) => Ok(format!("{}{path}", self.url)),
-            (None, None) => Err(Error::NotAModel { detail: format!("it names a file {file:?}") }),
+        let bad = || Error::NotAModel { detail: format!("it names a file {file:?}") };
+        match &self.gguf {
+            Some(first) if first == file => Ok(self.url.clone()),
+            // Another part of the same model, beside the first.
+            Some(first) if split::are_parts(first, file) => sibling(&self.url, file).ok_or_else(bad),
+            Some(_) => Err(bad()),
+            None => Ok(format!("{}{}", self.url, encode_path(file).ok_or_else(bad)?)),
         }
     }
 
@@ -204,6 +208,12 @@ impl Server {
         self.url = place.at(commit);
         self.commit = Some(commit.to_owned());
     }
+}
+
+/// The address of a file beside another one, with the same query.
+fn sibling(url: &str, file: &str) -> Option<String> {
+    let (path, query) = url.split_at(url.find('?').unwrap_or(url.len()));
+    Some(format!("{}/{}{query}", path.rsplit_once('/')?.0, encode_path(file)?))
 }
 
 /// A relative path as part of a URL; none if it would lead out of its folder.
