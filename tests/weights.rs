@@ -137,6 +137,30 @@ fn random_blocks_dequantise_as_the_gguf_package_does() {
 }
 
 #[test]
+fn what_is_quantised_here_is_what_the_gguf_package_writes() {
+    let path = data("formats/blocks.safetensors");
+    let (bytes, values) = (common::safetensors_u8(&path), common::safetensors(&path));
+    let source = &values["source"].1;
+    for format in [Format::Q8_0, Format::Q4_0] {
+        let mut got = Vec::new();
+        formats::quantise(format, source, &mut got).unwrap();
+        let expected = &bytes[&format!("{}.quantised", format.name())];
+        let differs = got.iter().zip(expected).position(|(a, b)| a != b);
+        assert_eq!((got.len(), differs), (expected.len(), None), "{}", format.name());
+        for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, 1e30] {
+            let mut weights = [0.5; 64];
+            weights[40] = bad;
+            let mut got = Vec::new();
+            formats::quantise(format, &weights, &mut got).unwrap();
+            assert!(!formats::all_finite(format, &got), "{bad}");
+            assert!(formats::all_finite(format, &got[..format.block_bytes()]), "{bad}");
+        }
+    }
+    assert!(formats::quantise(Format::Q4K, source, &mut Vec::new()).is_err());
+    assert!(formats::quantise(Format::Q4_0, &source[..33], &mut Vec::new()).is_err());
+}
+
+#[test]
 fn a_model_in_parts_is_the_model() {
     for (name, parts) in [("tiny-llama2.Q4_0", 3), ("tiny-llama2-mha.F16", 3), ("tiny-llama2-mha-llama3rope.F16", 2)] {
         let (config, expected) = weights(&format!("gguf/{name}.gguf"));

@@ -174,6 +174,23 @@ pub fn dequantise(format: Format, bytes: &[u8], out: &mut [f32]) -> Result<()> {
     Ok(())
 }
 
+/// Appends whole blocks of weights in a format that can be written: Q8_0 or Q4_0.
+///
+/// A block with a weight that is not finite gets a scale that is none either, which [`all_finite`] finds.
+pub fn quantise(format: Format, weights: &[f32], out: &mut Vec<u8>) -> Result<()> {
+    let quantise = match format {
+        Format::Q8_0 => q8_0::quantise,
+        Format::Q4_0 => q4_0::quantise,
+        other => return Err(Error::BadRequest { detail: format!("{} is read, not written", other.name()) }),
+    };
+    let (blocks, rest) = weights.as_chunks();
+    if !rest.is_empty() {
+        return Err(Error::BadHeader { detail: format!("{} weights are not whole blocks", weights.len()) });
+    }
+    blocks.iter().for_each(|block| quantise(block, out));
+    Ok(())
+}
+
 /// Whether all weights in whole blocks are finite, looking at scales alone where the format has them.
 pub fn all_finite(format: Format, bytes: &[u8]) -> bool {
     (format.layout().finite)(bytes)

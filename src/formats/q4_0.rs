@@ -1,5 +1,7 @@
 //! Q4_0: weight = scale * (nibble - 8); a block is the f16 scale and 32 nibbles.
 
+use half::f16;
+
 use super::fields::{half_at, nibble};
 use super::shaders::{BLOCKS, BYTES_NIBBLES, HALVES as HALVES_WGSL, MASKED, NIBBLES, QUANTS4};
 use super::tile::{HALVES, each_unit, put_half, put_nibbles};
@@ -27,6 +29,17 @@ fn dequantise(block: &[u8], weights: &mut [f32]) {
     for (i, weight) in weights.iter_mut().enumerate() {
         *weight = scale * (f32::from(nibble(&block[2..], i)) - 8.0);
     }
+}
+
+/// The weight of the largest magnitude, the first of equals, becomes -8.
+pub(super) fn quantise(weights: &[f32; 32], out: &mut Vec<u8>) {
+    let further = |most: f32, weight: &f32| if weight.abs() > most.abs() || weight.is_nan() { *weight } else { most };
+    let scale = weights.iter().fold(0.0, further) / -8.0;
+    let inverse = if scale == 0.0 { 0.0 } else { 1.0 / scale };
+    out.extend(f16::from_f32(scale).to_le_bytes());
+    // In double precision, so that the sum is rounded once, as ggml's is where it is fused.
+    let quant = |i: usize| (f64::from(weights[i]) * f64::from(inverse) + 8.5).clamp(0.0, 15.0) as u8;
+    out.extend((0..16).map(|i| quant(i) | quant(i + 16) << 4));
 }
 
 /// Puts the scale behind the nibbles.

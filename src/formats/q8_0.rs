@@ -1,5 +1,7 @@
 //! Q8_0: weight = scale * byte; a block is the f16 scale and 32 signed bytes.
 
+use half::f16;
+
 use super::fields::half_at;
 use super::shaders::{BLOCKS, HALVES as HALVES_WGSL, MASKED};
 use super::tile::{HALVES, each_unit, put_half, put_words};
@@ -27,6 +29,21 @@ fn dequantise(block: &[u8], weights: &mut [f32]) {
     for (weight, byte) in weights.iter_mut().zip(&block[2..]) {
         *weight = scale * f32::from(*byte as i8);
     }
+}
+
+/// The largest magnitude becomes 127; halves are rounded away from zero.
+pub(super) fn quantise(weights: &[f32; 32], out: &mut Vec<u8>) {
+    let scale = largest(weights) / 127.0;
+    let inverse = if scale == 0.0 { 0.0 } else { 1.0 / scale };
+    out.extend(f16::from_f32(scale).to_le_bytes());
+    out.extend(weights.map(|weight| (weight * inverse).round() as i8 as u8));
+}
+
+/// The largest magnitude; not a number where one of them is none.
+fn largest(weights: &[f32; 32]) -> f32 {
+    weights
+        .iter()
+        .fold(0.0, |most: f32, weight| if weight.abs() > most || weight.is_nan() { weight.abs() } else { most })
 }
 
 fn pack(block: &[u8; BYTES], r: usize, unit: &mut [u32; WORDS]) {

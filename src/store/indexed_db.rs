@@ -296,6 +296,10 @@ impl Bytes for Uint8Array {
         self.copy_to(to);
     }
 
+    fn from_vec(bytes: Vec<u8>) -> Self {
+        Self::from(bytes.as_slice())
+    }
+
     fn digest(&self) -> Pending<Digest> {
         let scope: WorkerGlobalScope = js_sys::global().unchecked_into();
         let subtle = scope.crypto().map(|crypto| crypto.subtle()).ok().filter(|subtle| !subtle.is_undefined());

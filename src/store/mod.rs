@@ -7,6 +7,7 @@
 #[cfg(target_arch = "wasm32")]
 pub mod indexed_db;
 pub mod memory;
+pub mod quantised;
 pub mod read_through;
 pub mod traffic;
 pub mod upstream;
@@ -18,6 +19,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::digest::Digest;
 use crate::error::{Error, Result};
+use crate::weights::recipe::Recipe;
 
 /// Length of every chunk of a file but its last, in bytes.
 pub const CHUNK_BYTES: u32 = 4 << 20;
@@ -35,6 +37,9 @@ pub struct Manifest {
     pub name: String,
     /// Name of the GGUF file; none for a Hugging Face folder.
     pub gguf: Option<String>,
+    /// What its weights were turned into, if they are not as published; files and chunks are the copy's then.
+    #[serde(default)]
+    pub recipe: Option<Recipe>,
     /// The files that the model needed. Once `complete`, the source has no other small file that it would read.
     pub files: Vec<StoredFile>,
     /// Whether every file is stored from its first byte to its last.
@@ -59,6 +64,9 @@ pub struct StoredFile {
     /// SHA-256 of the whole file, where its publisher gives it.
     #[serde(default)]
     pub sha256: Option<Digest>,
+    /// SHA-256 that the publisher gives of the file that this one was made from, where it was quantised on its way.
+    #[serde(default)]
+    pub source: Option<Digest>,
     /// The chunks whose records are written, in order of their place.
     pub chunks: Vec<Chunk>,
 }
@@ -85,6 +93,11 @@ impl Manifest {
             }
         }
         self
+    }
+
+    /// Whether both come of the same request.
+    fn is_asked_like(&self, other: &Self) -> bool {
+        self.address == other.address && self.recipe == other.recipe
     }
 
     /// Bytes that are stored.
@@ -158,6 +171,9 @@ pub trait Bytes: Clone + 'static {
     /// Puts the bytes in the place of what `to` holds. Nothing but a copy where that is as long.
     fn copy_into(&self, to: &mut Vec<u8>);
 
+    /// The same from a vector.
+    fn from_vec(bytes: Vec<u8>) -> Self;
+
     /// Their SHA-256.
     fn digest(&self) -> Pending<Digest>;
 }
@@ -169,6 +185,10 @@ impl Bytes for Vec<u8> {
 
     fn copy_into(&self, to: &mut Vec<u8>) {
         self.clone_into(to);
+    }
+
+    fn from_vec(bytes: Vec<u8>) -> Self {
+        bytes
     }
 
     fn digest(&self) -> Pending<Digest> {

@@ -3,6 +3,7 @@
 use super::{Bytes, CHUNK_BYTES, Pending, StoredFile};
 use crate::digest::FileDigests;
 use crate::error::Result;
+use crate::weights::recipe::Recipe;
 use crate::weights::source::Kind;
 
 /// A place to read a checkpoint anew from.
@@ -13,6 +14,11 @@ pub trait Upstream {
     /// Length of every chunk of a file but its last.
     fn chunk_bytes(&self) -> u32 {
         CHUNK_BYTES
+    }
+
+    /// What its weights are turned into on their way, if anything.
+    fn recipe(&self) -> Option<Recipe> {
+        None
     }
 
     /// What the checkpoint is asked for by, known before any request.

@@ -18,8 +18,10 @@ use crate::model::kv_cache::KvFormat;
 use crate::ops::ActivationFormat;
 use crate::store::Store;
 use crate::store::indexed_db::IndexedDb;
+use crate::store::quantised::Quantised;
 use crate::store::traffic::Traffic;
 use crate::store::upstream::Upstream;
+use crate::weights::recipe::Recipe;
 
 /// Where a model is to come from: one of `url`, `hub`, `stored` and, outside serde's reach, `files`.
 #[derive(Default, Deserialize)]
@@ -44,6 +46,7 @@ struct Options {
     connections: usize,
     tune: bool,
     activations: ActivationFormat,
+    quantise: Option<Recipe>,
 }
 
 impl Default for Options {
@@ -56,6 +59,7 @@ impl Default for Options {
             connections: CONNECTIONS,
             tune: true,
             activations: ActivationFormat::F32,
+            quantise: None,
         }
     }
 }
@@ -109,6 +113,7 @@ async fn source(request: &JsValue, options: &Options, signal: &AbortSignal) -> R
         Asked::Stored(id) => stored(&id, signal, traffic).await,
         Asked::Anew(upstream) => {
             let store = if options.store { Some(IndexedDb::open(DATABASE).await) } else { None };
+            let upstream = Quantised::new(upstream, options.quantise, traffic.clone());
             Ok(WebSource::open(store, upstream, traffic).await)
         }
     }
@@ -121,7 +126,9 @@ pub async fn stored(id: &str, signal: &AbortSignal, traffic: Rc<Traffic>) -> Res
     let manifest = manifest.ok_or_else(|| Error::StoreCorrupt { detail: format!("{id} is not stored") })?;
     let from_server = manifest.files.iter().any(|file| file.url.is_some());
     let server = from_server.then(|| Server::new(&manifest.address, signal, &traffic)).transpose()?;
-    Ok(WebSource::stored(store, manifest, server.map(WebUpstream::Server), traffic))
+    let recipe = manifest.recipe;
+    let upstream = server.map(|server| Quantised::new(WebUpstream::Server(server), recipe, traffic.clone()));
+    Ok(WebSource::stored(store, manifest, upstream, traffic))
 }
 
 /// One text for a model, however it is asked for.

@@ -17,7 +17,7 @@ use crate::error::{Error, Result};
 use crate::formats::Format;
 
 /// A longer header is taken for damage: Llama-2 70B's takes less than 1 MiB.
-const MAX_HEADER: u64 = 64 << 20;
+pub(super) const MAX_HEADER: u64 = 64 << 20;
 
 fn bad(detail: impl Into<String>) -> Error {
     Error::BadConfig { detail: detail.into() }
@@ -192,8 +192,13 @@ pub(super) async fn read_header<S: Source>(cursor: &mut Cursor, source: &mut S) 
     }
     let mut json = Vec::new();
     cursor.take(source, length, &mut json).await?;
-    let header: Header = serde_json::from_slice(&json).map_err(|error| broken(format!("safetensors: {error}")))?;
-    header.0.into_iter().map(|(name, entry)| entry.stored(name, cursor.position())).collect()
+    parse_header(&json, cursor.position())
+}
+
+/// The tensors in a safetensors header; `data` is where it ends.
+pub(super) fn parse_header(json: &[u8], data: u64) -> Result<Vec<Stored>> {
+    let header: Header = serde_json::from_slice(json).map_err(|error| broken(format!("safetensors: {error}")))?;
+    header.0.into_iter().map(|(name, entry)| entry.stored(name, data)).collect()
 }
 
 /// The header's entries in its own order; `__metadata__` is left out.
@@ -213,6 +218,9 @@ impl Entry {
             "F32" => Dtype::Known(Format::F32),
             "F16" => Dtype::Known(Format::F16),
             "BF16" => Dtype::Known(Format::BF16),
+            // In copies that were quantised while they streamed.
+            "Q8_0" => Dtype::Known(Format::Q8_0),
+            "Q4_0" => Dtype::Known(Format::Q4_0),
             _ => Dtype::Other(self.dtype),
         };
         let (first, last) = self.data_offsets;

@@ -145,7 +145,7 @@ async fn open_folder<S: Source>(source: &mut S) -> Result<Opened> {
         missing.found(&first.manifest)?;
         missing.check()?;
     }
-    let total_bytes = shards.total_bytes.max(first.cursor.length());
+    let total_bytes = first.total_bytes(&config, shards.total_bytes);
     let checkpoint = Checkpoint { config, text, name: None, total_bytes };
     Ok(Opened { checkpoint, first, rest: files.collect(), split: None })
 }
@@ -331,6 +331,20 @@ impl WeightFile {
         let place = (name, cursor.position(), cursor.length());
         let manifest = Manifest::new(Naming::Gguf, config, &header.tensors, place)?;
         Ok(Self { cursor, manifest, allocated: Cell::new(false) })
+    }
+
+    /// Bytes of a checkpoint that begins with this file and has `listed` by its index, which knows nothing of a copy in fewer bits.
+    fn total_bytes(&self, config: &ModelConfig, listed: u64) -> u64 {
+        let specs = self.manifest.specs();
+        if specs.iter().all(|spec| spec.format.block_len() == 1) {
+            return listed.max(self.cursor.length());
+        }
+        let weights = |shapes: &mut dyn Iterator<Item = [usize; 2]>| -> f64 {
+            shapes.map(|[rows, columns]| rows as f64 * columns as f64).sum()
+        };
+        let here = weights(&mut specs.iter().map(|spec| [spec.rows, spec.columns]));
+        let all = weights(&mut Role::all(config).into_iter().map(|role| role.shape(config)));
+        self.cursor.length().max((self.cursor.length() as f64 * all / here.max(1.0)) as u64)
     }
 
     async fn allocate<K: Sink>(&self, sink: &mut K) -> Result<()> {

@@ -16,6 +16,16 @@ pub(super) enum Dtype {
     Other(String),
 }
 
+impl Dtype {
+    /// Its name in files.
+    pub fn name(&self) -> &str {
+        match self {
+            Dtype::Known(format) => format.name(),
+            Dtype::Other(name) => name,
+        }
+    }
+}
+
 /// A tensor as a file's header lists it.
 #[derive(Debug, Clone)]
 pub(super) struct Stored {
@@ -250,9 +260,5 @@ fn check_shape(tensor: &Stored, expected: [usize; 2]) -> Result<()> {
 }
 
 fn unsupported(tensor: &Stored, dtype: &Dtype) -> Error {
-    let dtype = match dtype {
-        Dtype::Known(format) => format.name().to_owned(),
-        Dtype::Other(name) => name.clone(),
-    };
-    Error::TensorType { tensor: tensor.name.clone(), dtype }
+    Error::TensorType { tensor: tensor.name.clone(), dtype: dtype.name().to_owned() }
 }

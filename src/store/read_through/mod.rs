@@ -83,6 +83,7 @@ impl<S: Store, U: Upstream<Bytes = S::Bytes>> ReadThrough<S, U> {
                 Kind::Gguf(name) => Some(name),
                 Kind::HuggingFace => None,
             },
+            recipe: upstream.recipe(),
             ..Manifest::default()
         };
         let listed = match &store {
@@ -100,7 +101,7 @@ impl<S: Store, U: Upstream<Bytes = S::Bytes>> ReadThrough<S, U> {
             }
         };
         let (complete, unfinished): (Vec<_>, Vec<_>) =
-            models.into_iter().filter(|model| model.address == fresh.address).partition(|model| model.complete);
+            models.into_iter().filter(|model| fresh.is_asked_like(model)).partition(|model| model.complete);
         // One that its publisher no longer gives stays, but is not what is asked for.
         if let Some(stored) = complete.into_iter().find(|model| agrees(model, &upstream)) {
             return Self::new(Some(store), Some(upstream), stored, Keeping::Stored, traffic);
@@ -302,7 +303,7 @@ impl<S: Store, U: Upstream<Bytes = S::Bytes>> ReadThrough<S, U> {
                 return Ok(());
             } else if model.id == self.manifest.id && !model.address.is_empty() {
                 adopted = store.adopt(&model.id).await?;
-            } else if model.address == self.manifest.address && !model.complete {
+            } else if model.is_asked_like(&self.manifest) && !model.complete {
                 // Of an older version, which nobody can go on with.
                 store.delete(&model.id).await?;
             }

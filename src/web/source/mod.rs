@@ -9,6 +9,7 @@ use js_sys::Uint8Array;
 use crate::digest::FileDigests;
 use crate::error::Result;
 use crate::store::indexed_db::IndexedDb;
+use crate::store::quantised::Quantised;
 use crate::store::read_through::ReadThrough;
 use crate::store::upstream::Upstream;
 use crate::store::{Pending, StoredFile};
@@ -17,7 +18,7 @@ pub use local::Local;
 pub use server::{CONNECTIONS, Server};
 
 /// A checkpoint in the page, read through IndexedDB.
-pub type WebSource = ReadThrough<IndexedDb, WebUpstream>;
+pub type WebSource = ReadThrough<IndexedDb, Quantised<WebUpstream>>;
 
 /// The database that the page keeps its models in.
 pub const DATABASE: &str = "pagellama";

@@ -156,6 +156,7 @@ impl Server {
             validator: remote.validator.clone(),
             length: remote.length,
             sha256: self.digests(file).sha256,
+            source: None,
             chunks: Vec::new(),
         };
         self.file = Some(Rc::new(remote));
