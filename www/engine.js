@@ -7,7 +7,7 @@
 //
 // It works from another origin than its own, if the server allows that (CORS). What is stored belongs to the page's origin.
 
-/** @import { FileDigests, Info, Profile, Progress, Prompt, Result, SamplingOptions, SpeedLimits, Stats, StoredModel, Verified, Waiting } from "./pkg/pagellama.js" */
+/** @import { FileDigests, Info, Profile, Progress, Prompt, Recipe, Result, SamplingOptions, SpeedLimits, Stats, StoredModel, Verified, Waiting } from "./pkg/pagellama.js" */
 
 /**
  * Where a model comes from: an address (a GGUF file, or a Hugging Face folder when it ends in "/"), a Hugging Face
@@ -20,8 +20,9 @@
  * `store: false` keeps no copy in the browser. `connections`: how many requests fetch a file at a time (default 4). `tune: false`
  * takes the kernels that suit most adapters; otherwise the first load measures which are the fastest, in less than two seconds.
  * `activations: "int8"` rounds what a prompt's products take to bytes, where device and weights allow it: not exact, and faster on
- * GPUs that multiply bytes.
- * @typedef {{context?: number, kv?: "f16" | "f32", device?: "auto" | "webgpu", store?: boolean, connections?: number, tune?: boolean, activations?: "f32" | "int8"}} OpenOptions
+ * GPUs that multiply bytes. `quantise` turns the weights of a Hugging Face folder into 8.5 or 4.5 bits each on their way: what is
+ * stored is that copy, which the next load does not make again.
+ * @typedef {{context?: number, kv?: "f16" | "f32", device?: "auto" | "webgpu", store?: boolean, connections?: number, tune?: boolean, activations?: "f32" | "int8", quantise?: Recipe}} OpenOptions
  */
 /** @typedef {SamplingOptions & {max_tokens?: number, ignore_eos?: boolean}} GenerateOptions */
 /** Bytes, of how many; `waiting` while another tab has the model, whose figures they are. @typedef {{done: number, total: number, waiting?: Waiting}} Count */

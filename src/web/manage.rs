@@ -13,8 +13,9 @@ use super::{JsResult, js_error, request, to_js};
 use crate::error::{Error, Result};
 use crate::store::indexed_db::IndexedDb;
 use crate::store::{Manifest, Store, StoredFile};
+use crate::weights::recipe::Recipe;
 
-/// The models in the store: `{id, name, bytes, total?, complete, last_used, url?}[]`.
+/// The models in the store: `{id, name, bytes, total?, complete, last_used, url?, recipe?}[]`.
 #[wasm_bindgen]
 pub async fn stored_models() -> JsResult<JsValue> {
     let models = async {
@@ -109,13 +110,24 @@ struct StoredModel<'a> {
     last_used: f64,
     #[serde(skip_serializing_if = "Option::is_none")]
     url: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    recipe: Option<Recipe>,
 }
 
 impl<'a> From<&'a Manifest> for StoredModel<'a> {
     fn from(manifest: &'a Manifest) -> Self {
-        let Manifest { id, name, complete, last_used, address, .. } = manifest;
+        let Manifest { id, name, complete, last_used, address, recipe, .. } = manifest;
         let url = manifest.files.iter().any(|file: &StoredFile| file.url.is_some()).then_some(address.as_str());
         let total = manifest.total().filter(|_| *complete || manifest.gguf.is_some());
-        Self { id, name, bytes: manifest.bytes(), total, complete: *complete, last_used: *last_used, url }
+        Self {
+            id,
+            name,
+            bytes: manifest.bytes(),
+            total,
+            complete: *complete,
+            last_used: *last_used,
+            url,
+            recipe: *recipe,
+        }
     }
 }

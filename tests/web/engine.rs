@@ -52,6 +52,18 @@ fn picked(files: &[File], options: &Value) -> JsValue {
     request
 }
 
+fn tiny_folder() -> [File; 7] {
+    [
+        file("config.json", data!("tiny-llama2/config.json")),
+        file("tokenizer.json", data!("tiny-llama2/tokenizer.json")),
+        file("tokenizer_config.json", data!("tiny-llama2/tokenizer_config.json")),
+        file("model.safetensors.index.json", data!("tiny-llama2/model.safetensors.index.json")),
+        file("model-00001-of-00003.safetensors", data!("tiny-llama2/model-00001-of-00003.safetensors")),
+        file("model-00002-of-00003.safetensors", data!("tiny-llama2/model-00002-of-00003.safetensors")),
+        file("model-00003-of-00003.safetensors", data!("tiny-llama2/model-00003-of-00003.safetensors")),
+    ]
+}
+
 async fn opened(bytes: &[u8]) -> WebEngine {
     let request = picked(&[file("tiny.gguf", bytes)], &json!({ "store": false, "tune": false }));
     open(request, nothing(), signal()).await.unwrap()
@@ -178,16 +190,7 @@ async fn a_url_generates_what_the_reference_does() {
 
 #[wasm_bindgen_test]
 async fn a_picked_folder_chats_and_reuses_what_it_has_seen() {
-    let files = [
-        file("config.json", data!("tiny-llama2/config.json")),
-        file("tokenizer.json", data!("tiny-llama2/tokenizer.json")),
-        file("tokenizer_config.json", data!("tiny-llama2/tokenizer_config.json")),
-        file("model.safetensors.index.json", data!("tiny-llama2/model.safetensors.index.json")),
-        file("model-00001-of-00003.safetensors", data!("tiny-llama2/model-00001-of-00003.safetensors")),
-        file("model-00002-of-00003.safetensors", data!("tiny-llama2/model-00002-of-00003.safetensors")),
-        file("model-00003-of-00003.safetensors", data!("tiny-llama2/model-00003-of-00003.safetensors")),
-    ];
-    let request = picked(&files, &json!({ "store": false, "kv": "f32" }));
+    let request = picked(&tiny_folder(), &json!({ "store": false, "kv": "f32" }));
     let engine = open(request, nothing(), signal()).await.unwrap();
     let golden: Value = serde_json::from_slice(data!("tiny-llama2/golden.json")).unwrap();
     let chat = &golden["chats"][0];
@@ -200,6 +203,32 @@ async fn a_picked_folder_chats_and_reuses_what_it_has_seen() {
     assert_eq!(again["ids"], answer["ids"]);
     assert_eq!(again["usage"]["cached_tokens"], chat["ids"].as_array().unwrap().len() - 1);
     engine.unload();
+}
+
+#[wasm_bindgen_test]
+async fn a_folder_is_quantised_on_its_way_into_the_store() {
+    let load = async |request: JsValue| {
+        let engine = open(request, nothing(), signal()).await.unwrap();
+        let info = from_js(&engine.info().unwrap());
+        let answer = generate(&engine, &json!({ "ids": [1, 260, 270, 280] }), 24).await;
+        engine.unload();
+        (info, answer["ids"].clone())
+    };
+    let id = |info: &Value| info["id"].as_str().unwrap().to_owned();
+    let (plain, _) = load(picked(&tiny_folder(), &json!({ "tune": false }))).await;
+    let asked = json!({ "tune": false, "quantise": "q4_0" });
+    let (info, first) = load(picked(&tiny_folder(), &asked)).await;
+    assert!(info["weight_bytes"].as_u64() < plain["weight_bytes"].as_u64().map(|bytes| bytes * 3 / 5));
+    let models = from_js(&stored_models().await.unwrap());
+    let model = models.as_array().unwrap().iter().find(|model| model["id"] == info["id"]).unwrap();
+    assert_eq!((&model["recipe"], &model["complete"]), (&json!("q4_0"), &json!(true)));
+    assert!(id(&plain) != id(&info) && models.as_array().unwrap().iter().any(|model| model["id"] == plain["id"]));
+    // From the store alone.
+    let request = js(&json!({ "model": { "stored": id(&info) }, "options": { "tune": false } }));
+    assert_eq!(load(request).await.1, first);
+    for info in [plain, info] {
+        delete_model(id(&info)).await.unwrap();
+    }
 }
 
 #[wasm_bindgen_test]

@@ -8,6 +8,7 @@ use pagellama::error::{Error, Result};
 use pagellama::gpu::tune::Choice;
 use pagellama::ops::{Matmul, Matvec, Variants};
 use pagellama::store::indexed_db::IndexedDb;
+use pagellama::store::quantised::Quantised;
 use pagellama::store::{CHUNK_BYTES, Chunk, Manifest, Store, StoredFile, replaced};
 use pagellama::web::source::{Local, Server, WebSource, WebUpstream};
 use pagellama::weights::source::Source;
@@ -56,7 +57,11 @@ fn server(url: &str) -> WebUpstream {
 }
 
 pub async fn open(store: &IndexedDb, upstream: WebUpstream) -> WebSource {
-    WebSource::open(Some(Ok(store.clone())), upstream, Rc::default()).await
+    WebSource::open(Some(Ok(store.clone())), as_published(upstream), Rc::default()).await
+}
+
+fn as_published(upstream: WebUpstream) -> Quantised<WebUpstream> {
+    Quantised::new(upstream, None, Rc::default())
 }
 
 /// A whole model as it stands in a store, with no place to repair it from.
@@ -245,8 +250,8 @@ async fn picked_files_are_one_model() {
     let error = |files| Local::new(files, &signal()).unwrap_err().code();
     assert_eq!(error(vec![a.clone(), b]), "generate/bad-request");
     assert_eq!(error(vec![file("photo.jpg", b"x")]), "weights/not-a-model");
-    let mut folder =
-        WebSource::open(None, WebUpstream::Local(Local::new(vec![config], &signal()).unwrap()), Rc::default()).await;
+    let local = WebUpstream::Local(Local::new(vec![config], &signal()).unwrap());
+    let mut folder = WebSource::open(None, as_published(local), Rc::default()).await;
     assert_eq!(folder.small_file("config.json").await.unwrap().unwrap(), b"{}");
     assert_eq!(folder.small_file("tokenizer.json").await.unwrap(), None);
 }
@@ -384,7 +389,7 @@ async fn a_browser_without_storage_does_not_stop_the_load() {
     define.call1(&JsValue::NULL, &real).unwrap();
     assert_eq!(store.as_ref().err().unwrap().code(), "store/unavailable");
     let bytes = model(5);
-    let mut source = WebSource::open(Some(store), server(&blob_url(&bytes)), Rc::default()).await;
+    let mut source = WebSource::open(Some(store), as_published(server(&blob_url(&bytes))), Rc::default()).await;
     assert!(read(&mut source).await.unwrap() == bytes);
     assert_eq!(source.traffic().not_stored().unwrap().code(), "store/unavailable");
 }

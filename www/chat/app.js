@@ -15,7 +15,7 @@ import { defaultModel, fromFiles, sourceOf } from "./sources.js";
 import { Transcript } from "./transcript.js";
 
 /** @import { EngineError, Model, OpenOptions } from "../engine.js" */
-/** @import { StoredModel } from "../pkg/pagellama.js" */
+/** @import { Recipe, StoredModel } from "../pkg/pagellama.js" */
 /** @import { Conversation, Message, Preferences, Settings } from "./conversations.js" */
 /** @import { Choice } from "./model-session.js" */
 /** @import { Loading } from "./settings.js" */
@@ -49,6 +49,8 @@ export class App {
   /** @type {number | undefined} */
   #context;
   #tune = true;
+  /** @type {Recipe | undefined} */
+  #quantise;
   /** @type {EngineError | undefined} */
   #missing;
   /** Until the visitor has chosen a model, not even the engine is downloaded. */
@@ -112,13 +114,14 @@ export class App {
     const chats = await Conversations.open(name);
     if (this.#disposed) return chats.close();
     this.#chats = chats;
-    const [missing, list, last, current, chosen, tune, settings] = await Promise.all([
+    const [missing, list, last, current, chosen, tune, quantise, settings] = await Promise.all([
       missingSupport(),
       chats.list(),
       chats.preference("model"),
       chats.preference("current"),
       chats.preference("context"),
       chats.preference("tune"),
+      chats.preference("quantise"),
       chats.preference("settings"),
     ]);
     this.#missing = missing;
@@ -126,6 +129,7 @@ export class App {
     this.#last = last;
     this.#context = chosen ?? context;
     this.#tune = tune ?? true;
+    this.#quantise = quantise;
     this.#offer = offer ?? (await defaultModel().catch(() => undefined));
     const fresh = newConversation(settings ?? (this.#options.system ? { system: this.#options.system } : {}));
     if (this.#disposed) return;
@@ -190,7 +194,8 @@ export class App {
     // Set again once the model is ready: one that takes the tab down is not loaded again by itself.
     this.#chats?.prefer("model", undefined);
     const context = this.#context === undefined ? {} : { context: this.#context };
-    this.#session.load(choice, { ...this.#options.open, ...context, tune: this.#tune });
+    const quantise = choice.quantise === undefined ? this.#quantise : choice.quantise;
+    this.#session.load(choice, { ...this.#options.open, ...context, ...(quantise && { quantise }), tune: this.#tune });
   }
 
   #modelChanged() {
@@ -469,7 +474,8 @@ export class App {
 
   #openSettings() {
     const conversation = this.#conversation;
-    const current = { settings: conversation.settings, context: this.#context, tune: this.#tune, info: this.#session.model?.info };
+    const loading = { context: this.#context, tune: this.#tune, quantise: this.#quantise };
+    const current = { settings: conversation.settings, ...loading, info: this.#session.model?.info };
     openSettings(this.#root, current, (settings, loading) => this.#applySettings(conversation, settings, loading));
   }
 
@@ -478,10 +484,12 @@ export class App {
    * @param {Settings} settings
    * @param {Loading} loading
    */
-  #applySettings(conversation, settings, { context, tune }) {
+  #applySettings(conversation, settings, { context, tune, quantise }) {
     conversation.settings = settings;
     this.#chats?.prefer("settings", settings);
     if (conversation.messages.length > 0) this.#save(conversation);
+    this.#quantise = quantise;
+    this.#chats?.prefer("quantise", quantise);
     if (context !== this.#context || tune !== this.#tune) {
       this.#context = context;
       this.#tune = tune;

@@ -1,6 +1,6 @@
 // Conversations and preferences at rest, in IndexedDB; in memory where the browser stores nothing.
 
-/** @import { Result, SamplingOptions, Stats } from "../pkg/pagellama.js" */
+/** @import { Recipe, Result, SamplingOptions, Stats } from "../pkg/pagellama.js" */
 
 /**
  * What differs from the model's defaults. `system` is the system prompt.
@@ -17,9 +17,10 @@
  */
 /**
  * `model`: the last one loaded, by the engine's id; `source` is where it came from. `settings`: what a new conversation
- * begins with. `context`: tokens. `tune`: whether kernels are measured, as they are unless that is refused.
+ * begins with. `context`: tokens. `tune`: whether kernels are measured, as they are unless that is refused. `quantise`: what the
+ * weights of Hugging Face folders are turned into.
  * @typedef {{model: {id: string, name: string, source?: string} | undefined, settings: Settings | undefined, context: number | undefined,
- *   tune: boolean | undefined, current: string | undefined}} Preferences
+ *   tune: boolean | undefined, quantise: Recipe | undefined, current: string | undefined}} Preferences
  */
 /**
  * @typedef {object} Shelf

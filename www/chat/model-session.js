@@ -4,11 +4,12 @@ import { load } from "../engine.js";
 import { isFor } from "./sources.js";
 
 /** @import { Model, ModelRequest, OpenOptions } from "../engine.js" */
-/** @import { Progress, StoredModel } from "../pkg/pagellama.js" */
+/** @import { Progress, Recipe, StoredModel } from "../pkg/pagellama.js" */
 
 /**
- * A model that can be chosen. `bytes` and `licence` where they are known beforehand.
- * @typedef {{request: ModelRequest, name: string, bytes?: number, licence?: string, store?: boolean}} Choice
+ * A model that can be chosen. `bytes` and `licence` where they are known beforehand. `quantise`: what an unfinished copy has its weights
+ * turned into (null: nothing), whatever the settings say now.
+ * @typedef {{request: ModelRequest, name: string, bytes?: number, licence?: string, store?: boolean, quantise?: Recipe | null}} Choice
  */
 /**
  * @typedef {{kind: "none"} | {kind: "loading", choice: Choice} | {kind: "paused", choice: Choice, progress?: Progress}

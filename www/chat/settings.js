@@ -2,11 +2,11 @@
 
 import { h, iconButton } from "./dom.js";
 
-/** @import { Info } from "../pkg/pagellama.js" */
+/** @import { Info, Recipe } from "../pkg/pagellama.js" */
 /** @import { Settings } from "./conversations.js" */
 
 /** @typedef {Exclude<keyof Settings, "system">} NumberSetting */
-/** What a model is loaded with: tokens to make room for, and whether its kernels are measured. @typedef {{context: number | undefined, tune: boolean}} Loading */
+/** What a model is loaded with: tokens to make room for, and whether its kernels are measured, and what a folder's weights are turned into. @typedef {{context: number | undefined, tune: boolean, quantise: Recipe | undefined}} Loading */
 
 /** @type {{name: NumberSetting, label: string, hint: string, min: number, max: number, step: number}[]} */
 const NUMBERS = [
@@ -24,7 +24,7 @@ const NUMBERS = [
  * @param {{settings: Settings, info: Info | undefined} & Loading} current
  * @param {(settings: Settings, loading: Loading) => void} apply
  */
-export function openSettings(root, { settings, context, tune, info }, apply) {
+export function openSettings(root, { settings, context, tune, quantise, info }, apply) {
   const system = h("textarea", { id: "system", rows: "4", placeholder: "None. For example: Answer in one short paragraph." });
   system.value = settings.system ?? "";
   const fields = NUMBERS.map((setting) => numberField(setting, settings[setting.name], defaultOf(setting.name, info)));
@@ -34,8 +34,10 @@ export function openSettings(root, { settings, context, tune, info }, apply) {
     info ? String(info.context) : "chosen by the engine",
   );
   const measured = h("input", { type: "checkbox", id: "setting-tune", checked: tune, "aria-describedby": "setting-tune-hint" });
+  const bits = recipeField(quantise);
   const reset = () => {
     measured.checked = true;
+    bits.select.value = "";
     for (const { input } of [...fields, length]) input.value = "";
   };
   const submit = () => {
@@ -46,7 +48,8 @@ export function openSettings(root, { settings, context, tune, info }, apply) {
       const name = NUMBERS[index]?.name;
       if (name && input.value !== "") chosen[name] = input.valueAsNumber;
     });
-    apply(chosen, { context: length.input.value === "" ? undefined : length.input.valueAsNumber, tune: measured.checked });
+    const context = length.input.value === "" ? undefined : length.input.valueAsNumber;
+    apply(chosen, { context, tune: measured.checked, quantise: RECIPES.find(({ name }) => name === bits.select.value)?.name });
   };
   const form = h(
     "form",
@@ -56,7 +59,7 @@ export function openSettings(root, { settings, context, tune, info }, apply) {
     h("label", { for: "system", class: "strong" }, "System prompt"),
     system,
     h("fieldset", {}, h("legend", {}, "Sampling"), h("div", { class: "grid" }, ...fields.map(({ element }) => element))),
-    h("fieldset", {}, h("legend", {}, "Memory"), h("div", { class: "grid" }, length.element)),
+    h("fieldset", {}, h("legend", {}, "Memory"), h("div", { class: "grid" }, length.element, bits.element)),
     h(
       "fieldset",
       {},
@@ -74,6 +77,23 @@ export function openSettings(root, { settings, context, tune, info }, apply) {
   const dialog = h("dialog", { class: "dialog", "aria-labelledby": "settings-title", onclose: () => dialog.remove() }, form);
   root.append(dialog);
   dialog.showModal();
+}
+
+/** @type {{name: Recipe | undefined, label: string}[]} */
+const RECIPES = [
+  { name: undefined, label: "as published" },
+  { name: "q8_0", label: "8 bits" },
+  { name: "q4_0", label: "4 bits" },
+];
+
+/** @param {Recipe | undefined} quantise */
+function recipeField(quantise) {
+  const id = "setting-quantise";
+  const choices = RECIPES.map(({ name, label }) => h("option", { value: name ?? "", selected: name === quantise }, label));
+  const select = h("select", { id, name: "quantise", "aria-describedby": `${id}-hint` }, ...choices);
+  const hint = "Of Hugging Face folders that are downloaded from now on: fewer bits take less memory, at some loss of quality.";
+  const element = h("div", { class: "field" }, h("label", { for: id }, "Bits of each weight"), select, h("p", { class: "hint", id: `${id}-hint` }, hint));
+  return { element, select };
 }
 
 /**

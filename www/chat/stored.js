@@ -120,8 +120,8 @@ async function newestFirst() {
 }
 
 /** @param {StoredModel} model */
-function nameOf({ name }) {
-  return name.replace(/\.gguf$/i, "");
+function nameOf({ name, recipe }) {
+  return name.replace(/\.gguf$/i, "") + (recipe ? ` ${recipe.toUpperCase()}` : "");
 }
 
 /**
@@ -218,7 +218,7 @@ function mainButton(model, { session, offer, blocked, choose }) {
   if (!url) return h("span", { class: "hint" }, "Choose its file again to go on");
   // The offer also knows what the files should be.
   const request = offer && isFor(model, offer) ? offer.request : { url };
-  return button("Go on", `Go on with ${name}`, () => choose({ request, name, bytes: model.total }));
+  return button("Go on", `Go on with ${name}`, () => choose({ request, name, bytes: model.total, quantise: model.recipe ?? null }));
 }
 
 /**

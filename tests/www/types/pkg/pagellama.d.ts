@@ -117,7 +117,12 @@ export interface StoredModel {
   last_used: number;
   /** The address that an unfinished download goes on from; files from disk have none. */
   url?: string;
+  /** What its weights were turned into, if they are not as published. */
+  recipe?: Recipe;
 }
+
+/** All matrices in Q8_0; or those of the layers in Q4_0, the others in Q8_0. */
+export type Recipe = "q8_0" | "q4_0";
 
 /** What verifying found: parts in all, those whose bytes were not what they should be, and how many of these were fetched again. */
 export interface Verified {
