@@ -1,9 +1,10 @@
 //! Llama in the terminal, on the same shaders as the page.
 //!
-//! `cargo run --release --example llama -- COMMAND MODEL [--context N] [--kv f16|f32] [--tune]`
+//! `cargo run --release --example llama -- COMMAND MODEL [--context N] [--kv f16|f32] [--tune] [--quantise q8_0|q4_0]`
 //!
-//! MODEL is a GGUF file or a Hugging Face folder. `--tune` first measures which kernels are the fastest. `chat` talks; the
-//! other commands read one JSON object a line on standard input and write one a line on standard output, errors as
+//! MODEL is a GGUF file or a Hugging Face folder. `--tune` first measures which kernels are the fastest, `--quantise` reads a
+//! folder's weights in fewer bits than it has. `chat` talks; `perplexity` reads a text on standard input and says how well the
+//! model foretells each token of it, a folder as published and in each of the fewer bits; the other commands read one JSON object a line on standard input and write one a line on standard output, errors as
 //! `{"error": {"code", "message"}}` with a non-zero exit code at the end:
 //!
 //! - `tokenize` `{"text", "add_special": false, "parse_special": false}` -> `{"ids"}`
@@ -22,15 +23,17 @@ use pagellama::chat::{ChatFormat, Message, Segment};
 use pagellama::generate::{Engine, OpenOptions, Options, Progress, Prompt, Stop};
 use pagellama::gpu::tune::Tuning;
 use pagellama::model::kv_cache::KvFormat;
+use pagellama::store::disk;
 use pagellama::tokenizer::Tokenizer;
 use pagellama::weights::loader;
 use pagellama::weights::native::NativeSource;
+use pagellama::weights::recipe::Recipe;
 use pagellama::{Error, Result};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-const USAGE: &str =
-    "usage: llama chat|tokenize|render|logits|generate|profile MODEL [--context N] [--kv f16|f32] [--tune]";
+const USAGE: &str = "usage: llama chat|perplexity|tokenize|render|logits|generate|profile MODEL \
+    [--context N] [--kv f16|f32] [--tune] [--quantise q8_0|q4_0]";
 
 fn main() -> ExitCode {
     let arguments = match Arguments::parse(std::env::args().skip(1)) {
@@ -58,11 +61,12 @@ struct Arguments {
     command: String,
     model: PathBuf,
     options: OpenOptions,
+    quantise: Option<Recipe>,
 }
 
 impl Arguments {
     fn parse(mut words: impl Iterator<Item = String>) -> std::result::Result<Self, String> {
-        let (mut positional, mut options) = (Vec::new(), OpenOptions::default());
+        let (mut positional, mut options, mut quantise) = (Vec::new(), OpenOptions::default(), None);
         while let Some(word) = words.next() {
             match word.as_str() {
                 "--context" => {
@@ -74,24 +78,41 @@ impl Arguments {
                     Some("f32") => options.kv = KvFormat::F32,
                     _ => return Err("--kv is f16 or f32".to_owned()),
                 },
+                "--quantise" => {
+                    let recipe = words.next().and_then(|name| Recipe::named(&name));
+                    quantise = Some(recipe.ok_or("--quantise is q8_0 or q4_0")?);
+                }
                 "--tune" => options.tuning = Tuning::On(Vec::new()),
                 option if option.starts_with("--") => return Err(format!("unknown option {option}")),
                 _ => positional.push(word),
             }
         }
         let [command, model] = <[String; 2]>::try_from(positional).map_err(|_| "a command and a model are needed")?;
-        if !["chat", "tokenize", "render", "logits", "generate", "profile"].contains(&command.as_str()) {
+        if !["chat", "perplexity", "tokenize", "render", "logits", "generate", "profile"].contains(&command.as_str()) {
             return Err(format!("unknown command {command}"));
         }
-        Ok(Self { command, model: PathBuf::from(model), options })
+        Ok(Self { command, model: PathBuf::from(model), options, quantise })
+    }
+
+    /// Opens the model, its weights in fewer bits if so asked.
+    async fn open(&self, quantise: Option<Recipe>) -> Result<Engine> {
+        let options = self.options.clone();
+        match quantise {
+            Some(recipe) => {
+                Engine::open(&mut disk::quantised(&self.model, recipe).await?, options, &mut show_progress).await
+            }
+            None => Engine::open(&mut NativeSource::open(&self.model)?, options, &mut show_progress).await,
+        }
     }
 }
 
 /// Runs the command; false when a line failed.
 async fn run(arguments: &Arguments) -> std::result::Result<bool, Box<dyn StdError>> {
-    let mut source = NativeSource::open(&arguments.model)?;
+    if arguments.command == "perplexity" {
+        return perplexities(arguments).await;
+    }
     if let "tokenize" | "render" = arguments.command.as_str() {
-        let files = loader::open_text(&mut source).await?;
+        let files = loader::open_text(&mut NativeSource::open(&arguments.model)?).await?;
         let tokenizer = Tokenizer::from_text_files(&files)?;
         if arguments.command == "tokenize" {
             return each_line(|line| tokenize(&tokenizer, line));
@@ -99,7 +120,7 @@ async fn run(arguments: &Arguments) -> std::result::Result<bool, Box<dyn StdErro
         let chat = ChatFormat::from_text_files(&files, &tokenizer)?;
         return each_line(|line| render(&tokenizer, chat.as_ref(), line));
     }
-    let mut engine = Engine::open(&mut source, arguments.options.clone(), &mut show_progress).await?;
+    let mut engine = arguments.open(arguments.quantise).await?;
     let device = &engine.info().device;
     if let Some(milliseconds) = device.tuning_ms {
         eprintln!("kernels: {}, chosen in {milliseconds:.0} ms", device.variants.join(", "));
@@ -116,6 +137,47 @@ async fn run(arguments: &Arguments) -> std::result::Result<bool, Box<dyn StdErro
         }),
         _ => chat(&mut engine),
     }
+}
+
+/// The perplexity of the text on standard input: of a folder, as published and quantised in each way.
+async fn perplexities(arguments: &Arguments) -> std::result::Result<bool, Box<dyn StdError>> {
+    let text = std::io::read_to_string(std::io::stdin())?;
+    let mut recipes = vec![arguments.quantise];
+    if arguments.model.is_dir() && arguments.quantise.is_none() {
+        recipes.extend([Some(Recipe::Q8_0), Some(Recipe::Q4_0)]);
+    }
+    let mut published = None;
+    for recipe in recipes {
+        let mut engine = arguments.open(recipe).await?;
+        let mut ids = engine.prompt_ids(&Prompt::Text(text.clone()))?;
+        ids.truncate(engine.info().context);
+        let perplexity = perplexity(&mut engine, &ids).await?;
+        let ratio = perplexity / *published.get_or_insert(perplexity);
+        let weights = recipe.map_or_else(|| "as published".to_owned(), |recipe| recipe.to_string());
+        let weight_bytes = engine.info().weight_bytes;
+        let tokens = ids.len() - 1;
+        println!(
+            "{}",
+            json!({ "weights": weights, "weight_bytes": weight_bytes, "tokens": tokens, "perplexity": perplexity, "ratio": ratio })
+        );
+    }
+    Ok(true)
+}
+
+/// `e` to the mean surprise at each token after the first, given those before it.
+async fn perplexity(engine: &mut Engine, ids: &[u32]) -> Result<f64> {
+    if ids.len() < 2 {
+        return Err(Error::BadRequest { detail: "the text has no two tokens".to_owned() });
+    }
+    let mut surprise = 0.0;
+    for next in 1..ids.len() {
+        let logits = engine.logits(&ids[..next]).await?;
+        let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+        let sum: f64 = logits.iter().map(|logit| f64::from(logit - largest).exp()).sum();
+        let chosen = logits.get(ids[next] as usize).copied().unwrap_or(f32::NEG_INFINITY);
+        surprise += sum.ln() - f64::from(chosen - largest);
+    }
+    Ok((surprise / (ids.len() - 1) as f64).exp())
 }
 
 /// Answers each line of standard input with a line; false when one was an error.

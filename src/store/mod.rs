@@ -4,6 +4,8 @@
 //! are written in one transaction, so that a crash leaves no manifest that claims more than there is. The chunk list is
 //! the only statement of what is stored. A new field of these records has a default, so that older ones stay readable.
 
+#[cfg(not(target_arch = "wasm32"))]
+pub mod disk;
 #[cfg(target_arch = "wasm32")]
 pub mod indexed_db;
 pub mod memory;

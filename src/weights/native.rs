@@ -22,20 +22,26 @@ pub struct NativeSource {
 impl NativeSource {
     /// Looks at a path: a folder is taken for a Hugging Face checkpoint, a file for GGUF.
     pub fn open(path: &Path) -> Result<Self> {
-        let metadata = std::fs::metadata(path).map_err(|error| unreadable(path, &error))?;
-        if metadata.is_dir() {
-            return Ok(Self { kind: Kind::HuggingFace, folder: path.to_owned(), file: None });
-        }
-        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default().to_owned();
-        if name.is_empty() || !metadata.is_file() {
-            return Err(Error::NotAModel { detail: format!("{} is not a file", path.display()) });
-        }
-        let folder = path.parent().map(Path::to_owned).unwrap_or_default();
-        Ok(Self { kind: Kind::Gguf(name), folder, file: None })
+        let (kind, folder) = look_at(path)?;
+        Ok(Self { kind, folder, file: None })
     }
 }
 
-fn unreadable(path: &Path, error: &std::io::Error) -> Error {
+/// What a path leads to, and the folder that its files lie in.
+pub(crate) fn look_at(path: &Path) -> Result<(Kind, PathBuf)> {
+    let metadata = std::fs::metadata(path).map_err(|error| unreadable(path, &error))?;
+    if metadata.is_dir() {
+        return Ok((Kind::HuggingFace, path.to_owned()));
+    }
+    let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default().to_owned();
+    if name.is_empty() || !metadata.is_file() {
+        return Err(Error::NotAModel { detail: format!("{} is not a file", path.display()) });
+    }
+    Ok((Kind::Gguf(name), path.parent().map(Path::to_owned).unwrap_or_default()))
+}
+
+/// The error of a file that cannot be read.
+pub(crate) fn unreadable(path: &Path, error: &std::io::Error) -> Error {
     Error::File { path: path.display().to_string(), detail: error.to_string() }
 }
 
