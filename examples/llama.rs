@@ -3,7 +3,8 @@
 //! `cargo run --release --example llama -- COMMAND MODEL [--context N] [--kv f16|f32] [--tune] [--quantise q8_0|q4_0]`
 //!
 //! MODEL is a GGUF file or a Hugging Face folder. `--tune` first measures which kernels are the fastest, `--quantise` reads a
-//! folder's weights in fewer bits than it has. `chat` talks; `perplexity` reads a text on standard input and says how well the
+//! folder's weights in fewer bits than it has. `chat` talks; `preflight` says whether the model will run here, and how fast;
+//! `perplexity` reads a text on standard input and says how well the
 //! model foretells each token of it, a folder as published and in each of the fewer bits; the other commands read one JSON object a line on standard input and write one a line on standard output, errors as
 //! `{"error": {"code", "message"}}` with a non-zero exit code at the end:
 //!
@@ -20,6 +21,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use pagellama::chat::{ChatFormat, Message, Segment};
+use pagellama::generate::preflight::Preflight;
 use pagellama::generate::{Engine, OpenOptions, Options, Progress, Prompt, Stop};
 use pagellama::gpu::tune::Tuning;
 use pagellama::model::kv_cache::KvFormat;
@@ -32,7 +34,7 @@ use pagellama::{Error, Result};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-const USAGE: &str = "usage: llama chat|perplexity|tokenize|render|logits|generate|profile MODEL \
+const USAGE: &str = "usage: llama chat|preflight|perplexity|tokenize|render|logits|generate|profile MODEL \
     [--context N] [--kv f16|f32] [--tune] [--quantise q8_0|q4_0]";
 
 fn main() -> ExitCode {
@@ -88,7 +90,9 @@ impl Arguments {
             }
         }
         let [command, model] = <[String; 2]>::try_from(positional).map_err(|_| "a command and a model are needed")?;
-        if !["chat", "perplexity", "tokenize", "render", "logits", "generate", "profile"].contains(&command.as_str()) {
+        if !["chat", "preflight", "perplexity", "tokenize", "render", "logits", "generate", "profile"]
+            .contains(&command.as_str())
+        {
             return Err(format!("unknown command {command}"));
         }
         Ok(Self { command, model: PathBuf::from(model), options, quantise })
@@ -108,6 +112,16 @@ impl Arguments {
 
 /// Runs the command; false when a line failed.
 async fn run(arguments: &Arguments) -> std::result::Result<bool, Box<dyn StdError>> {
+    if arguments.command == "preflight" {
+        let foretold = match arguments.quantise {
+            Some(recipe) => {
+                Preflight::of(&mut disk::quantised(&arguments.model, recipe).await?, &arguments.options).await?
+            }
+            None => Preflight::of(&mut NativeSource::open(&arguments.model)?, &arguments.options).await?,
+        };
+        println!("{}", to_json(&foretold)?);
+        return Ok(true);
+    }
     if arguments.command == "perplexity" {
         return perplexities(arguments).await;
     }

@@ -3,6 +3,7 @@
 mod model;
 mod open;
 mod pace;
+pub mod preflight;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

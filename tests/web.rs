@@ -21,6 +21,7 @@ mod web {
     mod golden;
     mod hub;
     mod net;
+    mod preflight;
     mod store;
 }
 

@@ -7,7 +7,7 @@
 //
 // It works from another origin than its own, if the server allows that (CORS). What is stored belongs to the page's origin.
 
-/** @import { FileDigests, Info, Profile, Progress, Prompt, Recipe, Result, SamplingOptions, SpeedLimits, Stats, StoredModel, Verified, Waiting } from "./pkg/pagellama.js" */
+/** @import { FileDigests, Info, Preflight, Profile, Progress, Prompt, Recipe, Result, SamplingOptions, SpeedLimits, Stats, StoredModel, Verified, Waiting } from "./pkg/pagellama.js" */
 
 /**
  * Where a model comes from: an address (a GGUF file, or a Hugging Face folder when it ends in "/"), a Hugging Face
@@ -30,6 +30,7 @@
 /**
  * A message to the worker; worker.js opens with their table.
  * @typedef {{type: "open", id: number, request: ModelRequest, options: OpenOptions}
+ *   | {type: "preflight", id: number, request: ModelRequest, options: OpenOptions}
  *   | {type: "generate", id: number, prompt: Prompt, options: GenerateOptions}
  *   | {type: "count", id: number, prompt: Prompt}
  *   | {type: "stats", id: number}
@@ -76,9 +77,7 @@ export class EngineError extends Error {
  * @returns {Promise<Model>}
  */
 export async function load({ model, onProgress, signal, ...options }) {
-  const asked = typeof model === "string" ? { url: model } : model;
-  // A relative address means relative to the page, not to the worker's script.
-  const request = "url" in asked ? { ...asked, url: new URL(asked.url, document.baseURI).href } : asked;
+  const request = requestFor(model);
   const worker = new Connection();
   try {
     const onReply = (/** @type {Reply} */ reply) => reply.type === "progress" && onProgress?.(/** @type {Progress} */ (reply.progress));
@@ -89,6 +88,27 @@ export async function load({ model, onProgress, signal, ...options }) {
     worker.close();
     throw error;
   }
+}
+
+/**
+ * Says, before anything is stored, whether a model will run here: from its header alone, of which a few MB are read, and from a layer
+ * like its own that is timed on this device. Takes the memory that the model would need, for a moment.
+ *
+ * @param {{model: ModelRequest | string, signal?: AbortSignal} & OpenOptions} options as for `load`
+ * @returns {Promise<Preflight>}
+ */
+export async function preflight({ model, signal, ...options }) {
+  return /** @type {Preflight} */ (await callOnce({ type: "preflight", request: requestFor(model), options }, { signal }));
+}
+
+/**
+ * A relative address means relative to the page, not to the worker's script.
+ * @param {ModelRequest | string} model
+ * @returns {ModelRequest}
+ */
+function requestFor(model) {
+  const asked = typeof model === "string" ? { url: model } : model;
+  return "url" in asked ? { ...asked, url: new URL(asked.url, document.baseURI).href } : asked;
 }
 
 /**

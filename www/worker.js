@@ -6,6 +6,7 @@
 //   count     {id, prompt}                          result (number) or error
 //   stats     {id}                                  result or error
 //   profile   {id, tokens, position}                result or error
+//   preflight {id, request, options}                result (what is to be expected) or error
 //   measure   {id}                                  result (the adapter's limits) or error
 //   stored    {id}                                  result (list) or error
 //   delete    {id, model}                           result or error
@@ -16,7 +17,7 @@
 // worker -> page
 //   progress  {id, progress}    text {id, text}    result {id, value}    error {id, error: {code, message, advice}}
 
-import init, { delete_model, export_model, model_key, open, stored_models, verify_model } from "./pkg/pagellama.js";
+import init, { delete_model, export_model, model_key, open, preflight, stored_models, verify_model } from "./pkg/pagellama.js";
 import { takeTurn } from "./turns.js";
 
 /** @import { Call, Count, Reply } from "./engine.js" */
@@ -95,6 +96,8 @@ async function perform(call, signal) {
       return loaded().profile(call.tokens, call.position);
     case "measure":
       return loaded().measure_adapter();
+    case "preflight":
+      return preflight({ model: call.request, options: call.options }, signal);
     case "stored":
       return stored_models();
     case "delete":

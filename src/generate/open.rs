@@ -49,7 +49,17 @@ impl Engine {
         options: OpenOptions,
         progress: &mut dyn FnMut(Progress) -> bool,
     ) -> Result<Self> {
-        let (opened, gpu) = join(loader::open(source), Gpu::open()).await;
+        Self::open_on(Gpu::open(), source, options, progress).await
+    }
+
+    /// The same on a device of the caller's.
+    pub async fn open_on<S: Source>(
+        gpu: impl Future<Output = Result<Gpu>>,
+        source: &mut S,
+        options: OpenOptions,
+        progress: &mut dyn FnMut(Progress) -> bool,
+    ) -> Result<Self> {
+        let (opened, gpu) = join(loader::open(source), gpu).await;
         let opened = opened?;
         let gpu = match gpu {
             Ok(gpu) => gpu,
@@ -145,7 +155,7 @@ fn record<'a>(
     })
 }
 
-fn executor_options(gpu: &Gpu, config: &ModelConfig, options: &OpenOptions) -> Result<ExecutorOptions> {
+pub(super) fn executor_options(gpu: &Gpu, config: &ModelConfig, options: &OpenOptions) -> Result<ExecutorOptions> {
     let position_bytes = (config.kv_size() as u64 / 2) * options.kv.pair_bytes();
     let fitting = (gpu.max_binding_bytes() / position_bytes.max(1)) as usize / KV_TILE * KV_TILE;
     let context = context(options.context, config.max_positions, fitting)?;

@@ -114,7 +114,7 @@ impl Gpu {
 }
 
 /// The least that something takes, done more and more often in a row: `time` does it so many times.
-async fn least_seconds(time: impl AsyncFn(usize) -> Result<f64>) -> Result<f64> {
+pub(super) async fn least_seconds(time: impl AsyncFn(usize) -> Result<f64>) -> Result<f64> {
     let (mut count, mut least) = (1, f64::INFINITY);
     loop {
         // By a coarser clock than that it may take no time at all, and its rate must not be infinite.

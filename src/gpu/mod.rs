@@ -7,6 +7,7 @@ pub mod limits;
 mod pipeline;
 pub mod profile;
 mod recorder;
+pub mod rehearsal;
 pub mod tensor;
 pub mod trial;
 pub mod tune;
@@ -87,6 +88,11 @@ impl Gpu {
     ///
     /// Errors: `NoWebGpu`, `NoAdapter`, `AdapterLimit` when it is below WebGPU's defaults.
     pub async fn open() -> Result<Self> {
+        Self::open_within(u64::MAX).await
+    }
+
+    /// The same with bindings of at most `max_binding_bytes`, as lesser adapters have them.
+    pub async fn open_within(max_binding_bytes: u64) -> Result<Self> {
         let instance = wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle());
         let options = wgpu::RequestAdapterOptions {
             power_preference: wgpu::PowerPreference::HighPerformance,
@@ -97,7 +103,7 @@ impl Gpu {
         let offered = adapter.limits();
         let wanted = wgpu::Limits {
             max_buffer_size: offered.max_buffer_size,
-            max_storage_buffer_binding_size: offered.max_storage_buffer_binding_size,
+            max_storage_buffer_binding_size: offered.max_storage_buffer_binding_size.min(max_binding_bytes),
             ..wgpu::Limits::default()
         };
         let descriptor = wgpu::DeviceDescriptor {

@@ -10,7 +10,7 @@ use super::Gpu;
 use super::kernel::Dispatch;
 use super::limits::{MOST_OFTEN, more_often};
 use super::tensor::Buffer;
-use super::weights::{Product, Weight, WeightStore, Weights};
+use super::weights::{Product, Slab, Weight, WeightStore, Weights};
 use crate::error::{Error, Result};
 use crate::formats::Format;
 use crate::formats::tile::row_bytes;
@@ -244,19 +244,23 @@ async fn synthetic(gpu: &Gpu, Shape { format, rows, columns }: Shape, copies: us
     let specs: Vec<_> = (0..copies).map(|copy| TensorSpec { role: role(copy), format, rows, columns }).collect();
     weights.allocate(&specs).await?;
     let weights = weights.finish();
+    fill(gpu, weights.slabs())?;
+    Ok(weights)
+}
+
+/// Fills slabs with what makes sense in every format.
+pub(super) fn fill<'a>(gpu: &Gpu, slabs: impl Iterator<Item = &'a Slab>) -> Result<()> {
     // Any half of a word is a number of f16 with 0.5 <= |x| < 2, and one of bf16 below 2.
     let word = |at| splitmix64(0, at) as u32 & 0x87ff_87ff | 0x3800_3800;
     let words: Vec<u32> = (0..PERIOD).map(word).collect();
     let bytes: &[u8] = bytemuck::cast_slice(&words);
-    for copy in 0..copies {
-        for slab in &weights.product(Product::Down(copy))?.slabs {
-            for offset in (0..slab.buffer.bytes()).step_by(bytes.len()) {
-                let length = (slab.buffer.bytes() - offset).min(bytes.len() as u64);
-                gpu.upload(&slab.buffer, offset, &bytes[..length as usize])?;
-            }
+    for slab in slabs {
+        for offset in (0..slab.buffer.bytes()).step_by(bytes.len()) {
+            let length = (slab.buffer.bytes() - offset).min(bytes.len() as u64);
+            gpu.upload(&slab.buffer, offset, &bytes[..length as usize])?;
         }
     }
-    Ok(weights)
+    Ok(())
 }
 
 /// Whether products are those that are expected; NaN never is.

@@ -149,6 +149,11 @@ impl WeightStore {
         self.products.get(&product).ok_or_else(|| Error::MissingTensor { tensor: format!("{product:?}") })
     }
 
+    /// All slabs of all products.
+    pub fn slabs(&self) -> impl Iterator<Item = &Slab> {
+        self.products.values().flat_map(|weight| &weight.slabs)
+    }
+
     /// The f32 weights of a norm.
     pub fn norm(&self, role: Role) -> Result<&Buffer> {
         let norm = self.norms.get(&role).ok_or_else(|| Error::MissingTensor { tensor: format!("{role:?}") })?;
@@ -182,30 +187,21 @@ impl<'a> Weights<'a> {
 impl WeightStore {
     /// Makes room for tensors, those of one product together as far as they have one format.
     fn allocate(&mut self, gpu: &Gpu, tensors: &[TensorSpec], max_bytes: u64) -> Result<()> {
-        let mut products: Vec<(Product, Vec<Matrix>)> = Vec::new();
-        for &TensorSpec { role, format, rows, columns } in tensors {
-            let Some((product, part)) = Product::of(role) else {
-                let buffer = gpu.storage("norm", 4 * columns as u64)?;
+        for &TensorSpec { role, format, columns, .. } in tensors {
+            if Product::of(role).is_some() {
+                self.formats.insert(role, (format, columns));
+            } else {
+                let buffer = gpu.storage("norm", norm_bytes(columns))?;
                 self.norms.insert(role, Norm { format, buffer });
-                continue;
-            };
-            self.formats.insert(role, (format, columns));
-            let matrix = Matrix { part, format, rows, columns };
-            match products.iter_mut().find(|(known, _)| *known == product) {
-                Some((_, matrices)) => {
-                    let place = matrices.partition_point(|before| before.part < part);
-                    matrices.insert(place, matrix);
-                }
-                None => products.push((product, vec![matrix])),
             }
         }
-        for (product, matrices) in products {
+        for (product, matrices) in products(tensors) {
             let columns = matrices[0].columns;
             let weight = self.products.entry(product).or_insert_with(|| Weight { columns, slabs: Vec::new() });
-            for run in matrices.chunk_by(|a, b| a.part + 1 == b.part && a.format == b.format && a.columns == b.columns)
-            {
-                let beside = matches!(product, Product::GateUp(_)) && run.len() == 2 && run[0].rows == run[1].rows;
-                let slabs = slabs(gpu, product, run, beside, max_bytes)?;
+            for run in runs(&matrices) {
+                let layouts = layouts(product, run, max_bytes)?;
+                let slabs: Vec<Slab> =
+                    layouts.map(|layout| Slab::allocate(gpu, product, layout)).collect::<Result<_>>()?;
                 let place = weight.slabs.partition_point(|before| before.part < run[0].part);
                 weight.slabs.splice(place..place, slabs);
             }
@@ -214,9 +210,68 @@ impl WeightStore {
     }
 }
 
-/// Room for a run of matrices of one format, cut so that each slab fits a binding of `max_bytes`. `beside`: two matrices, of
-/// which each slab holds the same rows.
-fn slabs(gpu: &Gpu, product: Product, run: &[Matrix], beside: bool, max_bytes: u64) -> Result<Vec<Slab>> {
+/// Bytes that tensors take on a device whose bindings have at most `max_bytes`.
+pub fn bytes_on_device(tensors: &[TensorSpec], max_bytes: u64) -> Result<u64> {
+    let norms = tensors.iter().filter(|spec| Product::of(spec.role).is_none());
+    let mut bytes = norms.map(|spec| norm_bytes(spec.columns)).sum();
+    for (product, matrices) in products(tensors) {
+        for run in runs(&matrices) {
+            bytes += layouts(product, run, max_bytes)?.map(|layout| layout.bytes).sum::<u64>();
+        }
+    }
+    Ok(bytes)
+}
+
+fn norm_bytes(columns: usize) -> u64 {
+    4 * columns as u64
+}
+
+/// The matrices among tensors by product, each in its place.
+fn products(tensors: &[TensorSpec]) -> Vec<(Product, Vec<Matrix>)> {
+    let mut products: Vec<(Product, Vec<Matrix>)> = Vec::new();
+    for &TensorSpec { role, format, rows, columns } in tensors {
+        let Some((product, part)) = Product::of(role) else { continue };
+        let matrix = Matrix { part, format, rows, columns };
+        match products.iter_mut().find(|(known, _)| *known == product) {
+            Some((_, matrices)) => {
+                let place = matrices.partition_point(|before| before.part < part);
+                matrices.insert(place, matrix);
+            }
+            None => products.push((product, vec![matrix])),
+        }
+    }
+    products
+}
+
+/// Neighbours of one format, which lie behind one another.
+fn runs(matrices: &[Matrix]) -> impl Iterator<Item = &[Matrix]> {
+    matrices.chunk_by(|a, b| a.part + 1 == b.part && a.format == b.format && a.columns == b.columns)
+}
+
+/// A slab that is to be: its fields, and how many bytes it takes.
+struct Layout {
+    format: Format,
+    part: usize,
+    first_row: usize,
+    rows: usize,
+    pair: bool,
+    tiles_apart: usize,
+    spans: Vec<Span>,
+    bytes: u64,
+}
+
+impl Slab {
+    fn allocate(gpu: &Gpu, product: Product, layout: Layout) -> Result<Self> {
+        let Layout { format, part, first_row, rows, pair, tiles_apart, spans, bytes } = layout;
+        let buffer = gpu.storage(&format!("{product:?} from row {first_row}"), bytes)?;
+        Ok(Self { buffer, format, part, first_row, rows, pair, tiles_apart, spans })
+    }
+}
+
+/// The slabs of a run of matrices, each within a binding of `max_bytes`. A gate and an up projection lie beside each other, so that
+/// each slab holds the same rows of both.
+fn layouts(product: Product, run: &[Matrix], max_bytes: u64) -> Result<impl Iterator<Item = Layout>> {
+    let beside = matches!(product, Product::GateUp(_)) && run.len() == 2 && run[0].rows == run[1].rows;
     let Matrix { part, format, rows, columns } = run[0];
     let tile_bytes = 4 * tile_words(format, columns) as u64;
     let most = (max_bytes / tile_bytes.max(1)) as usize / TILES_TOGETHER;
@@ -232,7 +287,7 @@ fn slabs(gpu: &Gpu, product: Product, run: &[Matrix], beside: bool, max_bytes: u
         (before_last + run[run.len() - 1].rows, most.saturating_mul(TILES_TOGETHER))
     };
     let tiles = rows.div_ceil(ROW_GROUP);
-    let slabs = (0..tiles).step_by(step).map(|first| {
+    Ok((0..tiles).step_by(step).map(move |first| {
         let count = step.min(tiles - first);
         let (spans, tiles_apart, room) = if beside {
             let span = |index: usize| Span { part: part + index, first_tile: first, tiles: count, at: index * count };
@@ -240,12 +295,10 @@ fn slabs(gpu: &Gpu, product: Product, run: &[Matrix], beside: bool, max_bytes: u
         } else {
             (spans(run, first, count), 1, count.next_multiple_of(TILES_TOGETHER))
         };
-        let buffer = gpu.storage(&format!("{product:?} from tile {first}"), room as u64 * tile_bytes)?;
         let first_row = first * ROW_GROUP;
         let rows = (count * ROW_GROUP).min(rows - first_row);
-        Ok(Slab { buffer, format, part, first_row, rows, pair: beside, tiles_apart, spans })
-    });
-    slabs.collect()
+        Layout { format, part, first_row, rows, pair: beside, tiles_apart, spans, bytes: room as u64 * tile_bytes }
+    }))
 }
 
 /// The parts of each matrix among `count` tiles of a run from tile `first` on.

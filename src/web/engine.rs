@@ -15,6 +15,7 @@ use super::request::{self, from_js};
 use super::source::WebSource;
 use super::{JsResult, js_error, to_js};
 use crate::error::{Error, Result};
+use crate::generate::preflight::Preflight;
 use crate::generate::{Engine, Generation, Info, OpenOptions, Options, Stats, Stop};
 
 /// How often a file may change at its source during one load.
@@ -41,6 +42,16 @@ pub struct WebEngine {
 #[wasm_bindgen]
 pub async fn open(request: JsValue, progress: Function, signal: AbortSignal) -> JsResult<WebEngine> {
     opened(&request, progress, &signal).await.map_err(js_error)
+}
+
+/// Whether the model of `{model, options}` will run here, by its header and a rehearsal: a [`Preflight`].
+#[wasm_bindgen]
+pub async fn preflight(request: JsValue, signal: AbortSignal) -> JsResult<JsValue> {
+    let foretold = async {
+        let (mut source, options) = request::look_at(&request, &signal).await?;
+        Preflight::of(&mut source, &options).await
+    };
+    to_js(&foretold.await.map_err(js_error)?)
 }
 
 async fn opened(request: &JsValue, progress: Function, signal: &AbortSignal) -> Result<WebEngine> {

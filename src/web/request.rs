@@ -36,7 +36,7 @@ struct Model {
     digests: BTreeMap<String, FileDigests>,
 }
 
-#[derive(Deserialize)]
+#[derive(Clone, Copy, Deserialize)]
 #[serde(default)]
 struct Options {
     context: Option<usize>,
@@ -64,14 +64,14 @@ impl Default for Options {
     }
 }
 
-#[derive(Deserialize)]
+#[derive(Clone, Copy, Deserialize)]
 #[serde(rename_all = "lowercase")]
 enum Kv {
     F16,
     F32,
 }
 
-#[derive(Deserialize)]
+#[derive(Clone, Copy, Deserialize)]
 #[serde(rename_all = "lowercase")]
 enum Device {
     Auto,
@@ -81,19 +81,38 @@ enum Device {
 /// Opens the source that `{model, options}` asks for.
 pub async fn open(request: &JsValue, signal: &AbortSignal) -> Result<(WebSource, OpenOptions)> {
     let options: Options = from_js(&property(request, "options"))?;
-    let kv = match options.kv {
-        Kv::F16 => KvFormat::F16,
-        Kv::F32 => KvFormat::F32,
-    };
-    // Both mean the only device there is.
-    let (Device::Auto | Device::WebGpu) = options.device;
     let source = source(&property(request, "model"), &options, signal).await?;
     let tuning = match (options.tune, options.store) {
         (false, _) => Tuning::Off,
         (true, false) => Tuning::On(Vec::new()),
         (true, true) => Tuning::On(choices().await.unwrap_or_default()),
     };
-    Ok((source, OpenOptions { context: options.context, kv, tuning, activations: options.activations }))
+    Ok((source, options.of_engine(tuning)))
+}
+
+/// The same to look at its header alone: nothing is stored, and no more is asked for than is wanted next.
+pub async fn look_at(request: &JsValue, signal: &AbortSignal) -> Result<(WebSource, OpenOptions)> {
+    let options: Options = from_js(&property(request, "options"))?;
+    let model = property(request, "model");
+    let stored = source(&model, &options, signal).await?;
+    let source = if stored.is_stored() {
+        stored
+    } else {
+        source(&model, &Options { store: false, connections: 1, ..options }, signal).await?
+    };
+    Ok((source, options.of_engine(Tuning::Off)))
+}
+
+impl Options {
+    fn of_engine(&self, tuning: Tuning) -> OpenOptions {
+        let kv = match self.kv {
+            Kv::F16 => KvFormat::F16,
+            Kv::F32 => KvFormat::F32,
+        };
+        // Both mean the only device there is.
+        let (Device::Auto | Device::WebGpu) = self.device;
+        OpenOptions { context: self.context, kv, tuning, activations: self.activations }
+    }
 }
 
 /// What an earlier load measured; where that cannot be read, it is measured again.

@@ -19,7 +19,7 @@ use crate::common::{Golden, GoldenStory};
 const TINY: &[u8] = data!("gguf/tiny-llama2.Q4_1.gguf");
 const STORY: &[u8] = data!("gguf/stories260k.F16.gguf");
 
-fn signal() -> AbortSignal {
+pub fn signal() -> AbortSignal {
     AbortController::new().unwrap().signal()
 }
 
@@ -28,11 +28,11 @@ fn js(value: &Value) -> JsValue {
     js_sys::JSON::parse(&value.to_string()).unwrap()
 }
 
-fn from_js(value: &JsValue) -> Value {
+pub fn from_js(value: &JsValue) -> Value {
     serde_json::from_str(&String::from(js_sys::JSON::stringify(value).unwrap())).unwrap()
 }
 
-fn nothing() -> Function {
+pub fn nothing() -> Function {
     Function::new_no_args("")
 }
 
@@ -40,19 +40,19 @@ fn run(body: &str) -> JsValue {
     Function::new_no_args(body).call0(&JsValue::NULL).unwrap()
 }
 
-fn file(name: &str, bytes: &[u8]) -> File {
+pub fn file(name: &str, bytes: &[u8]) -> File {
     File::new_with_u8_array_sequence(&Array::of1(&Uint8Array::from(bytes)), name).unwrap()
 }
 
 /// The request to open picked files, without storing them unless asked.
-fn picked(files: &[File], options: &Value) -> JsValue {
+pub fn picked(files: &[File], options: &Value) -> JsValue {
     let request = js(&json!({ "model": {}, "options": options }));
     let model = Reflect::get(&request, &"model".into()).unwrap();
     Reflect::set(&model, &"files".into(), &files.iter().collect::<Array>()).unwrap();
     request
 }
 
-fn tiny_folder() -> [File; 7] {
+pub fn tiny_folder() -> [File; 7] {
     [
         file("config.json", data!("tiny-llama2/config.json")),
         file("tokenizer.json", data!("tiny-llama2/tokenizer.json")),

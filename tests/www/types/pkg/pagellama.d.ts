@@ -67,6 +67,20 @@ export interface Stats {
   readbacks_per_token: number;
 }
 
+/** What is to be expected of a model here. */
+export interface Preflight {
+  verdict: { kind: "likely_fits" | "fits_with_context" } | { kind: "wont_fit"; because: string };
+  /** Tokens that the context has: as asked, or as many as there is room for. */
+  context: number;
+  /** Bytes on the device; zeros where it cannot hold the model at all. */
+  memory: { weights: number; cache: number; activations: number };
+  /** Tokens a second, where the model was timed. */
+  speed?: { prefill: number; decode: number };
+  /** Bytes of its files, as they are stored. */
+  stored_bytes: number;
+  adapter: string;
+}
+
 /** What the adapter did at its best: bytes of memory read, f32 multiplications and additions. */
 export interface SpeedLimits {
   bytes_per_second: number;
@@ -153,6 +167,7 @@ export class Engine {
   unload(): void;
   free(): void;
 }
+export function preflight(request: object, signal: AbortSignal): Promise<Preflight>;
 export function stored_models(): Promise<StoredModel[]>;
 export function delete_model(id: string): Promise<void>;
 /** One text for a model, whoever asks for it: the name of the lock that keeps two tabs from downloading it twice. */

@@ -1,0 +1,102 @@
+//! What is foretold of a model, against the buffers that its load really makes in the browser.
+
+use js_sys::{Function, Reflect};
+use pagellama::web::engine::{open, preflight};
+use serde_json::{Value, json};
+use wasm_bindgen::JsValue;
+use wasm_bindgen_test::wasm_bindgen_test;
+use web_sys::File;
+
+use super::engine::{file, from_js, nothing, picked, signal, tiny_folder};
+use super::golden::data;
+
+/// Counts the bytes of buffers that are alive.
+const COUNT: &str = "
+    const make = GPUDevice.prototype.createBuffer;
+    self.bufferBytes = 0;
+    self.stopCounting = () => { GPUDevice.prototype.createBuffer = make; };
+    GPUDevice.prototype.createBuffer = function (descriptor) {
+        const buffer = make.call(this, descriptor);
+        self.bufferBytes += descriptor.size;
+        const destroy = buffer.destroy;
+        buffer.destroy = function () {
+            buffer.destroy = () => {};
+            self.bufferBytes -= descriptor.size;
+            return destroy.call(buffer);
+        };
+        return buffer;
+    };";
+
+fn run(body: &str) -> JsValue {
+    Function::new_no_args(body).call0(&JsValue::NULL).unwrap()
+}
+
+fn buffer_bytes() -> f64 {
+    Reflect::get(&js_sys::global(), &"bufferBytes".into()).unwrap().as_f64().unwrap()
+}
+
+async fn foretold(files: &[File], options: &Value) -> Value {
+    from_js(&preflight(picked(files, options), signal()).await.unwrap())
+}
+
+#[wasm_bindgen_test]
+async fn memory_is_foretold() {
+    let mixed = [file("mixed.gguf", data!("gguf/tiny-llama2-256.Q4_K_M-mix.gguf"))];
+    let story = [file("story.gguf", data!("gguf/stories260k.Q8_0.gguf"))];
+    let folder = tiny_folder();
+    run(COUNT);
+    for files in [&mixed[..], &story, &folder] {
+        for (context, quantise) in [(128, Value::Null), (256, json!("q4_0"))] {
+            let options = json!({ "store": false, "tune": false, "context": context, "quantise": quantise });
+            let before = buffer_bytes();
+            let foretold = foretold(files, &options).await;
+            assert_eq!(foretold["verdict"]["kind"], "likely_fits");
+            assert_eq!((&foretold["context"], buffer_bytes()), (&json!(context), before));
+            assert!(foretold["speed"]["decode"].as_f64() > Some(0.0) && foretold["stored_bytes"].as_u64() > Some(0));
+            let total: f64 =
+                ["weights", "cache", "activations"].iter().filter_map(|part| foretold["memory"][*part].as_f64()).sum();
+            let engine = open(picked(files, &options), nothing(), signal()).await.unwrap();
+            let taken = buffer_bytes() - before;
+            engine.unload();
+            assert!((total / taken - 1.0).abs() < 0.05, "{total} foretold, {taken} taken");
+        }
+    }
+    run("self.stopCounting()");
+}
+
+/// Bindings of adapters have at most so many bytes until `stopLowering`.
+fn lower(most: u64) {
+    run(&format!(
+        "const of = Object.getOwnPropertyDescriptor(GPUSupportedLimits.prototype, 'maxStorageBufferBindingSize');
+         self.stopLowering = () => Object.defineProperty(GPUSupportedLimits.prototype, 'maxStorageBufferBindingSize', of);
+         Object.defineProperty(GPUSupportedLimits.prototype, 'maxStorageBufferBindingSize', {{
+             ...of, get() {{ return Math.min({most}, of.get.call(this)); }},
+         }});"
+    ));
+}
+
+#[wasm_bindgen_test]
+async fn verdicts_are_right_where_limits_are_low() {
+    let story = [file("story.gguf", data!("gguf/stories260k.Q8_0.gguf"))];
+    let opens = async |context: u64| {
+        let options = json!({ "store": false, "tune": false, "context": context });
+        match open(picked(&story, &options), nothing(), signal()).await {
+            Ok(engine) => {
+                engine.unload();
+                None
+            }
+            Err(error) => Reflect::get(&error, &"code".into()).unwrap().as_string(),
+        }
+    };
+    // 64 bytes of keys for each position of a layer; 64 rows of the widest product take 24 576.
+    for (most, kind, context) in
+        [(1 << 20, "likely_fits", 512), (64 * 384, "fits_with_context", 384), (8000, "wont_fit", 0)]
+    {
+        lower(most);
+        let told = foretold(&story, &json!({ "store": false, "context": 512 })).await;
+        assert_eq!((&told["verdict"]["kind"], told["context"].as_u64()), (&json!(kind), Some(context)), "{told}");
+        assert_eq!(opens(512).await.is_none(), kind == "likely_fits");
+        assert_eq!(context == 0 || opens(context).await.is_none(), true);
+        run("self.stopLowering()");
+    }
+}
