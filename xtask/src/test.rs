@@ -16,6 +16,9 @@ use crate::{root, run, setup, target};
 /// The tests that run in a browser: the only ones that are built for WebAssembly.
 const BROWSER_TESTS: &str = "web";
 
+/// How long each reader is given damaged files, with `--full`.
+const FUZZ_SECONDS: &str = "600";
+
 /// Runs every step; stops at the first that fails. `yes` installs system packages without asking, `full` takes the long
 /// form of the tests that have one.
 pub fn run(yes: bool, full: bool) -> Result<()> {
@@ -48,6 +51,9 @@ fn run_steps(yes: bool, full: bool, steps: &mut Steps) -> Result<()> {
 
     steps.run("Native tests on Mesa's software Vulkan", || {
         let mut tests = run::cargo();
+        if full {
+            tests.env("PAGELLAMA_FUZZ_SECONDS", FUZZ_SECONDS);
+        }
         run::run(tests.args(["test", "--workspace"]).env("VK_DRIVER_FILES", &system.lavapipe))
     })?;
     steps.run("Kernels on the browser's software Vulkan", || {
