@@ -264,12 +264,7 @@ impl Model {
         let mut x = embed(table, self.config.hidden_size, tokens)?;
         trace("embed", &x);
         for layer in 0..self.config.layers {
-            let name = |part: &str| format!("layers.{layer}.{part}");
-            let mixed = self.attend(layer, &x, &mut |part, values| trace(&name(part), values))?;
-            x = add(&x, &mixed);
-            let fed = self.feed_forward(layer, &x, &mut |part, values| trace(&name(part), values))?;
-            x = add(&x, &fed);
-            trace(&name("out"), &x);
+            x = self.layer(layer, &x, &mut |part, values| trace(&format!("layers.{layer}.{part}"), values))?;
         }
         let x = rmsnorm(&x, self.weights.get(Role::FinalNorm)?, self.config.rms_norm_eps);
         trace("final_norm", &x);
@@ -277,6 +272,16 @@ impl Model {
         let logits = matmul(self.weights.get(head)?, &x, self.config.hidden_size);
         trace("logits", &logits);
         Ok(logits)
+    }
+
+    /// What a layer makes of the residual stream `x [tokens, hidden]`; its cache grows by the tokens.
+    pub fn layer(&mut self, layer: usize, x: &[f32], trace: &mut dyn FnMut(&str, &[f32])) -> Result<Vec<f32>> {
+        let mixed = self.attend(layer, x, trace)?;
+        let x = add(x, &mixed);
+        let fed = self.feed_forward(layer, &x, trace)?;
+        let x = add(&x, &fed);
+        trace("out", &x);
+        Ok(x)
     }
 
     /// What a layer's attention adds to the residual stream `x [tokens, hidden]`; the cache grows by the tokens.

@@ -374,6 +374,42 @@ fn metadata_of_every_type() {
 }
 
 #[test]
+fn headers_as_different_writers_make_them() {
+    let whole = |change: fn(&mut GgufFile)| {
+        let mut file = GgufFile::llama();
+        change(&mut file);
+        let mut weights = Weights::default();
+        let config = load_into(&mut MemorySource::gguf(file.bytes()), &mut weights);
+        config.map(|config| (config, weights.get(Role::FinalNorm).unwrap().to_vec()))
+    };
+    let usual = whole(|_| {}).unwrap();
+    let for_layers = |sizes: &[u32]| {
+        let bytes: Vec<u8> = sizes.iter().flat_map(|size| size.to_le_bytes()).collect();
+        [&4_u32.to_le_bytes()[..], &(sizes.len() as u64).to_le_bytes(), &bytes].concat()
+    };
+    assert_eq!(whole(|file| file.version = 2).unwrap(), usual);
+    let aligned = whole(|file| {
+        file.alignment = 4096;
+        file.set_u32("general.alignment", 4096);
+    });
+    assert_eq!(aligned.unwrap(), usual);
+    for (sizes, fits) in [(&[1][..], true), (&[1, 1, 1], true), (&[1, 2], false), (&[], false)] {
+        let mut file = GgufFile::llama();
+        file.set("llama.attention.head_count_kv", 9, for_layers(sizes));
+        let got = load_into(&mut MemorySource::gguf(file.bytes()), &mut Weights::default());
+        assert_eq!(got.is_ok_and(|config| config == usual.0), fits, "{sizes:?}");
+    }
+    // Those that have a usual value.
+    let without = whole(|file| {
+        file.unset("llama.vocab_size");
+        let tokens = (0..40).flat_map(|id| gguf_string(id.to_string())).collect::<Vec<u8>>();
+        let tokens = [&8_u32.to_le_bytes()[..], &40_u64.to_le_bytes(), &tokens].concat();
+        file.set("tokenizer.ggml.tokens", 9, tokens);
+    });
+    assert_eq!(without.unwrap(), usual);
+}
+
+#[test]
 fn text_alone_needs_no_weights() {
     let mut source = MemorySource::folder(&data("tiny-llama2"));
     source.files.retain(|name, _| name.starts_with("tokenizer"));

@@ -85,7 +85,12 @@ impl Keys<'_> {
         if self.metadata.get(key).is_none() {
             return Ok(None);
         }
-        let size = self.metadata.u32(key).and_then(|size| usize::try_from(size).ok());
+        // Some writers give one for each layer.
+        let for_layers = || match self.metadata.integers(key)? {
+            [first, rest @ ..] if rest.iter().all(|size| size == first) => u32::try_from(*first).ok(),
+            _ => None,
+        };
+        let size = self.metadata.u32(key).or_else(for_layers).and_then(|size| usize::try_from(size).ok());
         size.map(Some).ok_or_else(|| bad(key, "is not a single number"))
     }
 

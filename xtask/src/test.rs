@@ -107,6 +107,13 @@ fn page_tests(steps: &mut Steps, system: &System, dist: &Path, full: bool) -> Re
     })?;
     steps.run("Types of the page", || run::run(npm.command("tests/www")?.args(["run", "types"])))?;
     let models = steps.run("Models for the page's tests", || made_models(full))?;
+    if full {
+        steps.run("A model of Llama-2-7B's shape", || {
+            let mut test = run::cargo();
+            test.args(["test", "--package", "pagellama", "--test", "large", "--", "--ignored"]);
+            run::run(test.env("VK_DRIVER_FILES", &system.lavapipe).env("PAGELLAMA_7B", models.join(LLAMA2_7B)))
+        })?;
+    }
     steps.run("Page and chat in the browser", || {
         let server = Server::bind(Some(0))?;
         let address = server.address()?;
@@ -130,7 +137,10 @@ const MADE_MODELS: [(&str, &str, &str); 4] = [
     ("synthetic-1gb", "gguf-q8_0", "synthetic-1gb.gguf"),
 ];
 /// What the long form of the tests needs besides.
-const LARGE_MODELS: [(&str, &str, &str); 1] = [("synthetic-2gb", "gguf-q8_0", "synthetic-2gb.gguf")];
+const LARGE_MODELS: [(&str, &str, &str); 2] =
+    [("synthetic-2gb", "gguf-q8_0", "synthetic-2gb.gguf"), ("llama2-7b", "gguf-q4_0", LLAMA2_7B)];
+/// A synthetic model of Llama-2-7B's shape.
+const LLAMA2_7B: &str = "llama2-7b.gguf";
 
 /// Makes the models that are too large to keep in the repository, unless a run before this one has.
 pub fn made_models(full: bool) -> Result<PathBuf> {

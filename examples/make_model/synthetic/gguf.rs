@@ -29,7 +29,7 @@ pub fn write(shape: &Shape, tokenizer: &Path, encoding: Encoding, out: &Path) ->
         let stored = stored(tensor, encoding);
         for row in 0..tensor.rows {
             row_bytes.clear();
-            tensor.write_row(hugging_face_row(tensor, row), stored, &mut row_bytes);
+            tensor.write_row(hugging_face_row(tensor, row), stored, &mut row_bytes)?;
             file.write_all(&row_bytes)?;
         }
         file.write_all(&[0; ALIGNMENT as usize][..(aligned(tensor, stored) - size(tensor, stored)) as usize])?;
@@ -65,6 +65,7 @@ fn list_tensors(tensors: &[Tensor], encoding: Encoding, header: &mut Bytes) {
             Encoding::F32 => 0,
             Encoding::F16 => 1,
             Encoding::Q8_0 => 8,
+            Encoding::Q4_0 => 2,
         };
         header.string(&tensor.gguf);
         // Fastest dimension first.

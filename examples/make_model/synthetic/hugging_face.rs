@@ -64,7 +64,7 @@ fn write_shard(tensors: &[Tensor], path: &Path) -> Result<()> {
     for tensor in tensors {
         for row in 0..tensor.rows {
             row_bytes.clear();
-            tensor.write_row(row, Encoding::F16, &mut row_bytes);
+            tensor.write_row(row, Encoding::F16, &mut row_bytes)?;
             file.write_all(&row_bytes)?;
         }
     }

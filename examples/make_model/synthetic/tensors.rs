@@ -5,7 +5,9 @@
 
 use half::f16;
 
-use super::Shape;
+use pagellama::formats::Format;
+
+use super::{Result, Shape};
 
 /// Weights of a row that share a scale, as in Q8_0.
 pub const BLOCK: usize = 32;
@@ -21,6 +23,8 @@ pub enum Encoding {
     F32,
     F16,
     Q8_0,
+    /// Rounded from the others.
+    Q4_0,
 }
 
 impl Encoding {
@@ -30,6 +34,7 @@ impl Encoding {
             Encoding::F32 => columns * 4,
             Encoding::F16 => columns * 2,
             Encoding::Q8_0 => columns / BLOCK * (BLOCK + 2),
+            Encoding::Q4_0 => columns / BLOCK * (BLOCK / 2 + 2),
         }
     }
 }
@@ -64,7 +69,7 @@ impl Tensor {
     }
 
     /// Appends row `row`, counted in Hugging Face's order, to `out`.
-    pub fn write_row(&self, row: usize, encoding: Encoding, out: &mut Vec<u8>) {
+    pub fn write_row(&self, row: usize, encoding: Encoding, out: &mut Vec<u8>) -> Result<()> {
         let mut random = Random(self.seed + row as u64);
         match self.weights {
             Weights::Norm => {
@@ -77,22 +82,25 @@ impl Tensor {
                 let unit = (deviation / BYTE_DEVIATION / FACTOR_RMS).log2().round().exp2();
                 for _ in 0..self.columns / BLOCK {
                     let scale = unit * (4 + random.next() % 5) as f32 / 8.0;
-                    write_block(scale, random.block(), encoding, out);
+                    write_block(scale, random.block(), encoding, out)?;
                 }
             }
         }
+        Ok(())
     }
 }
 
-fn write_block(scale: f32, integers: [u8; BLOCK], encoding: Encoding, out: &mut Vec<u8>) {
-    if encoding == Encoding::Q8_0 {
-        out.extend(f16::from_f32(scale).to_le_bytes());
-        out.extend(integers);
-    } else {
-        for integer in integers {
-            write_number(scale * f32::from(integer as i8), encoding, out);
+fn write_block(scale: f32, integers: [u8; BLOCK], encoding: Encoding, out: &mut Vec<u8>) -> Result<()> {
+    let weights = integers.map(|integer| scale * f32::from(integer as i8));
+    match encoding {
+        Encoding::Q8_0 => {
+            out.extend(f16::from_f32(scale).to_le_bytes());
+            out.extend(integers);
         }
+        Encoding::Q4_0 => pagellama::formats::quantise(Format::Q4_0, &weights, out)?,
+        Encoding::F32 | Encoding::F16 => weights.into_iter().for_each(|weight| write_number(weight, encoding, out)),
     }
+    Ok(())
 }
 
 fn write_number(number: f32, encoding: Encoding, out: &mut Vec<u8>) {
