@@ -30,6 +30,8 @@ struct Model {
     revision: Option<String>,
     host: Option<String>,
     stored: Option<String>,
+    /// Shown to the server of the model's address alone.
+    token: Option<String>,
     /// What the files must hash to, by name.
     digests: BTreeMap<String, FileDigests>,
 }
@@ -109,7 +111,9 @@ async fn source(request: &JsValue, options: &Options, signal: &AbortSignal) -> R
         Asked::Stored(id) => stored(&id, signal, traffic).await,
         Asked::Anew(upstream) => {
             let store = if options.store { Some(IndexedDb::open(DATABASE).await) } else { None };
-            Ok(WebSource::open(store, upstream, traffic).await)
+            let mut source = WebSource::open(store, upstream, traffic).await;
+            source.settle().await?;
+            Ok(source)
         }
     }
 }
@@ -151,6 +155,10 @@ fn upstream(request: &JsValue, connections: usize, signal: &AbortSignal, traffic
         _ => return Err(Error::BadRequest { detail: "a model is one of url, hub, files and stored".into() }),
     };
     let server = server.with_digests(model.digests).with_connections(connections);
+    let server = match &model.token {
+        Some(token) => server.with_token(token)?,
+        None => server,
+    };
     Ok(Asked::Anew(WebUpstream::Server(server)))
 }
 

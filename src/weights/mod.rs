@@ -8,6 +8,7 @@ pub mod loader;
 mod manifest;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod native;
+pub mod repository;
 pub mod source;
 pub mod split;
 
