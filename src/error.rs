@@ -71,7 +71,7 @@ pub enum Error {
         token: bool,
     },
     /// No such repository, or none that is shown without a token.
-    #[error("there is no repository {repository}, or not for everyone")]
+    #[error("there is no repository {repository}, or it is private")]
     HubNoRepository {
         /// `owner/name`.
         repository: String,
@@ -357,7 +357,7 @@ impl Error {
             Error::Digest { .. } => "Do not use this file: choose another source, or tell its publisher.",
             Error::Aborted => "Start again when you like.",
             Error::HubGated { .. } => {
-                "Accept the licence on the repository's page, and give a token of an account that has."
+                "Accept the licence on the repository's page, and give a token of an account that has done so."
             }
             Error::HubNoRepository { .. } => {
                 "Check owner and name; a private repository needs a token of an account that may read it."

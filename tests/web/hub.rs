@@ -228,11 +228,7 @@ async fn a_token_opens_what_is_gated() {
     let bytes = model(13);
     serve_files(&["m.gguf"], &bytes, true);
     let attempt = async |token: Option<&str>| {
-        let server = repository("o/n");
-        let server = match token {
-            Some(token) => server.with_token(token).unwrap(),
-            None => server,
-        };
+        let server = repository("o/n").with_token(token).unwrap();
         let mut source = open(&database().await, WebUpstream::Server(server)).await;
         source.settle().await?;
         read(&mut source).await
@@ -254,12 +250,12 @@ fn a_token_is_never_told_nor_sent_in_the_clear() {
         ("s", "http://hub.test/"),
     ] {
         let server = Server::new(address, &signal(), &Rc::default()).unwrap();
-        let error = server.with_token(token).err().unwrap();
+        let error = server.with_token(Some(token)).err().unwrap();
         assert_eq!(error.code(), "generate/bad-request");
         assert!(token.len() < 2 || !error.to_string().contains(token), "{error}");
     }
     for address in ["http://127.0.0.1:9/", "http://localhost:9/"] {
-        assert!(Server::new(address, &signal(), &Rc::default()).unwrap().with_token("s").is_ok());
+        assert!(Server::new(address, &signal(), &Rc::default()).unwrap().with_token(Some("s")).is_ok());
     }
 }
 

@@ -15,6 +15,8 @@ import { isFor } from "./sources.js";
  *   | {kind: "ready", choice: Choice, model: Model} | {kind: "failed", choice: Choice, error: unknown}} Phase
  */
 
+/** How a model is opened, and what is shown to its server. @typedef {OpenOptions & {token?: string}} LoadOptions */
+
 /** Dispatches "change" whenever it enters another phase. */
 export class ModelSession extends EventTarget {
   /** @type {Phase} */
@@ -51,7 +53,7 @@ export class ModelSession extends EventTarget {
   /**
    * Loads a model in the place of the one before.
    * @param {Choice} choice
-   * @param {OpenOptions} options
+   * @param {LoadOptions} options
    */
   async load(choice, options) {
     this.#release();
@@ -80,10 +82,10 @@ export class ModelSession extends EventTarget {
 
   /**
    * @param {Choice} choice
-   * @param {OpenOptions} options
+   * @param {LoadOptions} options
    * @param {AbortSignal} signal
    */
-  async #load(choice, options, signal) {
+  async #load(choice, { token, ...options }, signal) {
     this.#progress = undefined;
     const onProgress = (/** @type {Progress} */ progress) => {
       if (signal.aborted) return;
@@ -91,7 +93,7 @@ export class ModelSession extends EventTarget {
       this.#onProgress(progress);
     };
     try {
-      const model = await load({ model: choice.request, store: choice.store ?? true, onProgress, signal, ...options });
+      const model = await load({ model: token === undefined ? choice.request : { ...choice.request, token }, store: choice.store ?? true, onProgress, signal, ...options });
       if (signal.aborted) model.unload();
       else this.#enter({ kind: "ready", choice, model });
     } catch (error) {

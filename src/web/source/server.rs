@@ -100,9 +100,9 @@ impl Server {
         self
     }
 
-    /// Shows a token to the address's own server, and to no other.
-    pub fn with_token(mut self, token: &str) -> Result<Self> {
-        self.line.token = Some(Rc::new(Token::new(token, &self.address)?));
+    /// Shows a token, if there is one, to the address's own server and to no other.
+    pub fn with_token(mut self, token: Option<&str>) -> Result<Self> {
+        self.line.token = token.map(|token| Token::new(token, &self.address)).transpose()?.map(Rc::new);
         Ok(self)
     }
 
