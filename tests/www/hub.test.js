@@ -142,6 +142,7 @@ test("the page asks for a token where one is wanted, and keeps it in memory alon
   await token.fill("hf_Another");
   await token.press("Enter");
   await visitor.chat.getByText(/has no access to the repository o\/gated/).waitFor();
+  assert.equal(await visitor.chat.evaluate((element) => element.shadowRoot?.activeElement?.id), "token");
   await visitor.chat.getByLabel("Token").fill(SECRET);
   await visitor.button("Use token").click();
   await visitor.field.waitFor();
@@ -162,6 +163,29 @@ test("the page asks for a token where one is wanted, and keeps it in memory alon
   await visitor.chat.getByLabel("From the web").fill("o/gated@c0ffee0000000000000000000000000000000000");
   await visitor.button("Load").click();
   await visitor.chat.getByLabel("Token").waitFor();
+});
+
+test("a stored model that needs repair asks for the token again", async () => {
+  await visitor.page.goto(app.address);
+  await type("o/gated");
+  await visitor.chat.getByLabel("Token").fill(SECRET);
+  await visitor.button("Use token").click();
+  await visitor.field.waitFor();
+  await visitor.page.evaluate(async () => {
+    const database = await new Promise((/** @type {(value: IDBDatabase) => void} */ resolve) => {
+      const request = indexedDB.open("pagellama");
+      request.onsuccess = () => resolve(request.result);
+    });
+    const transaction = database.transaction("chunks", "readwrite");
+    const first = transaction.objectStore("chunks").openCursor();
+    first.onsuccess = () => first.result?.delete();
+    await new Promise((resolve) => (transaction.oncomplete = resolve));
+    database.close();
+  });
+  await visitor.page.reload();
+  await visitor.chat.getByLabel("Token").fill(SECRET);
+  await visitor.button("Use token").click();
+  await visitor.field.waitFor();
 });
 
 test("the page lists the models of a repository to choose from", async () => {

@@ -137,7 +137,8 @@ export class App {
     const fresh = newConversation(settings ?? (this.#options.system ? { system: this.#options.system } : {}));
     if (this.#disposed) return;
     this.#use(list.find(({ id }) => id === current) ?? fresh);
-    if (autoload && last && !missing && (await this.#isStored(last.id))) this.#load({ request: { stored: last.id }, name: last.name });
+    const stored = autoload && last && !missing ? await this.#stored(last.id) : undefined;
+    if (last && stored) this.#load({ request: { stored: last.id }, name: last.name, address: stored.url });
     else if (!this.#disposed) this.#show("picker");
   }
 
@@ -264,10 +265,10 @@ export class App {
     this.#frame.element.querySelector(".picker")?.append(errorNotice(error, {}));
   }
 
-  /** @param {string} id */
-  async #isStored(id) {
+  /** @param {string} id of a model that is stored whole */
+  async #stored(id) {
     const models = await storedModels().catch(() => []);
-    return !this.#disposed && models.some((model) => model.id === id && model.complete);
+    return this.#disposed ? undefined : models.find((model) => model.id === id && model.complete);
   }
 
   // conversations

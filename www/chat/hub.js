@@ -18,8 +18,8 @@ export const WANT_TOKEN = ["hub/gated", "hub/no-repository"];
  * @param {(token: string) => void} use
  * @returns {HTMLElement | undefined} none for a model without an address
  */
-export function tokenForm({ request }, use) {
-  const [page, file] = addressOf(request)?.split("/resolve/") ?? [];
+export function tokenForm({ request, address = addressOf(request) }, use) {
+  const [page, file] = address?.split("/resolve/") ?? [];
   if (!page || file === undefined) return undefined;
   const { host, origin } = new URL(page);
   const token = h("input", { type: "password", id: "token", required: true, autocomplete: "off", spellcheck: "false", autocapitalize: "off", "aria-describedby": "token-hint" });

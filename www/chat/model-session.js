@@ -7,8 +7,8 @@ import { isFor } from "./sources.js";
 /** @import { Progress, StoredModel } from "../pkg/pagellama.js" */
 
 /**
- * A model that can be chosen. `bytes` and `licence` where they are known beforehand.
- * @typedef {{request: ModelRequest, name: string, bytes?: number, licence?: string, store?: boolean}} Choice
+ * A model that can be chosen. `bytes` and `licence` where they are known beforehand. `address`: where a stored one came from.
+ * @typedef {{request: ModelRequest, name: string, bytes?: number, licence?: string, store?: boolean, address?: string}} Choice
  */
 /**
  * @typedef {{kind: "none"} | {kind: "loading", choice: Choice} | {kind: "paused", choice: Choice, progress?: Progress}

@@ -90,7 +90,6 @@ export class Permits {
 }
 
 /** @param {Choice} choice */
-function originOf({ request }) {
-  const address = addressOf(request);
+function originOf({ request, address = addressOf(request) }) {
   return address && new URL(address).origin;
 }
