@@ -1,5 +1,7 @@
 //! One error type, grouped by room. Each has a stable code and a sentence that says what to do.
 
+use crate::weights::repository::Offer;
+
 /// Everything that can go wrong, as the page and native callers see it.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[non_exhaustive]
@@ -20,6 +22,8 @@ pub enum Error {
         url: String,
         /// HTTP status code.
         status: u16,
+        /// What a Hugging Face hub calls it.
+        reason: Option<String>,
     },
     /// The server's answer cannot be used.
     #[error("{url}: the server's answer cannot be used: {detail}")]
@@ -56,6 +60,50 @@ pub enum Error {
     /// The caller stopped the work.
     #[error("stopped")]
     Aborted,
+
+    // hub: what a Hugging Face hub refuses
+    /// A repository for those only whom its owner has given access.
+    #[error("{}", gated(.repository, *.token))]
+    HubGated {
+        /// `owner/name`.
+        repository: String,
+        /// Whether a token was given.
+        token: bool,
+    },
+    /// No such repository, or none that is shown without a token.
+    #[error("there is no repository {repository}, or it is private")]
+    HubNoRepository {
+        /// `owner/name`.
+        repository: String,
+    },
+    /// The repository has no such branch, tag or commit.
+    #[error("the repository {repository} has no revision {revision}")]
+    HubNoRevision {
+        /// `owner/name`.
+        repository: String,
+        /// A branch, tag or commit.
+        revision: String,
+    },
+    /// The repository has no such file.
+    #[error("the repository {repository} has no file {file}")]
+    HubNoFile {
+        /// `owner/name`.
+        repository: String,
+        /// Its path.
+        file: String,
+    },
+    /// A repository of several models was named, and none of them.
+    #[error("the repository {repository} holds several models: {}", names(.offers))]
+    HubSeveral {
+        /// Address of the hub.
+        host: String,
+        /// `owner/name`.
+        repository: String,
+        /// A branch, tag or commit.
+        revision: String,
+        /// What there is to choose from.
+        offers: Vec<Offer>,
+    },
 
     // store: chunks at rest
     /// The browser offers no storage here (private window, blocked third-party storage).
@@ -254,6 +302,11 @@ impl Error {
             Error::Changed { .. } => "net/changed",
             Error::Digest { .. } => "net/digest",
             Error::Aborted => "aborted",
+            Error::HubGated { .. } => "hub/gated",
+            Error::HubNoRepository { .. } => "hub/no-repository",
+            Error::HubNoRevision { .. } => "hub/no-revision",
+            Error::HubNoFile { .. } => "hub/no-file",
+            Error::HubSeveral { .. } => "hub/several",
             Error::StoreUnavailable { .. } => "store/unavailable",
             Error::StoreOutdated => "store/outdated",
             Error::Quota { .. } => "store/quota",
@@ -303,6 +356,17 @@ impl Error {
             Error::Changed { .. } => "Try again later, or choose another source.",
             Error::Digest { .. } => "Do not use this file: choose another source, or tell its publisher.",
             Error::Aborted => "Start again when you like.",
+            Error::HubGated { .. } => {
+                "Accept the licence on the repository's page, and give a token of an account that has done so."
+            }
+            Error::HubNoRepository { .. } => {
+                "Check owner and name; a private repository needs a token of an account that may read it."
+            }
+            Error::HubNoRevision { .. } => "Check the revision, or leave it out: the main branch is taken then.",
+            Error::HubNoFile { .. } => "Check the file's name, or give the repository alone to choose from its files.",
+            Error::HubSeveral { .. } => {
+                "Choose one of them: owner/name/file.gguf, or owner/name/ for the safetensors files."
+            }
             Error::StoreUnavailable { .. } => "Leave private browsing, or allow this site to store data.",
             Error::StoreOutdated => "Reload this page: what is stored stays.",
             Error::Quota { .. } => "Free some disk space or delete a stored model, then go on: what is stored stays.",
@@ -351,6 +415,17 @@ impl Error {
             }
         }
     }
+}
+
+fn gated(repository: &str, token: bool) -> String {
+    match token {
+        true => format!("the token that was given has no access to the repository {repository}"),
+        false => format!("the repository {repository} is gated: it asks who downloads it"),
+    }
+}
+
+fn names(offers: &[Offer]) -> String {
+    offers.iter().map(Offer::name).collect::<Vec<_>>().join(", ")
 }
 
 fn at_byte(part: &Option<u64>) -> String {

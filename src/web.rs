@@ -12,6 +12,7 @@ use wasm_bindgen::JsValue;
 use wasm_bindgen::prelude::wasm_bindgen;
 
 use crate::error::Error;
+use crate::weights::repository::Offer;
 
 /// What JS is given of a failed call.
 type JsResult<T> = std::result::Result<T, JsValue>;
@@ -30,11 +31,40 @@ pub fn heap_bytes() -> f64 {
 /// An `Error` object with `code`, `message` and `advice`.
 fn js_error(error: Error) -> JsValue {
     let object = js_sys::Error::new(&sentence(&error));
-    for (name, value) in [("code", error.code()), ("advice", error.advice())] {
+    let set = |name: &str, value: JsValue| {
         // A new object takes any property.
-        drop(Reflect::set(&object, &name.into(), &value.into()));
+        drop(Reflect::set(&object, &name.into(), &value));
+    };
+    set("code", error.code().into());
+    set("advice", error.advice().into());
+    if let Some(choices) = Choice::all(&error) {
+        set("choices", to_js(&choices).unwrap_or_default());
     }
     object.into()
+}
+
+/// A model of a repository, to be asked for in the place of the repository.
+#[derive(Serialize)]
+struct Choice {
+    hub: String,
+    revision: String,
+    host: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    bytes: Option<u64>,
+}
+
+impl Choice {
+    /// What there is to choose from, if that is what the error asks for.
+    fn all(error: &Error) -> Option<Vec<Self>> {
+        let Error::HubSeveral { host, repository, revision, offers } = error else { return None };
+        let choice = |offer: &Offer| Self {
+            hub: format!("{repository}/{}", offer.gguf.as_deref().unwrap_or("")),
+            revision: revision.clone(),
+            host: host.clone(),
+            bytes: offer.bytes,
+        };
+        Some(offers.iter().map(choice).collect())
+    }
 }
 
 /// What an error says, as a sentence for people: errors within errors read better without its capital and full stop.

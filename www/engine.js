@@ -7,13 +7,17 @@
 //
 // It works from another origin than its own, if the server allows that (CORS). What is stored belongs to the page's origin.
 
-/** @import { FileDigests, Info, Preflight, Profile, Progress, Prompt, Recipe, Result, SamplingOptions, SpeedLimits, Stats, StoredModel, Verified, Waiting } from "./pkg/pagellama.js" */
+/** @import { FileDigests, HubChoice, Info, Preflight, Profile, Progress, Prompt, Recipe, Result, SamplingOptions, SpeedLimits, Stats, StoredModel, Verified, Waiting } from "./pkg/pagellama.js" */
 
 /**
  * Where a model comes from: an address (a GGUF file, or a Hugging Face folder when it ends in "/"), a Hugging Face
  * repository, files from disk, or one that is already stored. With `digests` (by file name) other bytes are refused.
+ *
+ * `hub` is "owner/name" for the only model of a repository, "owner/name/file.gguf", or "owner/name/" for its safetensors; a
+ * repository of several models is refused with an error whose `choices` can be asked for instead. `host` is the hub's address
+ * (default https://huggingface.co). `token` is shown to the server of the model's address and to no other one.
  * @typedef {({url: string} | {hub: string, revision?: string, host?: string} | {files: File[]} | {stored: string})
- *   & {digests?: Record<string, FileDigests>}} ModelRequest
+ *   & {digests?: Record<string, FileDigests>, token?: string}} ModelRequest
  */
 /**
  * `context`: tokens to make room for; without it the engine chooses. `kv`: number format of the key/value cache.
@@ -45,7 +49,7 @@
  * @typedef {{type: "progress", id: number, progress: Progress | Count}
  *   | {type: "text", id: number, text: string}
  *   | {type: "result", id: number, value: unknown}
- *   | {type: "error", id: number, error: {code: string, message: string, advice: string}}} Reply
+ *   | {type: "error", id: number, error: {code: string, message: string, advice: string, choices?: HubChoice[]}}} Reply
  */
 /**
  * A `Call` before it has its number, whichever kind it is.
@@ -55,18 +59,23 @@
 /** How long a cancelled load may take to end by itself before its worker is ended for it. Milliseconds. */
 const CANCEL_GRACE = 1500;
 
-/** An error with a stable `code` for programs, a `message` for people (a sentence), and `advice` on what to do. */
+/**
+ * An error with a stable `code` for programs, a `message` for people (a sentence), and `advice` on what to do. "hub/several"
+ * also has `choices`.
+ */
 export class EngineError extends Error {
   /**
    * @param {string} code
    * @param {string} message
    * @param {string} [advice]
+   * @param {HubChoice[]} [choices]
    */
-  constructor(code, message, advice = "") {
+  constructor(code, message, advice = "", choices = undefined) {
     super(message);
     this.name = "EngineError";
     this.code = code;
     this.advice = advice;
+    this.choices = choices;
   }
 }
 
@@ -344,7 +353,7 @@ class Connection {
     }
     this.#waiting.delete(reply.id);
     if (reply.type === "result") call.resolve(reply.value);
-    else call.reject(new EngineError(reply.error.code, reply.error.message, reply.error.advice));
+    else call.reject(new EngineError(reply.error.code, reply.error.message, reply.error.advice, reply.error.choices));
   }
 
   /** @param {EngineError} error */

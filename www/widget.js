@@ -6,10 +6,11 @@
 // Attributes, read when the element is connected; all are optional:
 //
 //   model          address of a GGUF file, or of a Hugging Face folder when it ends in "/"; relative to the page
-//   hub            Hugging Face repository instead: "owner/name" or "owner/name@revision"
+//   hub            Hugging Face repository instead: "owner/name" or "owner/name@revision", or a file of it, "owner/name/file.gguf"
+//   hub-host       address of the hub that has repositories, a mirror for example (default "https://huggingface.co")
 //   model-name     what to call that model before it is downloaded
 //   model-bytes    its size, so that the visitor knows it beforehand
-//   model-licence  its licence, likewise
+//   model-licence  its licence, likewise; one that catalog.json beside this file knows is shown, to be accepted
 //   system-prompt  what new chats begin with
 //   context        tokens to make room for; the engine chooses without it
 //   kv             number format of the key/value cache: "f16" (default) or "f32"
@@ -23,6 +24,7 @@
 // `--llama-accent` changes their accent. Removing the element frees everything.
 
 import { App } from "./chat/app.js";
+import { hubAddress } from "./chat/hub.js";
 import { errorNotice } from "./chat/notice.js";
 import { parseSource } from "./chat/sources.js";
 
@@ -88,7 +90,12 @@ export class LlamaChat extends HTMLElement {
       context: context > 0 ? context : undefined,
       open: { ...(kv === "f16" || kv === "f32" ? { kv } : {}), ...(device === "auto" || device === "webgpu" ? { device } : {}) },
       name: this.getAttribute("chats") ?? "default",
+      hub: this.#hub(),
     };
+  }
+
+  #hub() {
+    return hubAddress(this.getAttribute("hub-host") ?? "");
   }
 
   /** @returns {Choice | undefined} */
@@ -97,7 +104,7 @@ export class LlamaChat extends HTMLElement {
     const hub = this.getAttribute("hub");
     const source = model ? new URL(model, document.baseURI).href : hub;
     if (!source) return undefined;
-    const choice = parseSource(source);
+    const choice = parseSource(source, this.#hub());
     const bytes = Number(this.getAttribute("model-bytes"));
     return {
       ...choice,

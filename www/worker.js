@@ -15,13 +15,13 @@
 //   abort     {id}                                  nothing: the call it names ends early
 //
 // worker -> page
-//   progress  {id, progress}    text {id, text}    result {id, value}    error {id, error: {code, message, advice}}
+//   progress  {id, progress}    text {id, text}    result {id, value}    error {id, error: {code, message, advice, choices?}}
 
 import init, { delete_model, export_model, model_key, open, preflight, stored_models, verify_model } from "./pkg/pagellama.js";
 import { takeTurn } from "./turns.js";
 
 /** @import { Call, Count, Reply } from "./engine.js" */
-/** @import { Engine, Progress } from "./pkg/pagellama.js" */
+/** @import { Engine, HubChoice, Progress } from "./pkg/pagellama.js" */
 
 /** Text is sent on at most this often, so that a fast model does not flood the page. Milliseconds. */
 const TEXT_INTERVAL = 32;
@@ -181,15 +181,15 @@ function loaded() {
  *
  * @param {unknown} thrown
  * @param {AbortSignal} signal
- * @returns {{code: string, message: string, advice: string}}
+ * @returns {{code: string, message: string, advice: string, choices?: HubChoice[]}}
  */
 function describe(thrown, signal) {
   // What the browser throws at an abort has no code of ours.
   if (thrown === signal.reason && signal.aborted) return { code: "aborted", message: "Stopped.", advice: "Start again when you like." };
-  const error = /** @type {{code?: unknown, message?: unknown, advice?: unknown}} */ (Object(thrown));
+  const error = /** @type {{code?: unknown, message?: unknown, advice?: unknown, choices?: HubChoice[]}} */ (Object(thrown));
   const message = typeof error.message === "string" ? error.message : String(thrown);
   if (typeof error.code !== "string") {
     return { code: "engine/crash", message: `The engine stopped unexpectedly (${message}).`, advice: "Load the model again." };
   }
-  return { code: error.code, message, advice: typeof error.advice === "string" ? error.advice : "" };
+  return { code: error.code, message, advice: typeof error.advice === "string" ? error.advice : "", choices: error.choices };
 }

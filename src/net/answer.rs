@@ -1,7 +1,6 @@
 //! One request and its answer, whose bytes stay outside the wasm heap.
 
 use std::future::Future;
-use std::rc::Rc;
 
 use futures_util::future::{Either, select};
 use gloo_timers::future::TimeoutFuture;
@@ -10,14 +9,14 @@ use serde::de::DeserializeOwned;
 use wasm_bindgen::{JsCast, JsValue};
 use wasm_bindgen_futures::JsFuture;
 use web_sys::{
-    AbortController, AbortSignal, Headers, ReferrerPolicy, Request, RequestCache, RequestInit, Response,
+    AbortController, AbortSignal, Headers, ReferrerPolicy, Request, RequestCache, RequestInit, Response, Url,
     WorkerGlobalScope,
 };
 
-use super::body::{BodyReader, Spares};
+use super::body::BodyReader;
+use super::line::Line;
 use super::patience::{Failure, Patience};
 use crate::error::{Error, Result};
-use crate::store::traffic::Traffic;
 
 /// A connection over which nothing comes for so long is dead, whatever the system says of it. Milliseconds.
 const STALL: u32 = 15_000;
@@ -27,10 +26,12 @@ const JSON_BYTES: usize = 16 << 20;
 /// What a server said of a file, and its bytes. Dropping it ends the request.
 #[derive(Debug)]
 pub(super) struct Answer {
-    /// What was asked for.
+    /// What was asked for; of what a redirect led to elsewhere, the server alone, as the rest may be a key to the file.
     pub url: String,
     /// HTTP status code.
     pub status: u16,
+    /// What a Hugging Face hub calls its refusal.
+    pub reason: Option<String>,
     /// Whether it is a part of the file (206).
     pub partial: bool,
     /// Place in the file of its next byte.
@@ -61,18 +62,15 @@ impl Drop for EndsRequest {
     }
 }
 
-/// Asks for a file, or the bytes from `range.0` to before `range.1`; `signal` ends the request at any time.
+/// Asks for a file, or the bytes from `range.0` to before `range.1`; the line's signal ends the request at any time.
 ///
-/// A range of this form needs no preflight (Fetch, "CORS-safelisted request-header"), and keeps servers from compressing.
-pub(super) async fn ask(
-    url: &str,
-    range: Option<(u64, u64)>,
-    signal: &AbortSignal,
-    spares: &Rc<Spares>,
-) -> Result<Answer> {
+/// A range of this form needs no preflight (Fetch, "CORS-safelisted request-header"), and keeps servers from compressing. A
+/// token needs one.
+pub(super) async fn ask(url: &str, range: Option<(u64, u64)>, line: &Line) -> Result<Answer> {
+    let signal = &line.signal;
     let end = EndsRequest(AbortController::new().map_err(|error| failure(url, signal, &error))?);
     let either = AbortSignal::any(&Array::of2(signal, &end.0.signal()));
-    let response = match in_time(url, request(url, range, &either)).await? {
+    let response = match in_time(url, request(url, range, line, &either)).await? {
         Ok(response) => response,
         Err(error) => return Err(failure(url, signal, &error)),
     };
@@ -82,8 +80,9 @@ pub(super) async fn ask(
     let body = header("content-length").filter(|_| !encoded).and_then(|length| length.parse().ok());
     let (status, partial) = (response.status(), response.status() == 206);
     Ok(Answer {
-        url: url.to_owned(),
+        url: elsewhere(url, &response.url()).unwrap_or_else(|| url.to_owned()),
         status,
+        reason: header("x-error-code"),
         partial,
         at: match place {
             Some((first, _)) if partial => first,
@@ -97,22 +96,36 @@ pub(super) async fn ask(
         commit: header("x-repo-commit"),
         media_type: header("content-type").and_then(|media| media.split(';').next().map(str::to_owned)),
         retry_after: header("retry-after").as_deref().and_then(retry_after),
-        body_reader: response.body().map(|body| BodyReader::new(&body, spares)),
+        body_reader: response.body().map(|body| BodyReader::new(&body, &line.spares)),
         _end: end,
     })
 }
 
-async fn request(url: &str, range: Option<(u64, u64)>, signal: &AbortSignal) -> std::result::Result<Response, JsValue> {
+/// The origin of where a redirect has led, if that is another one.
+fn elsewhere(asked: &str, came_from: &str) -> Option<String> {
+    let (asked, came_from) = (Url::new(asked).ok()?.origin(), Url::new(came_from).ok()?.origin());
+    (asked != came_from).then_some(came_from)
+}
+
+async fn request(
+    url: &str,
+    range: Option<(u64, u64)>,
+    line: &Line,
+    signal: &AbortSignal,
+) -> std::result::Result<Response, JsValue> {
     let init = RequestInit::new();
     init.set_signal(Some(signal));
     // What is worth keeping goes to our own store; the browser's cache would hold it a second time.
     init.set_cache(RequestCache::NoStore);
     init.set_referrer_policy(ReferrerPolicy::NoReferrer);
+    let headers = Headers::new()?;
     if let Some((first, end)) = range {
-        let headers = Headers::new()?;
         headers.set("range", &format!("bytes={first}-{}", end.saturating_sub(1)))?;
-        init.set_headers(&headers);
     }
+    if let Some(authorization) = line.token.as_ref().and_then(|token| token.authorization(url)) {
+        headers.set("authorization", &authorization)?;
+    }
+    init.set_headers(&headers);
     let request = Request::new_with_str_and_init(url, &init)?;
     let scope: WorkerGlobalScope = js_sys::global().unchecked_into();
     Ok(JsFuture::from(scope.fetch_with_request(&request)).await?.unchecked_into())
@@ -130,30 +143,30 @@ impl Answer {
 
     /// What to tell of an answer that is none.
     pub fn refusal(&self) -> Failure {
-        let error = Error::Status { url: self.url.clone(), status: self.status };
+        let error = Error::Status { url: self.url.clone(), status: self.status, reason: self.reason.clone() };
         Failure { error, retry_after: self.retry_after }
     }
 }
 
-/// A small answer, as JSON; none when the server has none, or says something else.
-pub async fn small_json<T: DeserializeOwned>(url: &str, signal: &AbortSignal, traffic: &Traffic) -> Option<T> {
+/// A small answer, as JSON.
+pub async fn small_json<T: DeserializeOwned>(url: &str, line: &Line) -> Result<T> {
     let mut patience = Patience::with_a_stranger();
     let text = loop {
-        match small_text(url, signal).await {
+        match small_text(url, line).await {
             Ok(text) => break text,
-            Err(failure) => patience.wait(failure, signal, traffic).await.ok()?,
+            Err(failure) => patience.wait(failure, &line.signal, &line.traffic).await?,
         }
     };
-    serde_json::from_slice(&text).ok()
+    serde_json::from_slice(&text).map_err(|error| Error::Answer { url: url.to_owned(), detail: error.to_string() })
 }
 
-async fn small_text(url: &str, signal: &AbortSignal) -> std::result::Result<Vec<u8>, Failure> {
-    let mut answer = ask(url, None, signal, &Rc::default()).await?;
+async fn small_text(url: &str, line: &Line) -> std::result::Result<Vec<u8>, Failure> {
+    let mut answer = ask(url, None, line).await?;
     if answer.status != 200 {
         return Err(answer.refusal());
     }
     let mut text = Vec::new();
-    while let Some(piece) = answer.piece(u32::MAX, signal).await? {
+    while let Some(piece) = answer.piece(u32::MAX, &line.signal).await? {
         text.extend_from_slice(&piece.to_vec());
         if text.len() > JSON_BYTES {
             return Err(Error::NotAModel { detail: format!("{url} is larger than {JSON_BYTES} bytes") }.into());

@@ -2,9 +2,11 @@
 
 mod answer;
 mod body;
+mod line;
 mod patience;
 mod remote;
 
 pub use answer::small_json;
 pub use body::Spares;
+pub use line::{Line, Token};
 pub use remote::{Opened, Remote};

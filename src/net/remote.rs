@@ -6,14 +6,12 @@ use std::rc::Rc;
 use futures_channel::oneshot;
 use js_sys::Uint8Array;
 use wasm_bindgen_futures::spawn_local;
-use web_sys::AbortSignal;
 
 use super::answer::{Answer, ask};
-use super::body::Spares;
+use super::line::Line;
 use super::patience::{Failure, Patience};
 use crate::error::{Error, Result};
 use crate::store::Pending;
-use crate::store::traffic::Traffic;
 
 type Attempt<T> = std::result::Result<T, Failure>;
 
@@ -28,9 +26,7 @@ pub struct Remote {
     pub ranges: bool,
     /// An answer with bytes that nobody has read yet: the first one, or the stream.
     unread: RefCell<Option<Answer>>,
-    signal: AbortSignal,
-    traffic: Rc<Traffic>,
-    spares: Rc<Spares>,
+    line: Line,
 }
 
 /// A file whose first answer came, and what else that said.
@@ -47,19 +43,12 @@ impl Remote {
     /// Asks for a file, from `first` to before `end`: the part that is wanted next, so that no byte comes twice.
     ///
     /// `acquainted`: whether its server was seen to work, and so deserves more patience.
-    pub async fn open(
-        url: &str,
-        (first, end): (u64, u64),
-        acquainted: bool,
-        signal: &AbortSignal,
-        traffic: &Rc<Traffic>,
-        spares: &Rc<Spares>,
-    ) -> Result<Opened> {
+    pub async fn open(url: &str, (first, end): (u64, u64), acquainted: bool, line: &Line) -> Result<Opened> {
         let mut patience = if acquainted { Patience::with_an_acquaintance() } else { Patience::with_a_stranger() };
         let answer = loop {
-            match first_answer(url, (first, end), signal, spares).await {
+            match first_answer(url, (first, end), line).await {
                 Ok(answer) => break answer,
-                Err(failure) => patience.wait(failure, signal, traffic).await?,
+                Err(failure) => patience.wait(failure, &line.signal, &line.traffic).await?,
             }
         };
         Ok(Opened {
@@ -71,9 +60,7 @@ impl Remote {
                 validator: answer.validator.clone(),
                 ranges: answer.partial,
                 unread: RefCell::new(Some(answer)),
-                signal: signal.clone(),
-                traffic: traffic.clone(),
-                spares: spares.clone(),
+                line: line.clone(),
             },
         })
     }
@@ -95,7 +82,7 @@ impl Remote {
         length: u32,
         wanted: &oneshot::Sender<Result<Uint8Array>>,
     ) -> Result<Uint8Array> {
-        let bytes = Uint8Array::new(&self.spares.take(length));
+        let bytes = Uint8Array::new(&self.line.spares.take(length));
         let mut part = Part { bytes, start, filled: 0, length };
         let mut patience = Patience::with_an_acquaintance();
         loop {
@@ -108,10 +95,10 @@ impl Remote {
             let waited = if wanted.is_canceled() {
                 Err(Error::Aborted)
             } else {
-                patience.wait(failure, &self.signal, &self.traffic).await
+                patience.wait(failure, &self.line.signal, &self.line.traffic).await
             };
             if let Err(error) = waited {
-                self.traffic.went(u64::from(part.filled));
+                self.line.traffic.went(u64::from(part.filled));
                 return Err(error);
             }
         }
@@ -128,15 +115,15 @@ impl Remote {
         };
         while answer.at < at {
             let skip = u32::try_from(at - answer.at).unwrap_or(u32::MAX);
-            if answer.piece(skip, &self.signal).await?.is_none() {
+            if answer.piece(skip, &self.line.signal).await?.is_none() {
                 break;
             }
         }
         while part.filled < part.length {
-            let Some(piece) = answer.piece(part.length - part.filled, &self.signal).await? else { break };
+            let Some(piece) = answer.piece(part.length - part.filled, &self.line.signal).await? else { break };
             part.bytes.set(&piece, part.filled);
             part.filled += piece.byte_length();
-            self.traffic.came(u64::from(piece.byte_length()));
+            self.line.traffic.came(u64::from(piece.byte_length()));
         }
         let got = part.start + u64::from(part.filled);
         match self.length {
@@ -166,7 +153,7 @@ impl Remote {
 
     /// A new answer with the bytes from `at`, of the version that the first one was of.
     async fn ask(&self, at: u64, end: u64) -> Attempt<Answer> {
-        let answer = ask(&self.url, self.ranges.then_some((at, end)), &self.signal, &self.spares).await?;
+        let answer = ask(&self.url, self.ranges.then_some((at, end)), &self.line).await?;
         let changed = || Error::Changed { url: self.url.clone() };
         let unusable = |detail: &str| Error::Answer { url: self.url.clone(), detail: detail.into() };
         match answer.status {
@@ -200,18 +187,13 @@ struct Part {
 }
 
 /// The first answer: a part with the whole length, or the whole file.
-async fn first_answer(
-    url: &str,
-    (first, end): (u64, u64),
-    signal: &AbortSignal,
-    spares: &Rc<Spares>,
-) -> Attempt<Answer> {
-    let answer = ask(url, Some((first, end)), signal, spares).await?;
+async fn first_answer(url: &str, (first, end): (u64, u64), line: &Line) -> Attempt<Answer> {
+    let answer = ask(url, Some((first, end)), line).await?;
     match answer.status {
         206 if answer.length.is_some() && answer.at == first => Ok(answer),
         // Which part it is, or of how much, is hidden, or wrong; the file is now shorter than what was asked for, or empty.
         206 | 416 => {
-            let whole = ask(url, None, signal, spares).await?;
+            let whole = ask(url, None, line).await?;
             if whole.status == 200 { Ok(whole) } else { Err(whole.refusal()) }
         }
         200 => Ok(answer),

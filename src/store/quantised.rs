@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use super::traffic::Traffic;
 use super::upstream::Upstream;
-use super::{Bytes, Pending, StoredFile};
+use super::{Bytes, Manifest, Pending, StoredFile};
 use crate::digest::FileDigests;
 use crate::error::{Error, Result};
 use crate::weights::recipe::{self, Plan, Recipe};
@@ -31,7 +31,6 @@ struct Changed {
 impl<U: Upstream> Quantised<U> {
     /// `inner` with a recipe. GGUF files are read as they are, whatever the recipe.
     pub fn new(inner: U, recipe: Option<Recipe>, traffic: Rc<Traffic>) -> Self {
-        let recipe = recipe.filter(|_| inner.kind() == Kind::HuggingFace);
         Self { inner, recipe, traffic, chunk_bytes: recipe::CHUNK_BYTES, file: None }
     }
 
@@ -64,7 +63,11 @@ impl<U: Upstream> Upstream for Quantised<U> {
     }
 
     fn recipe(&self) -> Option<Recipe> {
-        self.recipe
+        self.recipe.filter(|_| self.inner.kind() == Kind::HuggingFace)
+    }
+
+    async fn settle(&mut self, begun: Option<&Manifest>) -> Result<()> {
+        self.inner.settle(begun).await
     }
 
     fn address(&self) -> &str {
@@ -81,12 +84,12 @@ impl<U: Upstream> Upstream for Quantised<U> {
 
     fn id(&self, first: &StoredFile) -> String {
         let id = self.inner.id(first);
-        self.recipe.map_or_else(|| id.clone(), |recipe| format!("{id} {recipe}"))
+        self.recipe().map_or_else(|| id.clone(), |recipe| format!("{id} {recipe}"))
     }
 
     async fn open(&mut self, file: &str, known: Option<&StoredFile>) -> Result<Option<StoredFile>> {
         self.file = None;
-        let Some(recipe) = self.recipe.filter(|recipe| recipe.changes(file)) else {
+        let Some(recipe) = self.recipe().filter(|recipe| recipe.changes(file)) else {
             return self.inner.open(file, known).await;
         };
         // Places and length are the copy's; what comes first is the header in any case.
@@ -139,7 +142,7 @@ impl<U: Upstream> Upstream for Quantised<U> {
 
     fn digests(&self, file: &str) -> FileDigests {
         // What is published is of the source.
-        match self.recipe {
+        match self.recipe() {
             Some(recipe) if recipe.changes(file) => FileDigests::default(),
             _ => self.inner.digests(file),
         }

@@ -1,6 +1,6 @@
 //! Where a checkpoint was published: the contract of servers and of files on disk.
 
-use super::{Bytes, CHUNK_BYTES, Pending, StoredFile};
+use super::{Bytes, CHUNK_BYTES, Manifest, Pending, StoredFile};
 use crate::digest::FileDigests;
 use crate::error::Result;
 use crate::weights::recipe::Recipe;
@@ -29,6 +29,12 @@ pub trait Upstream {
 
     /// What kind of checkpoint this is.
     fn kind(&self) -> Kind;
+
+    /// Finds out, before any file is opened, which checkpoint is meant where the address leaves that open. `begun` is a
+    /// download of it that did not end.
+    async fn settle(&mut self, _begun: Option<&Manifest>) -> Result<()> {
+        Ok(())
+    }
 
     /// Identity of the version that `first`, the first file that was opened, belongs to.
     fn id(&self, first: &StoredFile) -> String;

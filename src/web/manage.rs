@@ -44,7 +44,7 @@ pub fn model_key(model: JsValue) -> JsResult<String> {
 #[wasm_bindgen]
 pub async fn verify_model(id: String, progress: Function, signal: AbortSignal) -> JsResult<JsValue> {
     let verified = async {
-        let mut source = request::stored(&id, &signal, Rc::default()).await?;
+        let mut source = request::stored(&id, None, &signal, Rc::default()).await?;
         let mut go_on = |done, total| {
             tell(&progress, done, total);
             !signal.aborted()
@@ -61,7 +61,7 @@ pub async fn export_model(id: String, progress: Function, signal: AbortSignal) -
 }
 
 async fn exported(id: &str, progress: &Function, signal: &AbortSignal) -> Result<Array> {
-    let mut source = request::stored(id, signal, Rc::default()).await?;
+    let mut source = request::stored(id, None, signal, Rc::default()).await?;
     let names: Vec<String> = source.manifest().files.iter().map(|file| file.name.clone()).collect();
     let (total, mut done) = (source.manifest().bytes(), 0);
     let files = Array::new();

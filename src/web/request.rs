@@ -32,6 +32,8 @@ struct Model {
     revision: Option<String>,
     host: Option<String>,
     stored: Option<String>,
+    /// Shown to the server of the model's address alone.
+    token: Option<String>,
     /// What the files must hash to, by name.
     digests: BTreeMap<String, FileDigests>,
 }
@@ -129,22 +131,25 @@ pub async fn keep_choice(request: &JsValue, choice: &Choice) -> Result<()> {
 async fn source(request: &JsValue, options: &Options, signal: &AbortSignal) -> Result<WebSource> {
     let traffic = Rc::default();
     match upstream(request, options.connections, signal, &traffic)? {
-        Asked::Stored(id) => stored(&id, signal, traffic).await,
+        Asked::Stored { id, token } => stored(&id, token.as_deref(), signal, traffic).await,
         Asked::Anew(upstream) => {
             let store = if options.store { Some(IndexedDb::open(DATABASE).await) } else { None };
             let upstream = Quantised::new(upstream, options.quantise, traffic.clone());
-            Ok(WebSource::open(store, upstream, traffic).await)
+            let mut source = WebSource::open(store, upstream, traffic).await;
+            source.settle().await?;
+            Ok(source)
         }
     }
 }
 
 /// What is stored of a model, which is repaired from where it came from.
-pub async fn stored(id: &str, signal: &AbortSignal, traffic: Rc<Traffic>) -> Result<WebSource> {
+pub async fn stored(id: &str, token: Option<&str>, signal: &AbortSignal, traffic: Rc<Traffic>) -> Result<WebSource> {
     let store = IndexedDb::open(DATABASE).await?;
     let manifest = store.list().await?.into_iter().find(|model| model.id == id);
     let manifest = manifest.ok_or_else(|| Error::StoreCorrupt { detail: format!("{id} is not stored") })?;
     let from_server = manifest.files.iter().any(|file| file.url.is_some());
-    let server = from_server.then(|| Server::new(&manifest.address, signal, &traffic)).transpose()?;
+    let server =
+        from_server.then(|| Server::new(&manifest.address, signal, &traffic)?.with_token(token)).transpose()?;
     let recipe = manifest.recipe;
     let upstream = server.map(|server| Quantised::new(WebUpstream::Server(server), recipe, traffic.clone()));
     Ok(WebSource::stored(store, manifest, upstream, traffic))
@@ -154,14 +159,17 @@ pub async fn stored(id: &str, signal: &AbortSignal, traffic: Rc<Traffic>) -> Res
 pub fn key(request: &JsValue) -> Result<String> {
     let signal = AbortSignal::abort();
     match upstream(request, CONNECTIONS, &signal, &Rc::default())? {
-        Asked::Stored(id) => Ok(id),
+        Asked::Stored { id, .. } => Ok(id),
         Asked::Anew(upstream) => Ok(upstream.address().to_owned()),
     }
 }
 
 enum Asked {
-    /// By its id in the store.
-    Stored(String),
+    /// By its id in the store, and what its server wants to see if it has to be repaired.
+    Stored {
+        id: String,
+        token: Option<String>,
+    },
     Anew(WebUpstream),
 }
 
@@ -172,11 +180,11 @@ fn upstream(request: &JsValue, connections: usize, signal: &AbortSignal, traffic
         (None, Some(hub), None, None) => {
             Server::hub(hub, model.revision.as_deref(), model.host.as_deref(), signal, traffic)?
         }
-        (None, None, Some(id), None) => return Ok(Asked::Stored(id)),
+        (None, None, Some(id), None) => return Ok(Asked::Stored { id, token: model.token }),
         (None, None, None, Some(files)) => return Ok(Asked::Anew(WebUpstream::Local(Local::new(files, signal)?))),
         _ => return Err(Error::BadRequest { detail: "a model is one of url, hub, files and stored".into() }),
     };
-    let server = server.with_digests(model.digests).with_connections(connections);
+    let server = server.with_token(model.token.as_deref())?.with_digests(model.digests).with_connections(connections);
     Ok(Asked::Anew(WebUpstream::Server(server)))
 }
 

@@ -9,6 +9,7 @@ mod manifest;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod native;
 pub mod recipe;
+pub mod repository;
 pub mod source;
 pub mod split;
 

@@ -4,11 +4,11 @@ use std::rc::Rc;
 
 use js_sys::{Function, Reflect, Uint8Array};
 use pagellama::digest::Digest;
-use pagellama::error::Error;
+use pagellama::error::{Error, Result};
 use pagellama::store::upstream::Upstream;
 use pagellama::store::{CHUNK_BYTES, Store};
 use pagellama::web::source::{Server, WebUpstream};
-use pagellama::weights::source::Source;
+use pagellama::weights::source::{Kind, Source};
 use wasm_bindgen::JsValue;
 use wasm_bindgen_test::wasm_bindgen_test;
 
@@ -150,4 +150,139 @@ fn a_hub_file_is_a_url() {
     assert_eq!((gguf.name(), hub("o/n").unwrap().name()), ("m.gguf", "o/n"));
     assert_eq!(hub("o").err().unwrap().code(), "generate/bad-request");
     assert_eq!(hub("o/n/../../x").err().unwrap().code(), "generate/bad-request");
+}
+
+/// A hub that lists `files` and gives `bytes` for each, to those who show `Bearer secret` if it `is_gated`.
+fn serve_files(files: &[&str], bytes: &[u8], is_gated: bool) {
+    Reflect::set(&js_sys::global(), &"hubFile".into(), &Uint8Array::from(bytes)).unwrap();
+    let siblings: Vec<String> = files.iter().map(|name| format!("{{rfilename: '{name}', size: 5}}")).collect();
+    let siblings = siblings.join(", ");
+    serve(&format!(
+        "if ({is_gated} && request.headers.get('authorization') !== 'Bearer secret')
+             return new Response('', {{status: 401, headers: {{'x-error-code': 'GatedRepo'}}}});
+         if (url.includes('/api/models/o/n/')) return Response.json({{sha: '{V1}', siblings: [{siblings}]}});
+         const name = url.split(/resolve\\/[^/]+\\//)[1];
+         if (![{siblings}].some(({{rfilename}}) => rfilename === name)) return new Response('', {{status: 404}});
+         const [first, last] = request.headers.get('range').slice(6).split('-').map(Number);
+         const part = self.hubFile.slice(first, last + 1);
+         const range = `bytes ${{first}}-${{first + part.length - 1}}/${{self.hubFile.length}}`;
+         return new Response(part, {{status: 206, headers: {{'content-range': range}}}});"
+    ));
+}
+
+fn repository(name: &str) -> Server {
+    Server::hub(name, None, Some("https://hub.test"), &signal(), &Rc::default()).unwrap()
+}
+
+/// What settling says of a repository with these files.
+async fn settled(name: &str, files: &[&str]) -> Result<Kind> {
+    serve_files(files, b"", false);
+    let mut upstream = WebUpstream::Server(repository(name));
+    let settled = upstream.settle(None).await;
+    stop_serving();
+    settled.map(|()| upstream.kind())
+}
+
+#[wasm_bindgen_test]
+async fn a_repository_is_the_one_model_that_it_holds() {
+    let gguf = |name: &str| Ok(Kind::Gguf(name.into()));
+    assert_eq!(settled("o/n", &["config.json", "model.safetensors"]).await, Ok(Kind::HuggingFace));
+    assert_eq!(settled("o/n", &["README.md", "q/m.gguf"]).await, gguf("m.gguf"));
+    assert_eq!(
+        settled("o/n", &["m-00001-of-00002.gguf", "m-00002-of-00002.gguf"]).await,
+        gguf("m-00001-of-00002.gguf")
+    );
+    assert_eq!(settled("o/n/", &["config.json", "model.safetensors", "m.gguf"]).await, Ok(Kind::HuggingFace));
+    let several = settled("o/n", &["a.gguf", "b.gguf", "config.json"]).await.unwrap_err();
+    assert_eq!(several.code(), "hub/several");
+    assert!(several.to_string().ends_with("a.gguf, b.gguf"), "{several}");
+    let pytorch = settled("o/n", &["config.json", "pytorch_model.bin"]).await.unwrap_err();
+    assert!(pytorch.code() == "weights/not-a-model" && pytorch.to_string().contains("PyTorch"), "{pytorch}");
+}
+
+#[wasm_bindgen_test]
+async fn a_repository_goes_on_with_the_file_that_it_began_with() {
+    let (store, bytes) = (database().await, model(12));
+    serve_files(&["q/m.gguf"], &bytes, false);
+    let mut source = open(&store, WebUpstream::Server(repository("o/n"))).await;
+    source.settle().await.unwrap();
+    source.open("m.gguf").await.unwrap();
+    source.next_chunk(&mut Vec::new()).await.unwrap();
+    source.abandon(&Error::Aborted).await;
+    // Meanwhile there is more to choose from.
+    serve_files(&["a.gguf", "q/m.gguf"], &bytes, false);
+    let mut source = open(&store, WebUpstream::Server(repository("o/n"))).await;
+    source.settle().await.unwrap();
+    assert!(read(&mut source).await.unwrap() == bytes);
+    source.finish().await.unwrap();
+    // Whole, it needs no hub.
+    stop_serving();
+    let mut source = open(&store, WebUpstream::Server(repository("o/n"))).await;
+    source.settle().await.unwrap();
+    assert!(source.is_stored() && source.kind() == Kind::Gguf("m.gguf".into()));
+    assert!(read(&mut source).await.unwrap() == bytes);
+}
+
+#[wasm_bindgen_test]
+async fn a_token_opens_what_is_gated() {
+    let bytes = model(13);
+    serve_files(&["m.gguf"], &bytes, true);
+    let attempt = async |token: Option<&str>| {
+        let server = repository("o/n").with_token(token).unwrap();
+        let mut source = open(&database().await, WebUpstream::Server(server)).await;
+        source.settle().await?;
+        read(&mut source).await
+    };
+    assert_eq!(attempt(None).await, Err(Error::HubGated { repository: "o/n".into(), token: false }));
+    let refused = attempt(Some("another")).await.unwrap_err();
+    assert_eq!(refused, Error::HubGated { repository: "o/n".into(), token: true });
+    assert!(!refused.to_string().contains("another"));
+    assert!(attempt(Some(" secret\n")).await.unwrap() == bytes);
+    stop_serving();
+}
+
+#[wasm_bindgen_test]
+fn a_token_is_never_told_nor_sent_in_the_clear() {
+    for (token, address) in [
+        ("with space", "https://hub.test/"),
+        ("sécret", "https://hub.test/"),
+        ("", "https://hub.test/"),
+        ("s", "http://hub.test/"),
+    ] {
+        let server = Server::new(address, &signal(), &Rc::default()).unwrap();
+        let error = server.with_token(Some(token)).err().unwrap();
+        assert_eq!(error.code(), "generate/bad-request");
+        assert!(token.len() < 2 || !error.to_string().contains(token), "{error}");
+    }
+    for address in ["http://127.0.0.1:9/", "http://localhost:9/"] {
+        assert!(Server::new(address, &signal(), &Rc::default()).unwrap().with_token(Some("s")).is_ok());
+    }
+}
+
+#[wasm_bindgen_test]
+async fn each_refusal_of_a_hub_has_its_error() {
+    let refused = async |name: &str, status: u16, reason: &str| {
+        let reason = if reason.is_empty() { String::new() } else { format!("'x-error-code': '{reason}'") };
+        serve(&format!("return new Response('', {{status: {status}, headers: {{{reason}}}}})"));
+        let mut source = open(&database().await, WebUpstream::Server(repository(name))).await;
+        let settled = source.settle().await;
+        let file = if name.ends_with(".gguf") { "m.gguf" } else { "config.json" };
+        let error = match settled {
+            Ok(()) => source.open(file).await.unwrap_err(),
+            Err(error) => error,
+        };
+        stop_serving();
+        error.code()
+    };
+    for name in ["o/n", "o/n/m.gguf"] {
+        assert_eq!(refused(name, 401, "GatedRepo").await, "hub/gated");
+        assert_eq!(refused(name, 403, "").await, "hub/gated");
+        assert_eq!(refused(name, 401, "RepoNotFound").await, "hub/no-repository");
+        assert_eq!(refused(name, 404, "RepoNotFound").await, "hub/no-repository");
+        assert_eq!(refused(name, 404, "RevisionNotFound").await, "hub/no-revision");
+    }
+    // A mirror that has no words for it.
+    assert_eq!(refused("o/n", 404, "").await, "hub/no-repository");
+    assert_eq!(refused("o/n/m.gguf", 404, "").await, "hub/no-file");
+    assert_eq!(refused("o/n/m.gguf", 418, "").await, "net/status");
 }

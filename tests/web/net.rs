@@ -4,8 +4,7 @@ use std::rc::Rc;
 
 use js_sys::{Function, Uint8Array};
 use pagellama::error::{Error, Result};
-use pagellama::net::Remote;
-use pagellama::store::traffic::Traffic;
+use pagellama::net::{Line, Remote};
 use wasm_bindgen::JsValue;
 use wasm_bindgen_test::wasm_bindgen_test;
 use web_sys::{AbortController, AbortSignal};
@@ -64,9 +63,8 @@ fn signal() -> AbortSignal {
 
 /// Reads the file chunk after chunk.
 async fn read(signal: &AbortSignal) -> Result<Vec<u8>> {
-    let traffic = Rc::<Traffic>::default();
-    let remote =
-        Rc::new(Remote::open(URL, (0, u64::from(STEP)), false, signal, &traffic, &Rc::default()).await?.remote);
+    let line = Line::new(signal, &Rc::default());
+    let remote = Rc::new(Remote::open(URL, (0, u64::from(STEP)), false, &line).await?.remote);
     let mut bytes = Vec::new();
     loop {
         let left = remote.length.map_or(u64::from(STEP), |length| length - bytes.len() as u64);
@@ -157,7 +155,7 @@ async fn a_wrong_part_is_not_taken() {
 async fn each_lasting_failure_has_its_error() {
     fails_with("throw new TypeError('no net')", "net/unreachable").await;
     let (status, asked) = outcome("return new Response('', {status: 404})").await;
-    assert_eq!((status, asked), (Err(Error::Status { url: URL.into(), status: 404 }), "0-40".to_owned()));
+    assert_eq!((status, asked), (Err(Error::Status { url: URL.into(), status: 404, reason: None }), "0-40".to_owned()));
     fails_with("return n > 1 ? new Response('', {status: 403}) : part(first, end)", "net/status").await;
 }
 

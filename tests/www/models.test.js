@@ -100,8 +100,11 @@ test("sources are read as people write them", async () => {
       "https://huggingface.co/owner/name/blob/main/m.Q4_0.gguf",
       "https://example.org/folder/",
       "HTTPS://Example.org:443/a/../m.gguf?x#part",
+      "owner/name/",
+      "owner/name/sub/m.Q4_0.gguf@v2",
     ];
-    return texts.map((text) => parseSource(text).request);
+    const mirrored = ["owner/name", "https://mirror.example/owner/name/tree/abc", "https://mirror.example/owner/name/blob/main/m.gguf", "https://huggingface.co/owner/name"];
+    return [...texts.map((text) => parseSource(text).request), ...mirrored.map((text) => parseSource(text, "https://mirror.example").request)];
   });
   assert.deepEqual(read, [
     { hub: "owner/name" },
@@ -111,6 +114,12 @@ test("sources are read as people write them", async () => {
     { url: "https://huggingface.co/owner/name/resolve/main/m.Q4_0.gguf" },
     { url: "https://example.org/folder/" },
     { url: "https://example.org/m.gguf?x" },
+    { hub: "owner/name/" },
+    { hub: "owner/name/sub/m.Q4_0.gguf", revision: "v2" },
+    { hub: "owner/name", host: "https://mirror.example" },
+    { hub: "owner/name", revision: "abc", host: "https://mirror.example" },
+    { url: "https://mirror.example/owner/name/resolve/main/m.gguf" },
+    { hub: "owner/name" },
   ]);
 });
 

@@ -57,7 +57,7 @@ class Bench {
       this.#chosen = choice.selectedIndex;
       const { choice: { bytes, licence }, stored } = this.#entry;
       fill(button, stored ? verb : `Download and ${verb.toLowerCase()}`);
-      const facts = [bytes ? format.bytes(bytes) : "", licence ? `${licence} licence` : ""].filter(Boolean).join(", ");
+      const facts = [bytes ? format.bytes(bytes) : "", licence ? format.licence(licence) : ""].filter(Boolean).join(", ");
       fill(hint, stored ? "Stored in this browser: no download is needed." : `${facts}. It is stored in this browser, where the chat finds it, too.`);
     };
     choice.addEventListener("change", show);

@@ -8,6 +8,7 @@ import { Frame, greetingOf } from "./frame.js";
 import { ModelDock } from "./model-dock.js";
 import { ModelSession } from "./model-session.js";
 import { answerCut, contextFull, errorNotice, notice } from "./notice.js";
+import { Permits } from "./permits.js";
 import { picker } from "./picker.js";
 import { openSettings } from "./settings.js";
 import { Sidebar } from "./sidebar.js";
@@ -22,8 +23,9 @@ import { Transcript } from "./transcript.js";
 
 /**
  * `offer`: the model to begin with, else the one that the build comes with. `autoload`: load the last visit's model
- * without asking. `system`, `context`: what new chats and loads begin with. `name`: chats of that name are shared.
- * @typedef {{offer?: Choice, autoload: boolean, system?: string, context?: number, open: OpenOptions, name: string}} AppOptions
+ * without asking. `system`, `context`: what new chats and loads begin with. `name`: chats of that name are shared. `hub`: where
+ * repositories come from, unless the visitor has chosen another place.
+ * @typedef {{offer?: Choice, autoload: boolean, system?: string, context?: number, open: OpenOptions, name: string, hub?: string}} AppOptions
  */
 
 export class App {
@@ -51,6 +53,8 @@ export class App {
   #tune = true;
   /** @type {Recipe | undefined} */
   #quantise;
+  /** @type {Permits | undefined} */
+  #permits;
   /** @type {EngineError | undefined} */
   #missing;
   /** Until the visitor has chosen a model, not even the engine is downloaded. */
@@ -70,6 +74,7 @@ export class App {
     this.#session.addEventListener("change", () => this.#modelChanged());
     this.#modelDock = new ModelDock(root, this.#session, {
       load: (choice) => this.#load(choice),
+      token: (choice, token) => (this.#permits?.give(choice, token), this.#load(choice)),
       again: (choice) => this.#begin(choice),
       pick: () => this.#show("picker"),
       settings: () => this.#openSettings(),
@@ -110,12 +115,13 @@ export class App {
 
   /** Reads what the last visit left, then shows the chat or the choice of a model. */
   async start() {
-    const { autoload, offer, name, context } = this.#options;
+    const { autoload, offer, name, context, hub } = this.#options;
     const chats = await Conversations.open(name);
     if (this.#disposed) return chats.close();
     this.#chats = chats;
-    const [missing, list, last, current, chosen, tune, quantise, settings] = await Promise.all([
+    const [missing, permits, list, last, current, chosen, tune, quantise, settings] = await Promise.all([
       missingSupport(),
+      Permits.open(this.#root, chats, hub),
       chats.list(),
       chats.preference("model"),
       chats.preference("current"),
@@ -130,11 +136,13 @@ export class App {
     this.#context = chosen ?? context;
     this.#tune = tune ?? true;
     this.#quantise = quantise;
+    this.#permits = permits;
     this.#offer = offer ?? (await defaultModel().catch(() => undefined));
     const fresh = newConversation(settings ?? (this.#options.system ? { system: this.#options.system } : {}));
     if (this.#disposed) return;
     this.#use(list.find(({ id }) => id === current) ?? fresh);
-    if (autoload && last && !missing && (await this.#isStored(last.id))) this.#load({ request: { stored: last.id }, name: last.name });
+    const stored = autoload && last && !missing ? await this.#stored(last.id) : undefined;
+    if (last && stored) this.#load({ request: { stored: last.id }, name: last.name, address: stored.url });
     else if (!this.#disposed) this.#show("picker");
   }
 
@@ -159,6 +167,9 @@ export class App {
   }
 
   #buildPicker() {
+    const permits = this.#permits;
+    // Something was dropped before the start.
+    if (!permits) return undefined;
     const nothing = this.#session.phase.kind === "none" && this.#conversation.messages.length === 0;
     return picker({
       root: this.#root,
@@ -167,6 +178,7 @@ export class App {
       session: this.#session,
       agreed: this.#agreed,
       missing: this.#missing,
+      permits,
       choose: (choice) => this.#load(choice),
       remove: (model) => this.#removeModel(model),
       signal: this.#view.signal,
@@ -182,7 +194,8 @@ export class App {
   // the model
 
   /** @param {Choice} choice */
-  #load(choice) {
+  async #load(choice) {
+    if ((await this.#permits?.allows(choice)) === false || this.#disposed) return;
     this.#begin(choice);
     this.#show("chat");
   }
@@ -195,7 +208,8 @@ export class App {
     this.#chats?.prefer("model", undefined);
     const context = this.#context === undefined ? {} : { context: this.#context };
     const quantise = choice.quantise === undefined ? this.#quantise : choice.quantise;
-    this.#session.load(choice, { ...this.#options.open, ...context, ...(quantise && { quantise }), tune: this.#tune });
+    const chosen = { ...context, ...(quantise && { quantise }), tune: this.#tune, token: this.#permits?.token(choice) };
+    this.#session.load(choice, { ...this.#options.open, ...chosen });
   }
 
   #modelChanged() {
@@ -257,10 +271,10 @@ export class App {
     this.#frame.element.querySelector(".picker")?.append(errorNotice(error, {}));
   }
 
-  /** @param {string} id */
-  async #isStored(id) {
+  /** @param {string} id of a model that is stored whole */
+  async #stored(id) {
     const models = await storedModels().catch(() => []);
-    return !this.#disposed && models.some((model) => model.id === id && model.complete);
+    return this.#disposed ? undefined : models.find((model) => model.id === id && model.complete);
   }
 
   // conversations

@@ -18,9 +18,11 @@
 /**
  * `model`: the last one loaded, by the engine's id; `source` is where it came from. `settings`: what a new conversation
  * begins with. `context`: tokens. `tune`: whether kernels are measured, as they are unless that is refused. `quantise`: what the
- * weights of Hugging Face folders are turned into.
+ * weights of Hugging Face folders are turned into. `hub`: the address that repositories come from. `licences`: those that were
+ * accepted, by name.
  * @typedef {{model: {id: string, name: string, source?: string} | undefined, settings: Settings | undefined, context: number | undefined,
- *   tune: boolean | undefined, quantise: Recipe | undefined, current: string | undefined}} Preferences
+ *   tune: boolean | undefined, quantise: Recipe | undefined, current: string | undefined, hub: string | undefined,
+ *   licences: string[] | undefined}} Preferences
  */
 /**
  * @typedef {object} Shelf

@@ -45,6 +45,15 @@ export function fill(element, ...children) {
   append(element, children);
 }
 
+/**
+ * A link out of the page.
+ * @param {string} href
+ * @param {string} text
+ */
+export function link(href, text) {
+  return h("a", { href, target: "_blank", rel: "noopener noreferrer" }, text);
+}
+
 /** Line drawings on a 24 x 24 grid, as SVG paths. */
 const ICONS = {
   menu: "M4 7h16M4 12h16M4 17h10",
@@ -122,15 +131,15 @@ export function copyButton(label, text) {
  * A modal dialog that asks one thing. Resolves with the text (or "" when there is no field), or undefined when dismissed.
  *
  * @param {ParentNode & Node} root where the dialog lives while it is open
- * @param {{title: string, text?: string, field?: {label: string, value: string}, confirm: string, danger?: boolean}} question
+ * @param {{title: string, text?: string, body?: HTMLElement, field?: {label: string, value: string}, confirm: string, danger?: boolean}} question
  * @returns {Promise<string | undefined>}
  */
-export function ask(root, { title, text, field, confirm, danger }) {
+export function ask(root, { title, text, body, field, confirm, danger }) {
   const input = field && h("input", { type: "text", "aria-label": field.label });
   if (field && input) input.value = field.value;
   const cancel = h("button", { type: "button", class: "button", onclick: () => dialog.close() }, "Cancel");
   const submit = h("button", { type: "submit", class: danger ? "button danger" : "button primary" }, confirm);
-  const form = h("form", { method: "dialog" }, h("h2", { id: "ask-title" }, title), text && h("p", {}, text), input);
+  const form = h("form", { method: "dialog" }, h("h2", { id: "ask-title" }, title), text && h("p", {}, text), body, input);
   form.append(h("div", { class: "row end" }, cancel, submit));
   const dialog = h("dialog", { class: "dialog small", "aria-labelledby": "ask-title" }, form);
   root.append(dialog);

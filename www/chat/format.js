@@ -17,6 +17,24 @@ export function bytes(bytes) {
 }
 
 /**
+ * What is known roughly: "about 13.5 GB".
+ * @param {number} size
+ * @returns {string}
+ */
+export function about(size) {
+  return `about ${bytes(size).replace(/(\.\d*[1-9])0+ |\.0+ /, "$1 ")}`;
+}
+
+/**
+ * "MIT licence", and "Llama 2 Community License" as it calls itself.
+ * @param {string} name
+ * @returns {string}
+ */
+export function licence(name) {
+  return /licen[cs]e/i.test(name) ? name : `${name} licence`;
+}
+
+/**
  * @param {number} seconds
  * @returns {string}
  */

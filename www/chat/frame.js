@@ -78,11 +78,11 @@ export class Frame {
   /**
    * What lies below the transcript: the composer, a load in progress, an error.
    * @param {HTMLElement} element
-   * @param {boolean} focus whether its first button takes the focus
+   * @param {boolean} focus whether its first field or button takes the focus
    */
   dock(element, focus = false) {
     fill(this.#dock, element);
-    if (focus) /** @type {HTMLElement | null} */ (element.querySelector("button:not([hidden])"))?.focus();
+    if (focus) /** @type {HTMLElement | null} */ (element.querySelector("input, button:not([hidden])"))?.focus();
   }
 
   /**

@@ -3,17 +3,19 @@
 import { keepStorage, storedModels } from "../engine.js";
 import { h } from "./dom.js";
 import { LoadingCard, pausedCard } from "./loading.js";
-import { describe, errorNotice } from "./notice.js";
+import { choiceList, tokenForm, WANT_TOKEN } from "./hub.js";
+import { describe, errorNotice, notice } from "./notice.js";
 import { isFor } from "./sources.js";
 import { roomList } from "./stored.js";
 import { Vigil } from "./vigil.js";
 
-/** @import { Progress, StoredModel } from "../pkg/pagellama.js" */
+/** @import { HubChoice, Progress, StoredModel } from "../pkg/pagellama.js" */
 /** @import { Choice, ModelSession, Phase } from "./model-session.js" */
 
 /**
  * @typedef {object} ModelDockActions
  * @property {(choice: Choice) => void} load
+ * @property {(choice: Choice, token: string) => void} token loads with a token
  * @property {(choice: Choice) => void} again loads without leaving what the visitor looks at
  * @property {() => void} pick
  * @property {() => void} settings
@@ -118,14 +120,29 @@ export class ModelDock {
    * @param {unknown} error
    */
   #failed(choice, error) {
-    const { load, again, pick, settings, remove } = this.#actions;
+    const { load, token, again, pick, settings, remove } = this.#actions;
     const { code } = describe(error);
+    const { choices } = /** @type {{choices?: HubChoice[]}} */ (error);
+    if (choices) return several(choice, choices, { load, pick });
     const retry = () => load(choice);
     if (CONNECTION.includes(code)) addEventListener("online", () => again(choice), { once: true, signal: this.#phase.signal });
     const unkept = () => load({ ...choice, store: false });
     const room = ROOM.includes(code) ? roomList(choice, { root: this.#root, remove }) : undefined;
-    return errorNotice(error, { retry, pick, settings, unkept }, room);
+    const help = WANT_TOKEN.includes(code) ? tokenForm(choice, (given) => token(choice, given)) : room;
+    return errorNotice(error, { retry, pick, settings, unkept }, help);
   }
+}
+
+/**
+ * A repository of several models: which is it to be?
+ * @param {Choice} choice
+ * @param {HubChoice[]} choices
+ * @param {Pick<ModelDockActions, "load" | "pick">} actions
+ */
+function several({ name, licence }, choices, { load, pick }) {
+  const list = choiceList(choices, (choice) => load({ ...choice, licence }));
+  const actions = [{ label: "Choose another model", run: pick }];
+  return notice({ title: `${name} holds several models.`, text: "Which one is it to be?", help: list, actions });
 }
 
 /**

@@ -7,14 +7,17 @@ import { isFor } from "./sources.js";
 /** @import { Progress, Recipe, StoredModel } from "../pkg/pagellama.js" */
 
 /**
- * A model that can be chosen. `bytes` and `licence` where they are known beforehand. `quantise`: what an unfinished copy has its weights
- * turned into (null: nothing), whatever the settings say now.
- * @typedef {{request: ModelRequest, name: string, bytes?: number, licence?: string, store?: boolean, quantise?: Recipe | null}} Choice
+ * A model that can be chosen. `bytes` and `licence` where they are known beforehand. `address`: where a stored one came from.
+ * `quantise`: what an unfinished copy has its weights turned into (null: nothing), whatever the settings say now.
+ * @typedef {{request: ModelRequest, name: string, bytes?: number, licence?: string, store?: boolean, address?: string,
+ *   quantise?: Recipe | null}} Choice
  */
 /**
  * @typedef {{kind: "none"} | {kind: "loading", choice: Choice} | {kind: "paused", choice: Choice, progress?: Progress}
  *   | {kind: "ready", choice: Choice, model: Model} | {kind: "failed", choice: Choice, error: unknown}} Phase
  */
+
+/** How a model is opened, and what is shown to its server. @typedef {OpenOptions & {token?: string}} LoadOptions */
 
 /** Dispatches "change" whenever it enters another phase. */
 export class ModelSession extends EventTarget {
@@ -52,7 +55,7 @@ export class ModelSession extends EventTarget {
   /**
    * Loads a model in the place of the one before.
    * @param {Choice} choice
-   * @param {OpenOptions} options
+   * @param {LoadOptions} options
    */
   async load(choice, options) {
     this.#release();
@@ -81,10 +84,10 @@ export class ModelSession extends EventTarget {
 
   /**
    * @param {Choice} choice
-   * @param {OpenOptions} options
+   * @param {LoadOptions} options
    * @param {AbortSignal} signal
    */
-  async #load(choice, options, signal) {
+  async #load(choice, { token, ...options }, signal) {
     this.#progress = undefined;
     const onProgress = (/** @type {Progress} */ progress) => {
       if (signal.aborted) return;
@@ -92,7 +95,7 @@ export class ModelSession extends EventTarget {
       this.#onProgress(progress);
     };
     try {
-      const model = await load({ model: choice.request, store: choice.store ?? true, onProgress, signal, ...options });
+      const model = await load({ model: token === undefined ? choice.request : { ...choice.request, token }, store: choice.store ?? true, onProgress, signal, ...options });
       if (signal.aborted) model.unload();
       else this.#enter({ kind: "ready", choice, model });
     } catch (error) {

@@ -9,6 +9,8 @@ import { h, icon } from "./dom.js";
 const NEXT_STEPS = {
   net: ["retry", "pick"],
   "net/digest": ["pick", "retry"],
+  hub: ["pick", "retry"],
+  "hub/several": ["pick"],
   "store/no-space": ["retry", "unkept", "pick"],
   "store/quota": ["retry", "unkept", "pick"],
   "store/corrupt": ["retry", "pick"],
@@ -49,9 +51,11 @@ export function errorNotice(error, steps, help) {
   const wanted = NEXT_STEPS[code] ?? NEXT_STEPS[code.split("/")[0] ?? ""] ?? /** @type {Step[]} */ (["retry"]);
   /** @type {Action[]} */
   const actions = [];
+  // A form has a first button of its own.
+  const first = !(help instanceof HTMLFormElement);
   for (const step of wanted) {
     const run = step === "reload" ? () => location.reload() : steps[step];
-    if (run) actions.push({ label: LABELS[step], run, primary: actions.length === 0 });
+    if (run) actions.push({ label: LABELS[step], run, primary: first && actions.length === 0 });
   }
   return notice({ title: message, text: advice, actions, tone: "error", code, help });
 }

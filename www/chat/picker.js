@@ -1,15 +1,18 @@
 // The view for choosing a model: the one on offer, those that are stored, one from the web, one from disk.
 
+import { catalogList } from "./catalog.js";
 import { fill, h, icon } from "./dom.js";
 import * as format from "./format.js";
+import { hubSetting } from "./hub.js";
 import { errorNotice } from "./notice.js";
-import { fromFiles, isFor, parseSource, sourceOf } from "./sources.js";
+import { addressOf, fromFiles, isFor, parseSource, sourceOf } from "./sources.js";
 import { manager } from "./stored.js";
 
 /** @import { EngineError } from "../engine.js" */
 /** @import { StoredModel } from "../pkg/pagellama.js" */
 /** @import { Preferences } from "./conversations.js" */
 /** @import { Choice, ModelSession } from "./model-session.js" */
+/** @import { Permits } from "./permits.js" */
 
 /**
  * @typedef {object} PickerOptions
@@ -19,6 +22,7 @@ import { manager } from "./stored.js";
  * @property {ModelSession} session
  * @property {boolean} agreed whether something may be downloaded yet, be it the engine itself
  * @property {EngineError | undefined} missing why no model can run here
+ * @property {Permits} permits
  * @property {(choice: Choice) => void} choose
  * @property {(model: StoredModel) => void} remove
  * @property {AbortSignal} signal ends what runs here
@@ -42,7 +46,9 @@ export function picker(options) {
   };
   const blocked = options.missing !== undefined;
   const offer = options.offer && !isLoaded(options.offer, options) ? offerCard(options.offer, options, blocked) : undefined;
-  const stored = options.agreed && manager({ ...options, blocked, listed: (models) => offer?.show(models) });
+  const known = catalogList({ ...options, blocked });
+  const show = (/** @type {StoredModel[]} */ models) => (offer?.show(models), known?.show(models));
+  const stored = options.agreed && manager({ ...options, blocked, listed: show });
   return h(
     "div",
     { class: "picker" },
@@ -51,7 +57,7 @@ export function picker(options) {
     options.missing && errorNotice(options.missing, {}),
     offer?.element,
     // The list comes late: nothing that can be clicked already may move then.
-    ...(options.offer ? [others(options, attempt, blocked), problem, stored] : [stored, others(options, attempt, blocked), problem]),
+    ...(options.offer ? [others(options, known?.element, attempt, blocked), problem, stored] : [stored, others(options, known?.element, attempt, blocked), problem]),
   );
 }
 
@@ -81,8 +87,9 @@ function hero() {
  * @param {boolean} blocked
  */
 function offerCard(offer, { choose, last, session }, blocked) {
-  const from = "url" in offer.request ? new URL(offer.request.url, document.baseURI).host : "hub" in offer.request ? "huggingface.co" : "";
-  const facts = [offer.bytes ? format.bytes(offer.bytes) : "Size known once it starts", offer.licence ? `${offer.licence} licence` : "", from && `from ${from}`];
+  const address = addressOf(offer.request);
+  const from = address && new URL(address).host;
+  const facts = [offer.bytes ? format.bytes(offer.bytes) : "Size known once it starts", offer.licence && format.licence(offer.licence), from && `from ${from}`];
   const button = h("button", { type: "button", class: "button primary large", onclick: () => choose(offer), disabled: blocked });
   const hint = h("p", { class: "hint" });
   const element = h(
@@ -119,17 +126,24 @@ function where(offer, stored) {
 
 /**
  * @param {PickerOptions} options
+ * @param {HTMLElement | undefined} known the list of models that are known by name
  * @param {(make: () => Choice) => void} attempt
  * @param {boolean} blocked
  */
-function others({ offer }, attempt, blocked) {
+function others({ offer, permits }, known, attempt, blocked) {
   const address = h("input", { type: "text", id: "address", name: "address", required: true, autocomplete: "off", spellcheck: "false", autocapitalize: "off", placeholder: "owner/name or https://…" });
+  const load = (/** @type {Event} */ event) => (event.preventDefault(), attempt(() => parseSource(address.value, permits.hub)));
   const web = h(
-    "form",
-    { class: "source", onsubmit: (/** @type {Event} */ event) => (event.preventDefault(), attempt(() => parseSource(address.value))) },
-    h("label", { for: "address" }, icon("globe"), "From the web"),
-    h("div", { class: "row" }, address, h("button", { type: "submit", class: "button", disabled: blocked }, "Load")),
-    h("p", { class: "hint" }, "A Hugging Face repository, or the address of a GGUF file. The page asks that site for the files and for nothing else."),
+    "div",
+    { class: "source" },
+    h(
+      "form",
+      { class: "source", onsubmit: load },
+      h("label", { for: "address" }, icon("globe"), "From the web"),
+      h("div", { class: "row" }, address, h("button", { type: "submit", class: "button", disabled: blocked }, "Load")),
+      h("p", { class: "hint" }, "A Hugging Face repository, or the address of a GGUF file. The page asks that site for the files and for nothing else."),
+    ),
+    hubSetting(permits),
   );
   const keep = h("input", { type: "checkbox", id: "keep", checked: true });
   const pick = (/** @type {boolean} */ folder) => () => chooseFiles(folder, (files) => attempt(() => fromFiles(files, keep.checked)));
@@ -146,7 +160,7 @@ function others({ offer }, attempt, blocked) {
     h("label", { class: "check" }, keep, "Keep a copy in this browser for the next visit"),
     h("p", { class: "hint" }, "A .gguf file, or a Hugging Face folder. You can also drop it anywhere here."),
   );
-  const body = h("div", { class: "sources" }, web, disk);
+  const body = h("div", {}, known, h("div", { class: "sources" }, web, disk));
   return offer
     ? h("details", { class: "others" }, h("summary", {}, "Use another model", icon("chevron")), body)
     : h("section", { class: "others", "aria-label": "Choose a model" }, body);

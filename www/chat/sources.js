@@ -3,7 +3,11 @@
 import { EngineError } from "../engine.js";
 
 /** @import { StoredModel } from "../pkg/pagellama.js" */
+/** @import { ModelRequest } from "../engine.js" */
 /** @import { Choice } from "./model-session.js" */
+
+/** The public hub, where repositories come from unless the visitor or the page names another. */
+export const HUB = "https://huggingface.co";
 
 /** Beside the modules, wherever they are hosted. */
 const LIST = new URL("../models.json", import.meta.url);
@@ -28,27 +32,42 @@ export async function defaultModel() {
 
 /**
  * What someone typed: the address of a GGUF file or of a folder (ends in "/"), a Hugging Face repository as
- * "owner/name" or "owner/name@revision", or the address of its page.
+ * "owner/name" or "owner/name@revision", a file of it as "owner/name/file.gguf", or the address of its page.
  *
  * @param {string} text
+ * @param {string} [hub] the hub that has the repositories
  * @returns {Choice}
  */
-export function parseSource(text) {
+export function parseSource(text, hub = HUB) {
   const source = text.trim();
   const address = /^https?:\/\//i.test(source) && URL.canParse(source) ? normal(source) : "";
-  const page = /^https?:\/\/huggingface\.co\/([\w.-]+\/[\w.-]+)(?:\/tree\/([^/]+))?\/?$/.exec(address);
-  const repository = page ?? /^([\w.-]+\/[\w.-]+?)(?:@([\w./-]+))?$/.exec(source);
-  if (repository?.[1] && !/\.gguf$/i.test(source)) {
-    const revision = repository[2] ? { revision: repository[2] } : {};
-    return { request: { hub: repository[1], ...revision }, name: repository[1].split("/")[1] ?? source };
+  const page = /^([\w.-]+\/[\w.-]+)(?:\/tree\/([^/]+))?\/?$/.exec(pathOn(HUB, address) ?? pathOn(hub, address) ?? "");
+  const repository = page ?? /^([\w.-]+\/[\w.-]+?(?:\/|(?:\/[^/@]+)+\.gguf)?)(?:@([\w./-]+))?$/i.exec(source);
+  const [, id, revision] = repository ?? [];
+  // Two names that end so are a path of somebody's own.
+  if (id && !/^[^/]+\/[^/]+\.gguf$/i.test(id)) {
+    const host = page && pathOn(HUB, address) !== undefined ? HUB : hub;
+    const request = { hub: id, ...(revision ? { revision } : {}), ...(host === HUB ? {} : { host }) };
+    const last = id.split("/").filter(Boolean).at(-1) ?? id;
+    return { request, name: withoutEnding(last) };
   }
   if (!address) {
     const advice = 'Give the address of a .gguf file (https://…), or a Hugging Face repository such as "owner/name".';
     throw new EngineError("page/address", "This is neither an address nor a repository.", advice);
   }
   // The page that shows a file, instead of the file.
-  const url = address.replace(/^(https:\/\/huggingface\.co\/[^/]+\/[^/]+)\/blob\//, "$1/resolve/");
+  const shown = pathOn(HUB, address) !== undefined || pathOn(hub, address) !== undefined;
+  const url = shown ? address.replace(/^(.+?\/[^/]+\/[^/]+)\/blob\//, "$1/resolve/") : address;
   return { request: { url }, name: nameOf(url) };
+}
+
+/**
+ * What an address has after the hub's own; nothing for an address elsewhere.
+ * @param {string} hub
+ * @param {string} address
+ */
+function pathOn(hub, address) {
+  return address.startsWith(`${hub}/`) ? address.slice(hub.length + 1) : undefined;
 }
 
 /**
@@ -77,8 +96,28 @@ export function fromFiles(files, store) {
  */
 export function sourceOf({ request }) {
   if ("url" in request) return request.url;
-  if ("hub" in request) return `${request.hub}@${request.revision ?? ""}`;
+  if ("hub" in request) return `${request.host ? `${request.host}/` : ""}${request.hub}@${request.revision ?? ""}`;
   return undefined;
+}
+
+/**
+ * Where the engine reads a model from; files and stored models have no address.
+ * @param {ModelRequest} request
+ * @returns {string | undefined}
+ */
+export function addressOf(request) {
+  if ("hub" in request) return placeOf(request);
+  return "url" in request ? normal(request.url) : undefined;
+}
+
+/**
+ * The repository of a hub that a model belongs to, as "owner/name".
+ * @param {ModelRequest} request
+ * @returns {string | undefined}
+ */
+export function repositoryOf(request) {
+  const path = addressOf(request)?.split("/resolve/");
+  return path?.[1] === undefined ? undefined : path[0]?.split("/").slice(-2).join("/");
 }
 
 /**
@@ -90,14 +129,14 @@ export function sourceOf({ request }) {
 export function isFor(model, { request }) {
   if ("stored" in request) return model.id === request.stored;
   if ("files" in request) return areOf(request.files, model);
-  return model.url === ("url" in request ? normal(request.url) : placeOf(request));
+  return model.url === addressOf(request);
 }
 
 /**
  * Where the engine reads a repository, or a file of it, from: the address that is kept with what is stored.
  * @param {{hub: string, revision?: string, host?: string}} request
  */
-function placeOf({ hub, revision = "main", host = "https://huggingface.co" }) {
+function placeOf({ hub, revision = "main", host = HUB }) {
   const [owner, name, ...path] = hub.split("/");
   return normal(`${host.replace(/\/+$/, "")}/${owner}/${name}/resolve/${encodeURIComponent(revision)}/${path.join("/")}`);
 }

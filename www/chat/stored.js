@@ -213,7 +213,7 @@ function mainButton(model, { session, offer, blocked, choose }) {
     h("button", { type: "button", class: "button", onclick: run, disabled, "aria-label": label }, text);
   if (session.uses(model) && session.model) return button("Unload", "Unload", () => session.unload(), false);
   if (session.uses(model) && session.phase.kind === "loading") return null;
-  if (model.complete) return button("Load", `Load ${name}`, () => choose({ request: { stored: model.id }, name, bytes: model.bytes }));
+  if (model.complete) return button("Load", `Load ${name}`, () => choose({ request: { stored: model.id }, name, bytes: model.bytes, address: model.url }));
   const { url } = model;
   if (!url) return h("span", { class: "hint" }, "Choose its file again to go on");
   // The offer also knows what the files should be.

@@ -124,6 +124,8 @@ impl<S: Store, U: Upstream<Bytes = S::Bytes>> ReadThrough<S, U> {
             }
             // Not done downloading: what is wrong with the network is all there is to tell.
             Err(error) if unfinished || error == Error::Aborted => Err(error),
+            // The hub wants a token, with which it can be.
+            Err(error @ Error::HubGated { .. }) => Err(error),
             Err(error) => {
                 let detail = format!(
                     "{} is missing or damaged at byte {start}, and could not be fetched again: {error}",

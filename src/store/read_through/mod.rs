@@ -79,10 +79,7 @@ impl<S: Store, U: Upstream<Bytes = S::Bytes>> ReadThrough<S, U> {
         let fresh = Manifest {
             address: upstream.address().to_owned(),
             name: upstream.name().to_owned(),
-            gguf: match upstream.kind() {
-                Kind::Gguf(name) => Some(name),
-                Kind::HuggingFace => None,
-            },
+            gguf: gguf_of(upstream.kind()),
             recipe: upstream.recipe(),
             ..Manifest::default()
         };
@@ -131,6 +128,18 @@ impl<S: Store, U: Upstream<Bytes = S::Bytes>> ReadThrough<S, U> {
             writing: None,
             traffic,
         }
+    }
+
+    /// Finds out which checkpoint is meant where the address leaves that open, unless it is stored whole.
+    pub async fn settle(&mut self) -> Result<()> {
+        let Some(upstream) = self.upstream.as_mut().filter(|_| !matches!(self.keeping, Keeping::Stored)) else {
+            return Ok(());
+        };
+        upstream.settle(self.unfinished.as_ref()).await?;
+        self.kind = upstream.kind();
+        self.manifest.gguf = gguf_of(upstream.kind());
+        self.manifest.recipe = upstream.recipe();
+        Ok(())
     }
 
     /// What is known of the model so far; its id is empty until the first file was opened.
@@ -350,6 +359,14 @@ fn agrees<U: Upstream>(model: &Manifest, upstream: &U) -> bool {
         same(file.sha256, published.sha256)
             && chunks.all(|chunk| same(chunk.sha256, published.chunk(chunk.start, chunk.length, file.length)))
     })
+}
+
+/// As a manifest has it.
+fn gguf_of(kind: Kind) -> Option<String> {
+    match kind {
+        Kind::Gguf(name) => Some(name),
+        Kind::HuggingFace => None,
+    }
 }
 
 /// Refuses what will not fit, before it is downloaded.

@@ -12,7 +12,7 @@ use crate::store::indexed_db::IndexedDb;
 use crate::store::quantised::Quantised;
 use crate::store::read_through::ReadThrough;
 use crate::store::upstream::Upstream;
-use crate::store::{Pending, StoredFile};
+use crate::store::{Manifest, Pending, StoredFile};
 use crate::weights::source::Kind;
 pub use local::Local;
 pub use server::{CONNECTIONS, Server};
@@ -57,6 +57,13 @@ impl Upstream for WebUpstream {
             WebUpstream::Local(local) => &local.gguf,
         };
         gguf.clone().map_or(Kind::HuggingFace, Kind::Gguf)
+    }
+
+    async fn settle(&mut self, begun: Option<&Manifest>) -> Result<()> {
+        match self {
+            WebUpstream::Server(server) => server.settle(begun).await,
+            WebUpstream::Local(_) => Ok(()),
+        }
     }
 
     fn id(&self, first: &StoredFile) -> String {

@@ -7,12 +7,12 @@ use js_sys::{Date, Uint8Array, encode_uri_component};
 use wasm_bindgen::JsCast;
 use web_sys::{AbortSignal, Url, WorkerGlobalScope};
 
-use super::hub::Place;
+use super::hub::{self, Listing, Place};
 use crate::digest::{Digest, FileDigests};
 use crate::error::{Error, Result};
-use crate::net::{Opened, Remote, Spares};
+use crate::net::{Line, Opened, Remote, Token};
 use crate::store::traffic::Traffic;
-use crate::store::{CHUNK_BYTES, Pending, StoredFile};
+use crate::store::{CHUNK_BYTES, Manifest, Pending, StoredFile};
 use crate::weights::split;
 
 /// Requests for one file at a time: enough to fill a line whose server limits each connection, few enough for any host.
@@ -32,12 +32,14 @@ pub struct Server {
     /// What is known of the files' bytes beforehand, by name.
     digests: BTreeMap<String, FileDigests>,
     /// Whether a hub was asked for them.
-    listed: bool,
+    digested: bool,
+    /// What a hub said last of the repository, and at which revision.
+    listed: Option<(String, Result<Rc<Listing>>)>,
+    /// Whether a repository's folder is meant, whatever else is in it.
+    folder: bool,
     connections: usize,
-    signal: AbortSignal,
-    traffic: Rc<Traffic>,
+    line: Line,
     file: Option<Rc<Remote>>,
-    spares: Rc<Spares>,
 }
 
 impl Server {
@@ -57,16 +59,17 @@ impl Server {
             name: last,
             commit: None,
             digests: BTreeMap::new(),
-            listed: false,
+            digested: false,
+            listed: None,
+            folder: false,
             connections: CONNECTIONS,
-            signal: signal.clone(),
-            traffic: traffic.clone(),
+            line: Line::new(signal, traffic),
             file: None,
-            spares: Rc::default(),
         })
     }
 
-    /// `repository` is `owner/name` for a folder, or `owner/name/path/to/file.gguf`.
+    /// `repository` is `owner/name` for the one model that it holds, `owner/name/` for its folder of safetensors, or
+    /// `owner/name/path/to/file.gguf`.
     pub fn hub(
         repository: &str,
         revision: Option<&str>,
@@ -77,7 +80,9 @@ impl Server {
         let bad = || Error::BadRequest { detail: format!("{repository} is not of the form owner/name[/file.gguf]") };
         let mut parts = repository.splitn(3, '/');
         let (Some(owner), Some(name)) = (parts.next(), parts.next()) else { return Err(bad()) };
-        let file = parts.next().map_or(Some(String::new()), encode_path).ok_or_else(bad)?;
+        let file = parts.next();
+        let folder_meant = file == Some("");
+        let file = file.filter(|_| !folder_meant).map_or(Some(String::new()), encode_path).ok_or_else(bad)?;
         let folder = encode_path(&format!("{owner}/{name}")).ok_or_else(bad)?;
         let host = host.unwrap_or("https://huggingface.co").trim_end_matches('/');
         let revision = encode_uri_component(revision.unwrap_or("main"));
@@ -85,6 +90,7 @@ impl Server {
         if server.gguf.is_none() {
             server.name = format!("{owner}/{name}");
         }
+        server.folder = folder_meant;
         Ok(server)
     }
 
@@ -92,6 +98,12 @@ impl Server {
     pub fn with_digests(mut self, digests: BTreeMap<String, FileDigests>) -> Self {
         self.digests = digests;
         self
+    }
+
+    /// Shows a token, if there is one, to the address's own server and to no other.
+    pub fn with_token(mut self, token: Option<&str>) -> Result<Self> {
+        self.line.token = token.map(|token| Token::new(token, &self.address)).transpose()?.map(Rc::new);
+        Ok(self)
     }
 
     /// Asks for so many parts of a file at a time.
@@ -127,7 +139,40 @@ impl Server {
         self.commit.is_some()
     }
 
+    /// Finds the one model of a repository that was named without a file; `begun` is a download of it.
+    pub(super) async fn settle(&mut self, begun: Option<&Manifest>) -> Result<()> {
+        let place = Place::of(&self.url).filter(|place| place.is_whole() && !self.folder);
+        let Some(place) = place else { return Ok(()) };
+        if let Some(begun) = begun {
+            begun.files.iter().take(1).for_each(|first| self.follow(first));
+            return Ok(());
+        }
+        let offer = match self.listing(&place).await {
+            Ok(listing) => place.choose(&listing)?,
+            // A mirror may have files but no list of them; then it is a folder, as ever.
+            Err(error) => return if error.code().starts_with("hub/") { Err(error) } else { Ok(()) },
+        };
+        if let Some(path) = offer.gguf {
+            self.gguf = path.rsplit('/').next().map(str::to_owned);
+            self.url = self.url_in_folder(&path)?;
+        }
+        Ok(())
+    }
+
+    /// Takes the GGUF file that was chosen when `known` was stored.
+    fn follow(&mut self, known: &StoredFile) {
+        let chosen = known.url.as_deref().and_then(Place::of);
+        if let (Some(place), Some(chosen)) = (Place::of(&self.url), chosen)
+            && self.gguf.is_none()
+            && known.name.to_lowercase().ends_with(".gguf")
+        {
+            self.url = place.with_path_of(&chosen);
+            self.gguf = Some(known.name.clone());
+        }
+    }
+
     pub(super) async fn open(&mut self, file: &str, known: Option<&StoredFile>) -> Result<Option<StoredFile>> {
+        known.into_iter().for_each(|known| self.follow(known));
         let place = known.and_then(|known| known.url.as_deref()).and_then(Place::of);
         if let (Some(place), None) = (place, &self.commit) {
             // What a download began with is what it goes on with, even if its branch has moved on.
@@ -138,11 +183,11 @@ impl Server {
         let end = first - first % u64::from(CHUNK_BYTES) + u64::from(CHUNK_BYTES);
         let url = self.url_of(file)?;
         let acquainted = self.file.is_some() || known.is_some();
-        let Opened { remote, commit, media_type } =
-            match Remote::open(&url, (first, end), acquainted, &self.signal, &self.traffic, &self.spares).await {
-                Err(Error::Status { status: 404 | 410, .. }) if self.gguf.is_none() => return Ok(None),
-                other => other?,
-            };
+        let Opened { remote, commit, media_type } = match Remote::open(&url, (first, end), acquainted, &self.line).await
+        {
+            Err(error) => return self.lacking(error, acquainted),
+            Ok(opened) => opened,
+        };
         // Servers of single-page applications answer with the page where there is no file.
         if self.gguf.is_none() && media_type.as_deref() == Some("text/html") {
             return Ok(None);
@@ -165,7 +210,10 @@ impl Server {
 
     pub(super) fn fetch(&self, start: u64, length: u32) -> Pending<Uint8Array> {
         match &self.file {
-            Some(file) => file.fetch(start, length),
+            Some(file) => {
+                let (fetched, token) = (file.fetch(start, length), self.line.token.is_some());
+                Box::pin(async move { fetched.await.map_err(|error| hub::explain(error, token)) })
+            }
             None => Box::pin(async { Err(Error::Aborted) }),
         }
     }
@@ -174,7 +222,7 @@ impl Server {
     pub(super) fn take_back(&self, bytes: &Uint8Array) {
         let buffer = bytes.buffer();
         if bytes.byte_length() == buffer.byte_length() {
-            self.spares.put(buffer);
+            self.line.spares.put(buffer);
         }
     }
 
@@ -185,20 +233,53 @@ impl Server {
             // Another part of the same model, beside the first.
             Some(first) if split::are_parts(first, file) => sibling(&self.url, file).ok_or_else(bad),
             Some(_) => Err(bad()),
-            None => Ok(format!("{}{}", self.url, encode_path(file).ok_or_else(bad)?)),
+            None => self.url_in_folder(file),
+        }
+    }
+
+    fn url_in_folder(&self, file: &str) -> Result<String> {
+        let bad = || Error::NotAModel { detail: format!("it names a file {file:?}") };
+        Ok(format!("{}{}", self.url, encode_path(file).ok_or_else(bad)?))
+    }
+
+    /// What a file that did not open means: a folder may lack it, unless there is no such folder.
+    fn lacking(&self, error: Error, acquainted: bool) -> Result<Option<StoredFile>> {
+        let missing = matches!(error, Error::Status { status: 404 | 410, .. }) && self.gguf.is_none();
+        match hub::explain(error, self.line.token.is_some()) {
+            Error::HubNoFile { .. } | Error::Status { .. } if missing => {
+                let unlisted = matches!(&self.listed, Some((_, Err(Error::Status { status: 404, .. }))));
+                match Place::of(&self.url).filter(|_| unlisted && !acquainted) {
+                    Some(place) => Err(place.no_repository()),
+                    None => Ok(None),
+                }
+            }
+            error => Err(error),
         }
     }
 
     /// Asks a hub, once, for what the files must hash to and, for a download that begins, for the commit.
     async fn ask_hub(&mut self, begins: bool) {
-        let Some(place) = Place::of(&self.url).filter(|_| !self.listed) else { return };
-        self.listed = true;
-        let Some(listing) = place.listing(&self.signal, &self.traffic).await else { return };
+        let Some(place) = Place::of(&self.url).filter(|_| !self.digested) else { return };
+        self.digested = true;
+        // A file can be had without.
+        let Ok(listing) = self.listing(&place).await else { return };
         if begins && self.commit.is_none() {
             self.pin(&listing.commit);
         }
-        for (name, digests) in listing.digests {
+        for (name, digests) in listing.digests(&place) {
             self.digests.entry(name).or_insert(digests);
+        }
+    }
+
+    /// What a hub says of the repository at the place's revision; it is asked once.
+    async fn listing(&mut self, place: &Place) -> Result<Rc<Listing>> {
+        match &self.listed {
+            Some((revision, listing)) if revision == place.revision() => listing.clone(),
+            _ => {
+                let listing = place.listing(&self.line).await.map(Rc::new);
+                self.listed = Some((place.revision().to_owned(), listing.clone()));
+                listing
+            }
         }
     }
 

@@ -41,6 +41,14 @@ export interface FileDigests {
   chunks?: string[];
 }
 
+/** A model of a repository that holds several: what to ask for in its place, and its size where the hub tells it. */
+export interface HubChoice {
+  hub: string;
+  revision: string;
+  host: string;
+  bytes?: number;
+}
+
 export interface Info {
   id: string;
   name: string;
@@ -149,7 +157,7 @@ export default function init(): Promise<unknown>;
 export function open(
   request: {
     /** `digests` by file name: a file that has others is refused. */
-    model: { url?: string; hub?: string; revision?: string; host?: string; stored?: string; files?: File[]; digests?: Record<string, FileDigests> };
+    model: { url?: string; hub?: string; revision?: string; host?: string; stored?: string; files?: File[]; token?: string; digests?: Record<string, FileDigests> };
     /** `connections`: how many requests fetch a file at a time (default 4). `tune`: whether kernels are measured (default true). */
     options: { context?: number; kv?: "f16" | "f32"; device?: "auto" | "webgpu"; store?: boolean; connections?: number; tune?: boolean };
   },
