@@ -1,8 +1,9 @@
 //! Llama in the terminal, on the same shaders as the page.
 //!
-//! `cargo run --release --example llama -- COMMAND MODEL [--context N] [--kv f16|f32] [--tune]`
+//! `cargo run --release --example llama -- COMMAND MODEL [--context N] [--kv f16|f32] [--tune] [--lora DIR[=WEIGHT]]...`
 //!
-//! MODEL is a GGUF file or a Hugging Face folder. `--tune` first measures which kernels are the fastest. `chat` talks; the
+//! MODEL is a GGUF file or a Hugging Face folder. `--tune` first measures which kernels are the fastest. `--lora` attaches
+//! a LoRA adapter, a folder as PEFT saves it; several add up. `chat` talks; the
 //! other commands read one JSON object a line on standard input and write one a line on standard output, errors as
 //! `{"error": {"code", "message"}}` with a non-zero exit code at the end:
 //!
@@ -15,7 +16,7 @@
 
 use std::error::Error as StdError;
 use std::io::{BufRead, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use pagellama::chat::{ChatFormat, Message, Segment};
@@ -29,8 +30,7 @@ use pagellama::{Error, Result};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-const USAGE: &str =
-    "usage: llama chat|tokenize|render|logits|generate|profile MODEL [--context N] [--kv f16|f32] [--tune]";
+const USAGE: &str = "usage: llama chat|tokenize|render|logits|generate|profile MODEL [--context N] [--kv f16|f32] [--tune] [--lora DIR[=WEIGHT]]...";
 
 fn main() -> ExitCode {
     let arguments = match Arguments::parse(std::env::args().skip(1)) {
@@ -58,11 +58,12 @@ struct Arguments {
     command: String,
     model: PathBuf,
     options: OpenOptions,
+    adapters: Vec<(String, f32)>,
 }
 
 impl Arguments {
     fn parse(mut words: impl Iterator<Item = String>) -> std::result::Result<Self, String> {
-        let (mut positional, mut options) = (Vec::new(), OpenOptions::default());
+        let (mut positional, mut options, mut adapters) = (Vec::new(), OpenOptions::default(), Vec::new());
         while let Some(word) = words.next() {
             match word.as_str() {
                 "--context" => {
@@ -75,6 +76,7 @@ impl Arguments {
                     _ => return Err("--kv is f16 or f32".to_owned()),
                 },
                 "--tune" => options.tuning = Tuning::On(Vec::new()),
+                "--lora" => adapters.push(adapter(&words.next().ok_or("--lora needs a folder")?)),
                 option if option.starts_with("--") => return Err(format!("unknown option {option}")),
                 _ => positional.push(word),
             }
@@ -83,8 +85,15 @@ impl Arguments {
         if !["chat", "tokenize", "render", "logits", "generate", "profile"].contains(&command.as_str()) {
             return Err(format!("unknown command {command}"));
         }
-        Ok(Self { command, model: PathBuf::from(model), options })
+        Ok(Self { command, model: PathBuf::from(model), options, adapters })
     }
+}
+
+/// `DIR` or `DIR=WEIGHT`; a folder's own name may have a `=` that no number follows.
+fn adapter(word: &str) -> (String, f32) {
+    let weighted = word.rsplit_once('=').and_then(|(folder, weight)| Some((folder, weight.parse().ok()?)));
+    let (folder, weight) = weighted.unwrap_or((word, 1.0));
+    (folder.to_owned(), weight)
 }
 
 /// Runs the command; false when a line failed.
@@ -100,6 +109,9 @@ async fn run(arguments: &Arguments) -> std::result::Result<bool, Box<dyn StdErro
         return each_line(|line| render(&tokenizer, chat.as_ref(), line));
     }
     let mut engine = Engine::open(&mut source, arguments.options.clone(), &mut show_progress).await?;
+    for (folder, weight) in &arguments.adapters {
+        engine.attach(&mut NativeSource::open(Path::new(folder))?, folder, *weight).await?;
+    }
     let device = &engine.info().device;
     if let Some(milliseconds) = device.tuning_ms {
         eprintln!("kernels: {}, chosen in {milliseconds:.0} ms", device.variants.join(", "));

@@ -40,7 +40,7 @@ pub enum Product {
 
 impl Product {
     /// The product that a matrix takes part in, and its place there; none for a norm.
-    fn of(role: Role) -> Option<(Self, usize)> {
+    pub(super) fn of(role: Role) -> Option<(Self, usize)> {
         Some(match role {
             Role::Embedding => (Product::Embedding, 0),
             Role::Head => (Product::Head, 0),
@@ -147,6 +147,11 @@ impl WeightStore {
     /// The matrices of a product.
     pub fn product(&self, product: Product) -> Result<&Weight> {
         self.products.get(&product).ok_or_else(|| Error::MissingTensor { tensor: format!("{product:?}") })
+    }
+
+    /// Whether it has a product.
+    pub(super) fn has(&self, product: Product) -> bool {
+        self.products.contains_key(&product)
     }
 
     /// The f32 weights of a norm.
