@@ -7,6 +7,9 @@
 //   stats     {id}                                  result or error
 //   profile   {id, tokens, position}                result or error
 //   measure   {id}                                  result (the adapter's limits) or error
+//   attach    {id, source, options}                 result (all adapters) or error
+//   detach    {id, name}                            result (all adapters) or error
+//   weigh     {id, name, weight}                    result (all adapters) or error
 //   stored    {id}                                  result (list) or error
 //   delete    {id, model}                           result or error
 //   verify    {id, model}                           progress*, then result (what was found) or error
@@ -95,6 +98,12 @@ async function perform(call, signal) {
       return loaded().profile(call.tokens, call.position);
     case "measure":
       return loaded().measure_adapter();
+    case "attach":
+      return loaded().attach_adapter(call.source, call.options, signal);
+    case "detach":
+      return loaded().detach_adapter(call.name);
+    case "weigh":
+      return loaded().set_adapter_weight(call.name, call.weight);
     case "stored":
       return stored_models();
     case "delete":

@@ -114,6 +114,15 @@ async fn source(request: &JsValue, options: &Options, signal: &AbortSignal) -> R
     }
 }
 
+/// Opens the source of an adapter, which comes from where models come from, and of which no copy is kept.
+pub async fn adapter(request: &JsValue, signal: &AbortSignal) -> Result<WebSource> {
+    let traffic = Rc::default();
+    match upstream(request, CONNECTIONS, signal, &traffic)? {
+        Asked::Stored(_) => Err(Error::BadRequest { detail: "adapters are not stored".into() }),
+        Asked::Anew(upstream) => Ok(WebSource::open(None, upstream, traffic).await),
+    }
+}
+
 /// What is stored of a model, which is repaired from where it came from.
 pub async fn stored(id: &str, signal: &AbortSignal, traffic: Rc<Traffic>) -> Result<WebSource> {
     let store = IndexedDb::open(DATABASE).await?;

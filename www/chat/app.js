@@ -469,7 +469,7 @@ export class App {
 
   #openSettings() {
     const conversation = this.#conversation;
-    const current = { settings: conversation.settings, context: this.#context, tune: this.#tune, info: this.#session.model?.info };
+    const current = { settings: conversation.settings, context: this.#context, tune: this.#tune, model: this.#session.model };
     openSettings(this.#root, current, (settings, loading) => this.#applySettings(conversation, settings, loading));
   }
 
