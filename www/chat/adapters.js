@@ -56,7 +56,7 @@ export function adapterSection(model) {
     "fieldset",
     { class: "adapters" },
     h("legend", {}, "Adapters"),
-    h("p", { class: "hint" }, "LoRA adapters change how this model writes, in all chats, until it is closed. No copy is kept."),
+    h("p", { class: "hint" }, "LoRA adapters change how this model writes, in all chats, until it is loaded anew. No copy is kept."),
     list,
     h("div", { class: "row" }, address, h("button", { type: "button", class: "button", onclick: fromWeb }, "Attach")),
     h("div", { class: "row" }, h("button", { type: "button", class: "button", onclick: fromDisk }, "Choose an adapter's folder")),
