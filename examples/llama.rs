@@ -1,11 +1,13 @@
 //! Llama in the terminal, on the same shaders as the page.
 //!
-//! `cargo run --release --example llama -- COMMAND MODEL [--context N] [--kv f16|f32] [--tune] [--quantise q8_0|q4_0]`
+//! `cargo run --release --example llama -- COMMAND MODEL [--context N] [--kv f16|f32] [--tune] [--quantise q8_0|q4_0]
+//! [--lora DIR[=WEIGHT]]...`
 //!
 //! MODEL is a GGUF file or a Hugging Face folder. `--tune` first measures which kernels are the fastest, `--quantise` reads a
-//! folder's weights in fewer bits than it has. `chat` talks; `preflight` says whether the model will run here, and how fast;
-//! `perplexity` reads a text on standard input and says how well the
-//! model foretells each token of it, a folder as published and in each of the fewer bits; the other commands read one JSON object a line on standard input and write one a line on standard output, errors as
+//! folder's weights in fewer bits than it has, `--lora` attaches a LoRA adapter, a folder as PEFT saves it; several add up.
+//! `chat` talks; `preflight` says whether the model will run here, and how fast; `perplexity` reads a text on standard input and
+//! says how well the model foretells each token of it, a folder as published and in each of the fewer bits; the other commands
+//! read one JSON object a line on standard input and write one a line on standard output, errors as
 //! `{"error": {"code", "message"}}` with a non-zero exit code at the end:
 //!
 //! - `tokenize` `{"text", "add_special": false, "parse_special": false}` -> `{"ids"}`
@@ -17,7 +19,7 @@
 
 use std::error::Error as StdError;
 use std::io::{BufRead, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use pagellama::chat::{ChatFormat, Message, Segment};
@@ -35,7 +37,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 const USAGE: &str = "usage: llama chat|preflight|perplexity|tokenize|render|logits|generate|profile MODEL \
-    [--context N] [--kv f16|f32] [--tune] [--quantise q8_0|q4_0]";
+    [--context N] [--kv f16|f32] [--tune] [--quantise q8_0|q4_0] [--lora DIR[=WEIGHT]]...";
 
 fn main() -> ExitCode {
     let arguments = match Arguments::parse(std::env::args().skip(1)) {
@@ -64,11 +66,13 @@ struct Arguments {
     model: PathBuf,
     options: OpenOptions,
     quantise: Option<Recipe>,
+    adapters: Vec<(String, f32)>,
 }
 
 impl Arguments {
     fn parse(mut words: impl Iterator<Item = String>) -> std::result::Result<Self, String> {
-        let (mut positional, mut options, mut quantise) = (Vec::new(), OpenOptions::default(), None);
+        let (mut positional, mut options) = (Vec::new(), OpenOptions::default());
+        let (mut quantise, mut adapters) = (None, Vec::new());
         while let Some(word) = words.next() {
             match word.as_str() {
                 "--context" => {
@@ -85,6 +89,7 @@ impl Arguments {
                     quantise = Some(recipe.ok_or("--quantise is q8_0 or q4_0")?);
                 }
                 "--tune" => options.tuning = Tuning::On(Vec::new()),
+                "--lora" => adapters.push(adapter(&words.next().ok_or("--lora needs a folder")?)),
                 option if option.starts_with("--") => return Err(format!("unknown option {option}")),
                 _ => positional.push(word),
             }
@@ -95,7 +100,7 @@ impl Arguments {
         {
             return Err(format!("unknown command {command}"));
         }
-        Ok(Self { command, model: PathBuf::from(model), options, quantise })
+        Ok(Self { command, model: PathBuf::from(model), options, quantise, adapters })
     }
 
     /// Opens the model, its weights in fewer bits if so asked.
@@ -108,6 +113,13 @@ impl Arguments {
             None => Engine::open(&mut NativeSource::open(&self.model)?, options, &mut show_progress).await,
         }
     }
+}
+
+/// `DIR` or `DIR=WEIGHT`; a folder's own name may have a `=` that no number follows.
+fn adapter(word: &str) -> (String, f32) {
+    let weighted = word.rsplit_once('=').and_then(|(folder, weight)| Some((folder, weight.parse().ok()?)));
+    let (folder, weight) = weighted.unwrap_or((word, 1.0));
+    (folder.to_owned(), weight)
 }
 
 /// Runs the command; false when a line failed.
@@ -135,6 +147,9 @@ async fn run(arguments: &Arguments) -> std::result::Result<bool, Box<dyn StdErro
         return each_line(|line| render(&tokenizer, chat.as_ref(), line));
     }
     let mut engine = arguments.open(arguments.quantise).await?;
+    for (folder, weight) in &arguments.adapters {
+        engine.attach(&mut NativeSource::open(Path::new(folder))?, folder, *weight).await?;
+    }
     let device = &engine.info().device;
     if let Some(milliseconds) = device.tuning_ms {
         eprintln!("kernels: {}, chosen in {milliseconds:.0} ms", device.variants.join(", "));

@@ -199,6 +199,12 @@ pub enum Error {
         /// Rows and columns in the file.
         got: Vec<usize>,
     },
+    /// An adapter that cannot be attached to this model.
+    #[error("the adapter cannot be used: {detail}")]
+    Adapter {
+        /// What of it, and why.
+        detail: String,
+    },
     /// A weight or scale that is NaN or infinite.
     #[error("tensor {tensor} holds a value that is not a finite number")]
     NotFinite {
@@ -321,6 +327,7 @@ impl Error {
             Error::TensorType { .. } => "weights/tensor-type",
             Error::MissingTensor { .. } => "weights/missing-tensor",
             Error::TensorShape { .. } => "weights/tensor-shape",
+            Error::Adapter { .. } => "weights/adapter",
             Error::NotFinite { .. } => "weights/not-finite",
             Error::NoWebGpu => "gpu/no-webgpu",
             Error::NoAdapter { .. } => "gpu/no-adapter",
@@ -389,6 +396,9 @@ impl Error {
             }
             Error::MissingTensor { .. } | Error::TensorShape { .. } => {
                 "The checkpoint is incomplete or damaged: download it again."
+            }
+            Error::Adapter { .. } => {
+                "Choose a LoRA adapter as PEFT saves them, that was made for this very model and needs nothing else."
             }
             Error::NotFinite { .. } => "The weights are damaged: download the model again.",
             Error::NoWebGpu => "Use a current Chrome, Edge, Safari or Firefox, over https or on localhost.",

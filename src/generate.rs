@@ -1,5 +1,6 @@
 //! The loop: a prompt becomes tokens, tokens become logits, logits the next token, tokens text, until something ends it.
 
+mod adapters;
 mod model;
 mod open;
 mod pace;
@@ -21,6 +22,8 @@ use crate::model::kv_cache::KvFormat;
 use crate::ops::ActivationFormat;
 use crate::sampling::Sampling;
 use crate::tokenizer::Tokenizer;
+pub use adapters::AdapterInfo;
+use adapters::Attached;
 use model::Model;
 use pace::Pace;
 
@@ -235,6 +238,7 @@ pub struct Engine {
     info: Info,
     stats: Stats,
     choice: Option<Choice>,
+    adapters: Vec<Attached>,
 }
 
 impl Engine {

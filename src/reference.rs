@@ -8,6 +8,7 @@
 //! Matrices are flat and row-major, their shapes in brackets: `[rows, columns]`. Values are stored as `f32` and summed
 //! up in `f64`, so that the oracle's own rounding is far below what is measured against it.
 
+pub mod lora;
 pub mod sampler;
 
 use std::collections::HashMap;

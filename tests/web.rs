@@ -10,6 +10,8 @@ mod attention;
 mod executor;
 #[path = "common/kernels.rs"]
 mod kernels;
+#[path = "common/lora.rs"]
+mod lora;
 #[path = "common/products.rs"]
 mod products;
 #[path = "common/sampling.rs"]

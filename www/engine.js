@@ -7,7 +7,7 @@
 //
 // It works from another origin than its own, if the server allows that (CORS). What is stored belongs to the page's origin.
 
-/** @import { FileDigests, HubChoice, Info, Preflight, Profile, Progress, Prompt, Recipe, Result, SamplingOptions, SpeedLimits, Stats, StoredModel, Verified, Waiting } from "./pkg/pagellama.js" */
+/** @import { AdapterInfo, FileDigests, HubChoice, Info, Preflight, Profile, Progress, Prompt, Recipe, Result, SamplingOptions, SpeedLimits, Stats, StoredModel, Verified, Waiting } from "./pkg/pagellama.js" */
 
 /**
  * Where a model comes from: an address (a GGUF file, or a Hugging Face folder when it ends in "/"), a Hugging Face
@@ -28,6 +28,11 @@
  * stored is that copy, which the next load does not make again.
  * @typedef {{context?: number, kv?: "f16" | "f32", device?: "auto" | "webgpu", store?: boolean, connections?: number, tune?: boolean, activations?: "f32" | "int8", quantise?: Recipe}} OpenOptions
  */
+/**
+ * Where a LoRA adapter comes from, a folder with `adapter_config.json` and `adapter_model.safetensors` as PEFT saves it: its address,
+ * a Hugging Face repository, or files from disk. No copy of it is kept.
+ * @typedef {{url: string} | {hub: string, revision?: string, host?: string} | {files: File[]}} AdapterRequest
+ */
 /** @typedef {SamplingOptions & {max_tokens?: number, ignore_eos?: boolean}} GenerateOptions */
 /** Bytes, of how many; `waiting` while another tab has the model, whose figures they are. @typedef {{done: number, total: number, waiting?: Waiting}} Count */
 /** What a call that takes a while can be given. @typedef {{onProgress?: (progress: Count) => void, signal?: AbortSignal}} LongCall */
@@ -40,6 +45,9 @@
  *   | {type: "stats", id: number}
  *   | {type: "profile", id: number, tokens: number, position: number}
  *   | {type: "measure", id: number}
+ *   | {type: "attach", id: number, source: AdapterRequest, options: {name?: string, weight?: number}}
+ *   | {type: "detach", id: number, name: string}
+ *   | {type: "weigh", id: number, name: string, weight: number}
  *   | {type: "stored", id: number}
  *   | {type: "delete" | "verify" | "export", id: number, model: string}
  *   | {type: "abort", id: number}} Call
@@ -53,7 +61,7 @@
  */
 /**
  * A `Call` before it has its number, whichever kind it is.
- * @typedef {{type: Call["type"], request?: ModelRequest, options?: OpenOptions | GenerateOptions, prompt?: Prompt, model?: string, tokens?: number, position?: number}} Order
+ * @typedef {{type: Call["type"], request?: ModelRequest, options?: OpenOptions | GenerateOptions | {name?: string, weight?: number}, prompt?: Prompt, model?: string, tokens?: number, position?: number, source?: AdapterRequest, name?: string, weight?: number}} Order
  */
 
 /** How long a cancelled load may take to end by itself before its worker is ended for it. Milliseconds. */
@@ -117,7 +125,7 @@ export async function preflight({ model, signal, ...options }) {
  */
 function requestFor(model) {
   const asked = typeof model === "string" ? { url: model } : model;
-  return "url" in asked ? { ...asked, url: new URL(asked.url, document.baseURI).href } : asked;
+  return "url" in asked ? { ...asked, url: absolute(asked.url).href } : asked;
 }
 
 /**
@@ -207,6 +215,8 @@ export class Model {
     this.#worker = worker;
     /** What was loaded, and on which device. @type {Info} */
     this.info = info;
+    /** The LoRA adapters that are attached. @type {AdapterInfo[]} */
+    this.adapters = [];
     /** How the last `generate` ended. @type {Result | undefined} */
     this.lastResult = undefined;
   }
@@ -290,6 +300,46 @@ export class Model {
    */
   async measureAdapter() {
     return /** @type {SpeedLimits} */ (await this.#worker.call({ type: "measure" }));
+  }
+
+  /**
+   * Attaches a LoRA adapter, beside those that are: the model stays as it is, and `weight` times what the adapter makes of it is
+   * added. Without a `name` it has that of its folder or repository. The next answer reads its prompt anew.
+   * @param {AdapterRequest | string} source a text is the address of a folder
+   * @param {{name?: string, weight?: number, signal?: AbortSignal}} [options]
+   * @returns {Promise<AdapterInfo[]>} all that are attached now, as in `adapters`
+   */
+  async attachAdapter(source, { signal, ...options } = {}) {
+    const asked = typeof source === "string" ? { url: source } : source;
+    const request = "url" in asked ? { ...asked, url: folderAt(asked.url) } : asked;
+    return this.#adapted({ type: "attach", source: request, options }, signal);
+  }
+
+  /**
+   * Takes an adapter away again.
+   * @param {string} name
+   * @returns {Promise<AdapterInfo[]>} those that are left
+   */
+  async detachAdapter(name) {
+    return this.#adapted({ type: "detach", name });
+  }
+
+  /**
+   * Has an adapter count more or less: 1 is as it was trained.
+   * @param {string} name
+   * @param {number} weight
+   * @returns {Promise<AdapterInfo[]>}
+   */
+  async setAdapterWeight(name, weight) {
+    return this.#adapted({ type: "weigh", name, weight });
+  }
+
+  /**
+   * @param {Order} order
+   * @param {AbortSignal} [signal]
+   */
+  async #adapted(order, signal) {
+    return (this.adapters = /** @type {AdapterInfo[]} */ (await this.#worker.call(order, { signal })));
   }
 
   /** Ends the worker, and with it frees all memory of the model: the heap of a wasm module cannot shrink. */
@@ -380,6 +430,18 @@ function startWorker() {
   worker.addEventListener("message", forget, { once: true });
   worker.addEventListener("error", forget, { once: true });
   return worker;
+}
+
+/** A relative address means relative to the page, not to the worker's script. @param {string} url */
+function absolute(url) {
+  return new URL(url, document.baseURI);
+}
+
+/** An adapter's address is a folder's, whether or not it says so. @param {string} address */
+function folderAt(address) {
+  const url = absolute(address);
+  if (!url.pathname.endsWith("/")) url.pathname += "/";
+  return url.href;
 }
 
 /**

@@ -8,6 +8,9 @@
 //   profile   {id, tokens, position}                result or error
 //   preflight {id, request, options}                result (what is to be expected) or error
 //   measure   {id}                                  result (the adapter's limits) or error
+//   attach    {id, source, options}                 result (all adapters) or error
+//   detach    {id, name}                            result (all adapters) or error
+//   weigh     {id, name, weight}                    result (all adapters) or error
 //   stored    {id}                                  result (list) or error
 //   delete    {id, model}                           result or error
 //   verify    {id, model}                           progress*, then result (what was found) or error
@@ -98,6 +101,12 @@ async function perform(call, signal) {
       return loaded().measure_adapter();
     case "preflight":
       return preflight({ model: call.request, options: call.options }, signal);
+    case "attach":
+      return loaded().attach_adapter(call.source, call.options, signal);
+    case "detach":
+      return loaded().detach_adapter(call.name);
+    case "weigh":
+      return loaded().set_adapter_weight(call.name, call.weight);
     case "stored":
       return stored_models();
     case "delete":

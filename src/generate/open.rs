@@ -127,7 +127,8 @@ impl Engine {
         let cache = KvCache::new(options.context);
         let stats = Stats { gpu_bytes: executor.gpu().allocated_bytes(), host_bytes: host_bytes(), ..Stats::default() };
         let choice = tuned.map(|tuned| tuned.choice);
-        Ok(Self { model: Model { executor, cache }, tokenizer, chat, info, stats, choice })
+        let adapters = Vec::new();
+        Ok(Self { model: Model { executor, cache }, tokenizer, chat, info, stats, choice, adapters })
     }
 }
 

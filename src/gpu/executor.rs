@@ -4,9 +4,10 @@ use std::collections::VecDeque;
 
 use super::Gpu;
 use super::cost::Run;
+use super::deltas::Deltas;
 use super::kernel::Dispatch;
 use super::profile::Profile;
-use super::recorder::{Activations, LayerCache, Program, Recorded};
+use super::recorder::{Activations, LayerCache, Parts, Program, Recorded, record};
 use super::tensor::{Buffer, Mapping};
 use super::weights::WeightStore;
 use crate::config::ModelConfig;
@@ -14,6 +15,7 @@ use crate::error::{Error, Result};
 use crate::model::kv_cache::KvFormat;
 use crate::ops::{self, ActivationFormat, Variants};
 use crate::sampling::Sampling;
+use crate::weights::lora::Adapter;
 
 /// Choices that hold for the life of an executor.
 #[derive(Debug, Clone, Copy)]
@@ -61,11 +63,13 @@ pub struct Executor {
     prefill: Program,
     decode: Program,
     activations: Activations,
-    _weights: WeightStore,
+    weights: WeightStore,
+    /// What adapters add to it.
+    deltas: Option<Deltas>,
     cache: Vec<LayerCache>,
     gpu: Gpu,
     options: ExecutorOptions,
-    vocab_size: usize,
+    config: ModelConfig,
     work: Work,
     /// Tokens that the device was asked for and that were not read yet, oldest first: their staging buffer, and its mapping.
     ahead: VecDeque<(usize, Mapping)>,
@@ -82,11 +86,12 @@ impl Recorded {
             prefill,
             decode,
             activations,
-            _weights: weights,
+            weights,
+            deltas: None,
             cache,
             gpu,
             options,
-            vocab_size: config.vocab_size,
+            config: config.clone(),
             work: Work::default(),
             ahead: VecDeque::with_capacity(MOST_AHEAD),
             next_slot: 0,
@@ -105,9 +110,34 @@ impl Executor {
         &self.options
     }
 
+    /// The model's sizes.
+    pub fn config(&self) -> &ModelConfig {
+        &self.config
+    }
+
     /// Commands that runs gave to the device so far.
     pub fn work(&self) -> Work {
         self.work
+    }
+
+    /// Has the model computed with these adapters, each times its weight, and with no others. What the cache holds was computed
+    /// with those before. When it fails, all is as it was.
+    ///
+    /// Errors: `OutOfMemory`, `AdapterLimit`, `OutputNotFinite` of what was on its way; what the device reports.
+    pub async fn adapt(&mut self, adapters: &[(&Adapter, f32)]) -> Result<()> {
+        self.forget_ahead().await?;
+        let Self { gpu, config, options, .. } = self;
+        let deltas = match adapters {
+            [] => None,
+            some => Some(Deltas::new(gpu, config, some, options.chunk).await?),
+        };
+        let Self { weights, cache, activations: buffers, .. } = self;
+        let parts = Parts { weights, deltas: deltas.as_ref(), cache, buffers };
+        let programs = record(gpu, config, *options, parts).await?;
+        gpu.compile().await?;
+        (self.prefill, self.decode) = programs;
+        self.deltas = deltas;
+        Ok(())
     }
 
     /// Starts a request: tokens are chosen by `sampling` from now on, after a prompt of these tokens.
@@ -256,9 +286,9 @@ impl Executor {
     }
 
     fn expect_fit(&self, ids: &[u32], position: usize) -> Result<()> {
-        if let Some(id) = ids.iter().find(|&&id| id as usize >= self.vocab_size) {
+        if let Some(id) = ids.iter().find(|&&id| id as usize >= self.config.vocab_size) {
             return Err(Error::BadRequest {
-                detail: format!("token {id} is outside the vocabulary of {}", self.vocab_size),
+                detail: format!("token {id} is outside the vocabulary of {}", self.config.vocab_size),
             });
         }
         let most = self.options.chunk.min(self.options.context.saturating_sub(position));

@@ -1,6 +1,7 @@
 //! The WebGPU device: adapter, queue, limits, and the first error that it reports. The only folder that names `wgpu`.
 
 pub mod cost;
+mod deltas;
 mod executor;
 pub mod kernel;
 pub mod limits;

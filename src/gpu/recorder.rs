@@ -1,10 +1,11 @@
 //! Records the forward pass: what each step of it is in kernels, over buffers that every run uses again.
 
 use super::Gpu;
+use super::deltas::Deltas;
 use super::executor::{ExecutorOptions, MOST_AHEAD};
 use super::kernel::Dispatch;
 use super::tensor::Buffer;
-use super::weights::{Product, WeightStore};
+use super::weights::{Product, Weight, WeightStore};
 use crate::config::ModelConfig;
 use crate::error::Result;
 use crate::model::llama::{self, Steps};
@@ -77,38 +78,55 @@ impl Recorded {
     ///
     /// Errors: `OutOfMemory`, `AdapterLimit`, `Gpu` when a shader or binding is refused.
     pub async fn new(gpu: &Gpu, config: &ModelConfig, weights: &WeightStore, options: ExecutorOptions) -> Result<Self> {
-        let shape = HeadShape {
-            heads: config.heads,
-            kv_heads: config.kv_heads,
-            head_dim: config.head_dim,
-            context: options.context,
-            kv: options.kv,
-        };
+        let shape = head_shape(config, &options);
         let options = ExecutorOptions { chunk: options.chunk.next_multiple_of(ops::TOKEN_TILE), ..options };
         let activations =
             gpu.checked("activations", || Activations::allocate(gpu, config, weights, &shape, options.chunk)).await?;
         let cache = gpu.checked("KV cache", || allocate_cache(gpu, config.layers, &shape)).await?;
-        let program = |single| {
-            let recorder = Recorder {
-                gpu,
-                config,
-                shape,
-                weights,
-                cache: &cache,
-                buffers: &activations,
-                options,
-                single,
-                recorded: Vec::new(),
-            };
-            recorder.program()
-        };
-        let (prefill, decode) = gpu.checked("kernels", || Ok((program(false)?, program(true)?))).await?;
+        let parts = Parts { weights, deltas: None, cache: &cache, buffers: &activations };
+        let (prefill, decode) = record(gpu, config, options, parts).await?;
         Ok(Self { prefill, decode, activations, cache, options })
     }
 
     /// Whether any product of a prompt rounds what it takes.
     pub fn rounds(&self) -> bool {
         self.prefill.layers.iter().any(|dispatch| dispatch.name() == ops::MATMUL_BYTES)
+    }
+}
+
+/// What a recording binds.
+#[derive(Clone, Copy)]
+pub(super) struct Parts<'a> {
+    pub weights: &'a WeightStore,
+    /// What adapters add, where there are any.
+    pub deltas: Option<&'a Deltas>,
+    pub cache: &'a [LayerCache],
+    pub buffers: &'a Activations,
+}
+
+/// The programs for chunks of a prompt and for single tokens.
+pub(super) async fn record(
+    gpu: &Gpu,
+    config: &ModelConfig,
+    options: ExecutorOptions,
+    parts: Parts<'_>,
+) -> Result<(Program, Program)> {
+    let program = |single| {
+        let Parts { weights, deltas, cache, buffers } = parts;
+        let shape = head_shape(config, &options);
+        let recorded = Vec::new();
+        Recorder { gpu, config, shape, weights, deltas, cache, buffers, options, single, recorded }.program()
+    };
+    gpu.checked("kernels", || Ok((program(false)?, program(true)?))).await
+}
+
+fn head_shape(config: &ModelConfig, options: &ExecutorOptions) -> HeadShape {
+    HeadShape {
+        heads: config.heads,
+        kv_heads: config.kv_heads,
+        head_dim: config.head_dim,
+        context: options.context,
+        kv: options.kv,
     }
 }
 
@@ -163,6 +181,7 @@ struct Recorder<'a> {
     config: &'a ModelConfig,
     shape: HeadShape,
     weights: &'a WeightStore,
+    deltas: Option<&'a Deltas>,
     cache: &'a [LayerCache],
     buffers: &'a Activations,
     options: ExecutorOptions,
@@ -192,12 +211,37 @@ impl Recorder<'_> {
         // What the down projection takes has the largest outliers, and rounding them costs the most accuracy.
         let round = options.activations == ActivationFormat::Int8 && !matches!(product, Product::Down(_));
         let rounded = if round && !self.single { ops::matmul_bytes(gpu, weight, step, x, finish)? } else { None };
-        self.recorded.extend(match rounded {
-            Some(rounded) => rounded,
-            None if self.single => ops::matvec(gpu, options.variants.matvec, weight, step, x, finish)?,
-            None => ops::matmul(gpu, options.variants.matmul, weight, step, x, finish)?,
+        match rounded {
+            Some(rounded) => self.recorded.extend(rounded),
+            None => self.multiply(weight, x, finish, self.single)?,
+        }
+        Ok(())
+    }
+
+    /// The exact product with the last token's x or with all tokens'.
+    fn multiply(&mut self, weight: &Weight, x: &Buffer, finish: &Finish<'_>, single: bool) -> Result<()> {
+        let Self { gpu, buffers: Activations { step, .. }, options: ExecutorOptions { variants, .. }, .. } = *self;
+        self.recorded.extend(match single {
+            true => ops::matvec(gpu, variants.matvec, weight, step, x, finish)?,
+            false => ops::matmul(gpu, variants.matmul, weight, step, x, finish)?,
         });
         Ok(())
+    }
+
+    /// What adapters add to a product, if anything, ends in `finish`. `norm`: the norm before the product.
+    fn delta(&mut self, product: Product, x: &Buffer, norm: Option<RmsNorm>, finish: &Finish<'_>) -> Result<bool> {
+        let Some(deltas) = self.deltas else { return Ok(false) };
+        let Some((down, up)) = deltas.of(product)? else { return Ok(false) };
+        let (y, squares, stride, starts) = (&deltas.low, &self.buffers.squares, up.columns, &[0][..]);
+        let between = match norm {
+            Some(norm) => Finish::Store { norm, squares, y, stride, starts, one_row: false },
+            None => Finish::Plain { y, stride, starts, one_row: false, add: false },
+        };
+        // The head is for the last token alone.
+        let single = self.single || product == Product::Head;
+        self.multiply(down, x, &between, single)?;
+        self.multiply(up, y, finish, single)?;
+        Ok(true)
     }
 
     /// Adds a product to the residual stream, which the norm `next` follows.
@@ -205,6 +249,9 @@ impl Recorder<'_> {
         let Activations { stream, weighted, squares, .. } = self.buffers;
         let gains = self.weights.norm(next)?;
         let columns = self.config.hidden_size;
+        // Before the product, so that what the norm wants of the stream comes of both.
+        let added = Finish::Plain { y: stream, stride: stride(columns), starts: &[0], one_row: false, add: true };
+        self.delta(product, x, None, &added)?;
         self.product(product, x, &Finish::Residual { columns, gains, stream, weighted, squares })
     }
 
@@ -221,20 +268,19 @@ impl Steps for Recorder<'_> {
         let Activations { ids, stream, weighted, squares, .. } = self.buffers;
         let buffers = ops::Embed { ids, gains, stream, weighted, squares };
         self.recorded.extend(ops::embed(self.gpu, table, &buffers)?);
-        Ok(())
+        let Some(deltas) = self.deltas else { return Ok(()) };
+        let Some((down, up)) = deltas.of(Product::Embedding)? else { return Ok(()) };
+        self.recorded.extend(ops::gather(self.gpu, down, ids, &deltas.low)?);
+        let columns = self.config.hidden_size;
+        self.multiply(up, &deltas.low, &Finish::Residual { columns, gains, stream, weighted, squares }, self.single)
     }
 
     fn attention_input(&mut self, layer: usize) -> Result<()> {
         let Activations { weighted, squares, qkv, angles, step, .. } = self.buffers;
-        let finish = Finish::Store {
-            norm: self.norm(),
-            squares,
-            y: qkv,
-            stride: self.shape.qkv_stride(),
-            starts: &self.shape.qkv_starts(),
-            one_row: false,
-        };
-        self.product(Product::Qkv(layer), weighted, &finish)?;
+        let (y, stride, starts) = (qkv, self.shape.qkv_stride(), &self.shape.qkv_starts()[..]);
+        let (norm, product) = (self.norm(), Product::Qkv(layer));
+        self.product(product, weighted, &Finish::Store { norm, squares, y, stride, starts, one_row: false })?;
+        self.delta(product, weighted, Some(norm), &Finish::Plain { y, stride, starts, one_row: false, add: true })?;
         let LayerCache { keys, values } = &self.cache[layer];
         let rope = ops::Rope { angles, qkv, keys, values };
         self.recorded.push(ops::rope(self.gpu, &self.shape, step, &rope)?);
@@ -264,12 +310,19 @@ impl Steps for Recorder<'_> {
         let norm = self.norm();
         let product = Product::GateUp(layer);
         let paired = self.weights.product(product)?.is_paired();
+        let (row, starts) = (2 * stride(columns), &[0, stride(columns)][..]);
         let (false, Some(gate_up)) = (paired, gate_up) else {
-            return self.product(product, weighted, &Finish::SwiGlu { norm, squares, inner, columns });
+            let mut added = self.deltas.and_then(|deltas| deltas.gate_up.as_ref());
+            if let Some(y) = added {
+                let alone = Finish::Plain { y, stride: row, starts, one_row: false, add: false };
+                let any = self.delta(product, weighted, Some(norm), &alone)?;
+                added = added.filter(|_| any);
+            }
+            return self.product(product, weighted, &Finish::SwiGlu { norm, squares, inner, columns, added });
         };
-        let starts = &[0, stride(columns)];
-        let finish = Finish::Store { norm, squares, y: gate_up, stride: 2 * stride(columns), starts, one_row: false };
-        self.product(product, weighted, &finish)?;
+        let (y, stride) = (gate_up, row);
+        self.product(product, weighted, &Finish::Store { norm, squares, y, stride, starts, one_row: false })?;
+        self.delta(product, weighted, Some(norm), &Finish::Plain { y, stride, starts, one_row: false, add: true })?;
         self.recorded.push(ops::swiglu(self.gpu, columns, gate_up, inner)?);
         Ok(())
     }
@@ -286,6 +339,8 @@ impl Steps for Recorder<'_> {
         let finish = Finish::Store { norm: self.norm(), squares, y: logits, stride, starts: &[0], one_row: true };
         let variant = self.options.variants.matvec;
         self.recorded.extend(ops::matvec(self.gpu, variant, weight, step, weighted, &finish)?);
+        let added = Finish::Plain { y: logits, stride, starts: &[0], one_row: true, add: true };
+        self.delta(Product::Head, weighted, Some(self.norm()), &added)?;
         Ok(())
     }
 }

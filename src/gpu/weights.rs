@@ -40,7 +40,7 @@ pub enum Product {
 
 impl Product {
     /// The product that a matrix takes part in, and its place there; none for a norm.
-    fn of(role: Role) -> Option<(Self, usize)> {
+    pub(super) fn of(role: Role) -> Option<(Self, usize)> {
         Some(match role {
             Role::Embedding => (Product::Embedding, 0),
             Role::Head => (Product::Head, 0),
@@ -152,6 +152,11 @@ impl WeightStore {
     /// All slabs of all products.
     pub fn slabs(&self) -> impl Iterator<Item = &Slab> {
         self.products.values().flat_map(|weight| &weight.slabs)
+    }
+
+    /// Whether it has a product.
+    pub(super) fn has(&self, product: Product) -> bool {
+        self.products.contains_key(&product)
     }
 
     /// The f32 weights of a norm.

@@ -1,4 +1,4 @@
-//! What a product's rows become: written, added to the residual stream, or gated. The ends of `matvec` and `matmul`.
+//! What a product's rows become: written, added to something, or gated. The ends of `matvec` and `matmul`.
 
 use super::{expect_room, squares_quads, stride};
 use crate::error::Result;
@@ -43,6 +43,19 @@ pub enum Finish<'a> {
         /// Only the last token has a row.
         one_row: bool,
     },
+    /// `y = W x` or `y += W x`.
+    Plain {
+        /// Where the rows go.
+        y: &'a Buffer,
+        /// Length of a token's row in `y`.
+        stride: usize,
+        /// Where in a row of `y` the rows of each of the product's matrices start.
+        starts: &'a [usize],
+        /// Only the last token has a row.
+        one_row: bool,
+        /// Whether they are added to what is there.
+        add: bool,
+    },
     /// `stream += W x`, and what the next norm wants of it.
     Residual {
         /// Length of a row of the stream.
@@ -66,6 +79,8 @@ pub enum Finish<'a> {
         inner: &'a Buffer,
         /// Length of a row of `inner`.
         columns: usize,
+        /// What is added to both before, as rows of a gate's and then an up projection's.
+        added: Option<&'a Buffer>,
     },
 }
 
@@ -77,15 +92,17 @@ impl Finish<'_> {
                 expect_room(kernel, "squares", squares, 4 * squares_quads(norm.columns))?;
                 expect_room(kernel, "y", y, *stride)
             }
+            Finish::Plain { y, stride, .. } => expect_room(kernel, "y", y, *stride),
             Finish::Residual { columns, gains, stream, weighted, squares } => {
                 expect_room(kernel, "gains", gains, *columns)?;
                 expect_room(kernel, "stream", stream, stride(*columns))?;
                 expect_room(kernel, "weighted", weighted, stride(*columns))?;
                 expect_room(kernel, "squares", squares, 4 * squares_quads(*columns))
             }
-            Finish::SwiGlu { norm, squares, inner, columns } => {
+            Finish::SwiGlu { norm, squares, inner, columns, added } => {
                 expect_room(kernel, "squares", squares, 4 * squares_quads(norm.columns))?;
-                expect_room(kernel, "inner", inner, stride(*columns))
+                expect_room(kernel, "inner", inner, stride(*columns))?;
+                added.map_or(Ok(()), |added| expect_room(kernel, "added", added, 2 * stride(*columns)))
             }
         }
     }
@@ -95,15 +112,21 @@ impl Finish<'_> {
         const RMS_SCALE: &str = wgsl!("common/rms_scale.wgsl");
         match self {
             Finish::Store { .. } => &[RMS_SCALE, wgsl!("common/finish_store.wgsl")],
+            Finish::Plain { .. } => &[wgsl!("common/finish_plain.wgsl")],
             Finish::Residual { .. } => &[wgsl!("common/finish_residual.wgsl")],
-            Finish::SwiGlu { .. } => &[RMS_SCALE, super::SILU, wgsl!("common/finish_swiglu.wgsl")],
+            Finish::SwiGlu { added: None, .. } => &[RMS_SCALE, super::SILU, wgsl!("common/finish_swiglu.wgsl")],
+            Finish::SwiGlu { added: Some(_), .. } => {
+                &[RMS_SCALE, super::SILU, wgsl!("common/finish_swiglu_added.wgsl")]
+            }
         }
     }
 
     /// The constants for a slab of the product.
     pub(super) fn sizes(&self, slab: &Slab) -> Vec<(&'static str, Size)> {
         let (start, row_stride) = match self {
-            Finish::Store { stride, starts, .. } => (starts.get(slab.part).copied().unwrap_or(0), *stride),
+            Finish::Store { stride, starts, .. } | Finish::Plain { stride, starts, .. } => {
+                (starts.get(slab.part).copied().unwrap_or(0), *stride)
+            }
             Finish::Residual { columns, .. } | Finish::SwiGlu { columns, .. } => (0, stride(*columns)),
         };
         let mut sizes = vec![
@@ -117,6 +140,9 @@ impl Finish<'_> {
                 sizes.extend(norm.sizes());
                 sizes.push(("ONE_ROW", Size::Flag(*one_row)));
             }
+            Finish::Plain { one_row, add, .. } => {
+                sizes.extend([("ONE_ROW", Size::Flag(*one_row)), ("ADD", Size::Flag(*add))]);
+            }
             Finish::Residual { columns, .. } => sizes.push(("SQUARES", Size::Count(squares_quads(*columns)))),
             Finish::SwiGlu { norm, .. } => sizes.extend(norm.sizes()),
         }
@@ -128,7 +154,12 @@ impl Finish<'_> {
         match self {
             Finish::Store { squares, y, .. } => vec![squares, y],
             Finish::Residual { gains, stream, weighted, squares, .. } => vec![gains, stream, weighted, squares],
-            Finish::SwiGlu { squares, inner, .. } => vec![squares, inner],
+            Finish::Plain { y, .. } => vec![y],
+            Finish::SwiGlu { squares, inner, added, .. } => {
+                let mut bindings = vec![*squares, *inner];
+                bindings.extend(*added);
+                bindings
+            }
         }
     }
 
@@ -137,7 +168,11 @@ impl Finish<'_> {
         let rows = slab.rows;
         // Numbers that are read or written once, and those of each token: x, then what is bound after it.
         let (once, end) = match self {
-            Finish::Store { norm, .. } | Finish::SwiGlu { norm, .. } => (0, 4 * squares_quads(norm.columns) + rows),
+            Finish::Store { norm, .. } | Finish::SwiGlu { norm, added: None, .. } => {
+                (0, 4 * squares_quads(norm.columns) + rows)
+            }
+            Finish::SwiGlu { norm, added: Some(_), .. } => (0, 4 * squares_quads(norm.columns) + 3 * rows),
+            Finish::Plain { add, .. } => (0, if *add { 2 * rows } else { rows }),
             // The stream is read and written; each lane has one sum for its eight rows.
             Finish::Residual { .. } => (rows, 3 * rows + rows.div_ceil(8)),
         };

@@ -6,6 +6,7 @@
 mod attention;
 mod embed;
 mod finish;
+mod gather;
 mod matmul;
 mod matvec;
 mod multiply_add;
@@ -19,6 +20,7 @@ mod variants;
 pub use attention::{Attention, attention, attention_merge};
 pub use embed::{Embed, embed};
 pub use finish::{Finish, RmsNorm};
+pub use gather::gather;
 pub use matmul::{ActivationFormat, MATMUL_BYTES, Matmul, TOKEN_TILE, matmul, matmul_bytes};
 pub use matvec::{Matvec, matvec};
 pub use multiply_add::{MultiplyAdd, multiply_add};

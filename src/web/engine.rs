@@ -4,7 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use js_sys::Function;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use wasm_bindgen::closure::Closure;
 use wasm_bindgen::prelude::wasm_bindgen;
 use wasm_bindgen::{JsCast, JsValue};
@@ -16,7 +16,7 @@ use super::source::WebSource;
 use super::{JsResult, js_error, to_js};
 use crate::error::{Error, Result};
 use crate::generate::preflight::Preflight;
-use crate::generate::{Engine, Generation, Info, OpenOptions, Options, Stats, Stop};
+use crate::generate::{AdapterInfo, Engine, Generation, Info, OpenOptions, Options, Stats, Stop};
 
 /// How often a file may change at its source during one load.
 const CHANGES: u32 = 2;
@@ -36,6 +36,21 @@ pub struct WebEngine {
     info: Info,
     stats: Cell<Stats>,
     storage: Storage,
+}
+
+/// How an adapter is to be attached.
+#[derive(Deserialize)]
+#[serde(default)]
+struct AdapterOptions {
+    /// By default that of its folder or repository.
+    name: Option<String>,
+    weight: f32,
+}
+
+impl Default for AdapterOptions {
+    fn default() -> Self {
+        Self { name: None, weight: 1.0 }
+    }
 }
 
 /// Opens a model: `{model, options}` says which and how.
@@ -159,6 +174,27 @@ impl WebEngine {
         to_js(&generated.map_err(js_error)?)
     }
 
+    /// Attaches a LoRA adapter from `{url}`, `{hub}` or `{files}`, with `{name, weight}`; gives all that are attached.
+    pub async fn attach_adapter(&self, source: JsValue, options: JsValue, signal: AbortSignal) -> JsResult<JsValue> {
+        let attach = async |engine: &mut Engine| {
+            let AdapterOptions { name, weight } = from_js(&options)?;
+            let mut source = request::adapter(&source, &signal).await?;
+            let name = name.unwrap_or_else(|| source.manifest().name.clone());
+            engine.attach(&mut source, &name, weight).await
+        };
+        self.adapting(attach).await
+    }
+
+    /// Takes an adapter away again; gives those that are left.
+    pub async fn detach_adapter(&self, name: String) -> JsResult<JsValue> {
+        self.adapting(async |engine: &mut Engine| engine.detach(&name).await).await
+    }
+
+    /// Has an adapter count more or less; gives all that are attached.
+    pub async fn set_adapter_weight(&self, name: String, weight: f32) -> JsResult<JsValue> {
+        self.adapting(async |engine: &mut Engine| engine.set_adapter_weight(&name, weight).await).await
+    }
+
     /// What each kernel takes to compute `tokens` tokens, or as many as are computed at once, after `position` others. Forgets the
     /// conversation.
     pub async fn profile(&self, tokens: usize, position: usize) -> JsResult<JsValue> {
@@ -200,6 +236,16 @@ impl WebEngine {
             // Where it cannot be kept, it is measured again.
             drop(request::keep_choice(request, &choice).await);
         }
+    }
+
+    /// Changes the adapters while nothing else runs.
+    async fn adapting(&self, change: impl AsyncFnOnce(&mut Engine) -> Result<()>) -> JsResult<JsValue> {
+        let mut engine = self.engine.take().ok_or_else(|| js_error(self.absent()))?;
+        let changed = change(&mut engine).await;
+        let adapters: Vec<AdapterInfo> = engine.adapters();
+        self.give_back(engine);
+        changed.map_err(js_error)?;
+        to_js(&adapters)
     }
 
     fn give_back(&self, engine: Engine) {

@@ -142,6 +142,18 @@ async fn source(request: &JsValue, options: &Options, signal: &AbortSignal) -> R
     }
 }
 
+/// Opens the source of an adapter, which comes from where models come from, and of which no copy is kept.
+pub async fn adapter(request: &JsValue, signal: &AbortSignal) -> Result<WebSource> {
+    let traffic = Rc::default();
+    match upstream(request, CONNECTIONS, signal, &traffic)? {
+        Asked::Stored { .. } => Err(Error::BadRequest { detail: "adapters are not stored".into() }),
+        Asked::Anew(upstream) => {
+            let upstream = Quantised::new(upstream, None, traffic.clone());
+            Ok(WebSource::open(None, upstream, traffic).await)
+        }
+    }
+}
+
 /// What is stored of a model, which is repaired from where it came from.
 pub async fn stored(id: &str, token: Option<&str>, signal: &AbortSignal, traffic: Rc<Traffic>) -> Result<WebSource> {
     let store = IndexedDb::open(DATABASE).await?;

@@ -543,7 +543,7 @@ impl<'a, K: Sink> Rows<'a, K> {
 }
 
 /// Copies whole heads so that rows which rotate together, `i` and `i + head_dim / 2`, stand next to each other.
-fn to_neighbour_pairs(heads: &[u8], row_bytes: usize, head_dim: usize, out: &mut Vec<u8>) {
+pub(super) fn to_neighbour_pairs(heads: &[u8], row_bytes: usize, head_dim: usize, out: &mut Vec<u8>) {
     out.clear();
     for head in heads.chunks_exact(row_bytes * head_dim) {
         let (first, second) = head.split_at(row_bytes * head_dim / 2);

@@ -193,7 +193,7 @@ impl Manifest {
 }
 
 /// The tensors as they lie in the file: names stand once, tensors lie behind the header, within the file and not over each other.
-fn in_order<'a>(tensors: &'a [Stored], file: &str, data: u64, length: u64) -> Result<Vec<&'a Stored>> {
+pub(super) fn in_order<'a>(tensors: &'a [Stored], file: &str, data: u64, length: u64) -> Result<Vec<&'a Stored>> {
     let mut names = HashSet::new();
     if let Some(twice) = tensors.iter().find(|tensor| !names.insert(tensor.name.as_str())) {
         return Err(broken(format!("tensor {} is listed twice", twice.name)));

@@ -5,6 +5,7 @@ pub mod gguf;
 mod gguf_config;
 mod hugging_face;
 pub mod loader;
+pub mod lora;
 mod manifest;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod native;

@@ -15,6 +15,7 @@ use super::common::{Random, assert_close};
 tests! {
     a_broken_shader_is_refused,
     embed_reads_every_format_exactly,
+    gather_reads_rows_of_every_slab,
     swiglu,
     stream_read_reads_every_word,
     multiply_add_does_every_round,
@@ -195,6 +196,21 @@ async fn embed_reads_every_format_exactly() {
                 assert_close(&name, &[got], &[expected], 1e-5 * expected + f32::MIN_POSITIVE);
             }
         }
+    }
+}
+
+async fn gather_reads_rows_of_every_slab() {
+    let gpu = open().await;
+    for ([rows, columns], max_binding) in [([172, 64], two_tiles(Format::F32, 64)), ([40, 5], 1 << 20)] {
+        let (store, plain) = matrix(&gpu, Format::F32, [rows, columns], max_binding).await;
+        let ids = [0, rows as u32 - 1, rows as u32 / 2, 33];
+        let input = gpu.storage_with("ids", &ids).unwrap();
+        // What was there before is replaced.
+        let y = gpu.storage_with("y", &vec![7.0_f32; ids.len() * stride(columns)]).unwrap();
+        let table = store.product(Product::Head).unwrap();
+        let got = run(&gpu, ids.len(), &y, || ops::gather(&gpu, table, &input, &y)).await;
+        let expected = reference::embed(&plain, columns, &ids).unwrap();
+        assert_eq!(got, padded(&expected, columns, 0), "{rows}x{columns}");
     }
 }
 

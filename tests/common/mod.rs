@@ -24,6 +24,7 @@ macro_rules! tests {
     };
 }
 
+pub mod adapters;
 pub mod files;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod upstream;

@@ -21,6 +21,7 @@ tests! {
     products_of_several_matrices,
     gate_and_up_projections,
     a_product_joins_the_residual_stream,
+    a_product_is_written_or_added_as_it_is,
 }
 
 /// Relative to the sum of the products' magnitudes: a few thousand additions in f32.
@@ -267,7 +268,7 @@ async fn gate_and_up_projections() {
             let starts = [0, stride(rows)];
             let got = run(&gpu, tokens, &inner, || {
                 if weight.is_paired() {
-                    let finish = Finish::SwiGlu { norm, squares: &squares, inner: &inner, columns: rows };
+                    let finish = Finish::SwiGlu { norm, squares: &squares, inner: &inner, columns: rows, added: None };
                     return kind.record(&gpu, &store, Product::GateUp(0), [&step, &x], &finish);
                 }
                 let width = 2 * stride(rows);
@@ -286,6 +287,59 @@ async fn gate_and_up_projections() {
                     + magnitude(&plain[1], &input, COLUMNS) * largest(&gate));
             let name = format!("{kind:?} {formats:?} {rows}");
             assert_close(&name, &unpadded(&got, rows, tokens), &reference::swiglu(&gate, &up), tolerance);
+            if weight.is_paired() {
+                let (a, b) = (Random::new(1).spiky(tokens * rows), Random::new(2).spiky(tokens * rows));
+                let both = a.chunks_exact(rows).zip(b.chunks_exact(rows));
+                let rows_of_both: Vec<f32> =
+                    both.flat_map(|(a, b)| [padded(a, rows, 0), padded(b, rows, 0)].concat()).collect();
+                let added = gpu.storage_with("added", &rows_of_both).unwrap();
+                let (inner, squares) = (&inner, &squares);
+                let finish = Finish::SwiGlu { norm, squares, inner, columns: rows, added: Some(&added) };
+                let product = Product::GateUp(0);
+                let got = run(&gpu, tokens, inner, || kind.record(&gpu, &store, product, [&step, &x], &finish)).await;
+                let expected = reference::swiglu(&reference::add(&gate, &a), &reference::add(&up, &b));
+                let name = format!("{name}, added to");
+                assert_close(&name, &unpadded(&got, rows, tokens), &expected, 4.0 * tolerance);
+            }
+        }
+    }
+}
+
+/// Two matrices of three slabs with room between their rows, to every token's row or to that of the last one.
+async fn a_product_is_written_or_added_as_it_is() {
+    const COLUMNS: usize = 64;
+    let gpu = open().await;
+    let roles = [Role::Layer(0, LayerRole::Key), Role::Layer(0, LayerRole::Value)];
+    let specs = roles.map(|role| (role, Format::F32, [70, COLUMNS]));
+    let (store, plain) = matrices(&gpu, &specs, 2 * two_tiles(Format::F32, COLUMNS)).await;
+    // As keys and values follow queries; the product's first matrix is its second part.
+    let (starts, stride) = ([0, 32, 32 + 96], 32 + 96 + 96);
+    for kind in kinds(&gpu) {
+        for (add, one_row) in [(false, false), (true, false), (true, true)] {
+            let tokens = kind.tokens(5);
+            let one_row = one_row && tokens == 1;
+            let mut random = Random::new(8);
+            let (input, before) = (random.spiky(tokens * COLUMNS), random.spiky(tokens * stride));
+            let spare = tokens.next_multiple_of(ops::TOKEN_TILE) - tokens;
+            let x = gpu.storage_with("x", &padded(&input, COLUMNS, spare)).unwrap();
+            let y = gpu.storage_with("y", &before).unwrap();
+            let step = step(&gpu, 0, tokens);
+            let finish = Finish::Plain { y: &y, stride, starts: &starts, one_row, add };
+            let got = run(&gpu, tokens, &y, || kind.record(&gpu, &store, Product::Qkv(0), [&step, &x], &finish)).await;
+            let mut expected = before.clone();
+            // The first matrix fills whole tiles, of zeros after its last row.
+            if !add {
+                expected.chunks_exact_mut(stride).for_each(|row| row[32 + 70..32 + 96].fill(0.0));
+            }
+            for (start, plain) in starts[1..].iter().zip(&plain) {
+                let products = reference::matmul(plain, &input, COLUMNS);
+                for (row, products) in expected.chunks_exact_mut(stride).zip(products.chunks_exact(70)) {
+                    let row = row[*start..].iter_mut().zip(products);
+                    row.for_each(|(y, product)| *y = if add { *y + product } else { *product });
+                }
+            }
+            let most = magnitude(&plain[0], &input, COLUMNS).max(magnitude(&plain[1], &input, COLUMNS));
+            assert_close(&format!("{kind:?} add {add}"), &got, &expected, DOT * most + 1e-5);
         }
     }
 }

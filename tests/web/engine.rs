@@ -232,6 +232,33 @@ async fn a_folder_is_quantised_on_its_way_into_the_store() {
 }
 
 #[wasm_bindgen_test]
+async fn picked_adapters_come_and_go() {
+    const F16: &[u8] = data!("gguf/tiny-llama2.F16.gguf");
+    let request = picked(&[file("base.gguf", F16)], &json!({ "store": false, "kv": "f32", "tune": false }));
+    let engine = open(request, nothing(), signal()).await.unwrap();
+    let golden: Value = serde_json::from_slice(data!("lora-tiny-llama2/golden.json")).unwrap();
+    let prompt = json!({ "ids": golden["prompts"][0]["ids"] });
+    let base = generate(&engine, &prompt, 8).await["ids"].clone();
+    let adapter = [
+        file("adapter_config.json", data!("lora-tiny-llama2/adapter_config.json")),
+        file("adapter_model.safetensors", data!("lora-tiny-llama2/adapter_model.safetensors")),
+    ];
+    let source = Reflect::get(&picked(&adapter, &json!({})), &"model".into()).unwrap();
+    let attached = engine.attach_adapter(source.clone(), js(&json!({ "name": "one" })), signal()).await.unwrap();
+    assert_eq!(from_js(&attached), json!([{ "name": "one", "weight": 1.0, "parameters": 5520 }]));
+    let adapted = generate(&engine, &prompt, 8).await["ids"].clone();
+    assert_eq!(adapted.as_array().unwrap()[..], golden["prompts"][0]["greedy"].as_array().unwrap()[..8]);
+    assert_ne!(adapted, base);
+    let twice = engine.attach_adapter(source, js(&json!({ "name": "one" })), signal()).await.unwrap_err();
+    assert_eq!(Reflect::get(&twice, &"code".into()).unwrap(), "generate/bad-request");
+    let weighed = from_js(&engine.set_adapter_weight("one".into(), 0.5).await.unwrap());
+    assert_eq!(weighed[0]["weight"], 0.5);
+    assert_eq!(from_js(&engine.detach_adapter("one".into()).await.unwrap()), json!([]));
+    assert_eq!(generate(&engine, &prompt, 8).await["ids"], base);
+    engine.unload();
+}
+
+#[wasm_bindgen_test]
 async fn kernels_are_measured_once_and_not_at_all_if_that_is_not_wanted() {
     // Of a shape that no other test opens with a store.
     const F16: &[u8] = data!("gguf/tiny-llama2-mha.F16.gguf");

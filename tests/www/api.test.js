@@ -63,6 +63,18 @@ test("calls at the same time wait for each other", async () => {
   assert.deepEqual(all, ["one", "two", 3]);
 });
 
+test("adapters are named, weighed and listed; an address is a folder's, relative to the page", async () => {
+  const [attached, weighed, code, left] = await run(`await model.attachAdapter("adapters/one?x");
+    const attached = await model.attachAdapter({ hub: "owner/two" }, { name: "two", weight: 0.5 });
+    const weighed = await model.setAdapterWeight("two", -1);
+    const code = await model.attachAdapter("broken").catch((error) => error.code);
+    await model.detachAdapter(attached[0].name);
+    return [attached, weighed, code, model.adapters];`);
+  const two = { name: "two", weight: -1, parameters: 1000 };
+  assert.deepEqual(attached, [{ name: `${app.origin}/adapters/one/?x`, weight: 1, parameters: 1000 }, { ...two, weight: 0.5 }]);
+  assert.deepEqual([weighed[1], code, left], [two, "weights/adapter", [two]]);
+});
+
 test("errors carry code, message and advice", async () => {
   const error = await run(`try {
       for await (const _ of model.generate(ask("fail: gpu/lost")));

@@ -100,6 +100,30 @@ async function readPreferences() {
   database.close();
 }
 
+test("adapters are attached, weighed and taken away", async () => {
+  await visitor.begin(app.origin);
+  await visitor.button("Settings").click();
+  const address = visitor.chat.getByLabel("Address or repository of an adapter");
+  await address.fill("someone/broken");
+  await address.press("Enter");
+  await visitor.chat.getByText("use_dora is not supported").waitFor();
+  await address.fill("someone/pirate");
+  await visitor.button("Attach").click();
+  await visitor.chat.getByText("Attached.").waitFor();
+  const weight = visitor.chat.getByLabel("Weight of someone/pirate");
+  assert.equal(await weight.inputValue(), "1");
+  await weight.fill("0.5");
+  await weight.press("Tab");
+  await visitor.chat.getByText("Changed.").waitFor();
+  await visitor.button("Save").click();
+  assert.match(await (await visitor.say("hello")).locator(".body").innerText(), /through 0\.5 someone\/pirate/);
+  await visitor.button("Settings").click();
+  await visitor.button("Remove someone/pirate").click();
+  await visitor.chat.getByText("Removed.").waitFor();
+  await visitor.button("Save").click();
+  assert.match(await (await visitor.say("again")).locator(".body").innerText(), /^You sent 3 messages with/);
+});
+
 test("a longer context loads the model again", async () => {
   await visitor.begin(app.origin);
   await visitor.button("Settings").click();

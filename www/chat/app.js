@@ -489,7 +489,7 @@ export class App {
   #openSettings() {
     const conversation = this.#conversation;
     const loading = { context: this.#context, tune: this.#tune, quantise: this.#quantise };
-    const current = { settings: conversation.settings, ...loading, info: this.#session.model?.info };
+    const current = { settings: conversation.settings, ...loading, model: this.#session.model };
     openSettings(this.#root, current, (settings, loading) => this.#applySettings(conversation, settings, loading));
   }
 

@@ -170,7 +170,7 @@ function others({ offer, permits }, known, attempt, blocked) {
  * @param {boolean} folder
  * @param {(files: File[]) => void} use
  */
-function chooseFiles(folder, use) {
+export function chooseFiles(folder, use) {
   const input = h("input", { type: "file", multiple: true, webkitdirectory: folder, accept: folder ? null : ".gguf,.safetensors,.json,.jinja,.model" });
   // Files of subfolders are other checkpoints or caches.
   const direct = (/** @type {File} */ file) => file.webkitRelativePath.split("/").length <= 2;

@@ -1,7 +1,9 @@
-// The dialog for the system prompt, sampling, context length and kernels. An empty field means the model's default.
+// The dialog for the system prompt, sampling, context length, kernels and adapters. An empty field means the model's default.
 
+import { adapterSection } from "./adapters.js";
 import { h, iconButton } from "./dom.js";
 
+/** @import { Model } from "../engine.js" */
 /** @import { Info, Recipe } from "../pkg/pagellama.js" */
 /** @import { Settings } from "./conversations.js" */
 
@@ -21,10 +23,11 @@ const NUMBERS = [
 
 /**
  * @param {ShadowRoot} root where the dialog lives while it is open
- * @param {{settings: Settings, info: Info | undefined} & Loading} current
+ * @param {{settings: Settings, model: Model | undefined} & Loading} current
  * @param {(settings: Settings, loading: Loading) => void} apply
  */
-export function openSettings(root, { settings, context, tune, quantise, info }, apply) {
+export function openSettings(root, { settings, context, tune, quantise, model }, apply) {
+  const info = model?.info;
   const system = h("textarea", { id: "system", rows: "4", placeholder: "None. For example: Answer in one short paragraph." });
   system.value = settings.system ?? "";
   const fields = NUMBERS.map((setting) => numberField(setting, settings[setting.name], defaultOf(setting.name, info)));
@@ -67,6 +70,7 @@ export function openSettings(root, { settings, context, tune, quantise, info }, 
       h("label", { class: "check" }, measured, "Measure which kernels are fastest"),
       h("p", { class: "hint", id: "setting-tune-hint" }, "When a model is first loaded on this graphics adapter; it takes less than two seconds. A change loads the model again."),
     ),
+    model && adapterSection(model),
     h(
       "div",
       { class: "row spread settings-actions" },

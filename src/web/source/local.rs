@@ -28,7 +28,7 @@ impl Local {
         let is_gguf = |file: &File| file.name().to_lowercase().ends_with(".gguf");
         let ggufs: Vec<File> = files.iter().filter(|file| is_gguf(file)).cloned().collect();
         let (name, gguf, files) = match ggufs.as_slice() {
-            [] if !files.iter().any(|file| file.name() == "config.json") => {
+            [] if !files.iter().any(|file| ["config.json", "adapter_config.json"].contains(&file.name().as_str())) => {
                 return Err(Error::NotAModel { detail: "there is neither a .gguf file nor a config.json".into() });
             }
             [] => (folder_name(&files), None, files),

@@ -18,9 +18,10 @@
 //                                           burst: TEXT               answers TEXT in one piece
 //                                           fail: CODE                fails in the middle
 //                                           long                      goes on until it is stopped
-// Any other message is answered with a line that tells how many messages and which settings arrived.
+// An adapter whose address has "broken" in it is refused.
+// Any other message is answered with a line that tells how many messages and which settings and adapters arrived.
 
-/** @import { Engine, Info, KernelProfile, Profile, Progress, Prompt, Result, StoredModel, Verified } from "../types/pkg/pagellama.js" */
+/** @import { AdapterInfo, Engine, Info, KernelProfile, Profile, Progress, Prompt, Result, StoredModel, Verified } from "../types/pkg/pagellama.js" */
 
 const BYTES = 98_362_432;
 const STEP = BYTES / 20;
@@ -107,6 +108,8 @@ class FakeEngine {
     this.plain = plain;
     this.context = context;
     this.tuned = tuned;
+    /** @type {AdapterInfo[]} */
+    this.adapters = [];
   }
 
   /** @returns {Info} */
@@ -136,7 +139,7 @@ class FakeEngine {
     const prompt_tokens = this.count_tokens(prompt);
     if (prompt_tokens >= this.context) throw failure("generate/context-full", "The prompt does not fit.");
     const room = Math.min(options.max_tokens ?? Infinity, this.context - prompt_tokens);
-    const pieces = answer(prompt, options, this.tuned);
+    const pieces = answer(prompt, options, this.tuned, this.adapters);
     let text = "";
     let count = 0;
     /** @type {Result["finish_reason"]} */
@@ -211,6 +214,30 @@ class FakeEngine {
     return LIMITS;
   }
 
+  /**
+   * @param {{url?: string, hub?: string, files?: File[]}} source
+   * @param {{name?: string, weight?: number}} options
+   */
+  async attach_adapter(source, { name, weight = 1 }) {
+    const key = source.url ?? source.hub ?? source.files?.[0]?.webkitRelativePath.split("/")[0] ?? "";
+    if (key.includes("broken")) throw failure("weights/adapter", "The adapter cannot be used: use_dora is not supported.");
+    this.adapters.push({ name: name ?? key, weight, parameters: 1000 });
+    return this.adapters;
+  }
+
+  /** @param {string} name */
+  async detach_adapter(name) {
+    return (this.adapters = this.adapters.filter((adapter) => adapter.name !== name));
+  }
+
+  /**
+   * @param {string} name
+   * @param {number} weight
+   */
+  async set_adapter_weight(name, weight) {
+    return (this.adapters = this.adapters.map((adapter) => (adapter.name === name ? { ...adapter, weight } : adapter)));
+  }
+
   unload() {}
   free() {}
 }
@@ -219,9 +246,10 @@ class FakeEngine {
  * @param {Prompt} prompt
  * @param {object} options
  * @param {boolean} tuned
+ * @param {AdapterInfo[]} adapters
  * @returns {Iterable<string>}
  */
-function answer(prompt, options, tuned) {
+function answer(prompt, options, tuned, adapters) {
   if ("ids" in prompt) return forever();
   if ("text" in prompt) return [" and", " so", " it", " went", " on."];
   const messages = "messages" in prompt ? prompt.messages : [];
@@ -230,7 +258,7 @@ function answer(prompt, options, tuned) {
   if (last.startsWith("burst: ")) return [last.slice(7)];
   if (last.startsWith("fail: ")) return ["Half", " an", " answer", `FAIL ${last.slice(6)}`];
   if (last === "long") return forever();
-  const said = `You sent ${messages.length} messages${tuned ? "" : ", untuned,"} with ${JSON.stringify(options)}: ${messages.map(({ role, content }) => `${role}=${content}`).join(" | ")}`;
+  const said = `You sent ${messages.length} messages${tuned ? "" : ", untuned,"}${adapters.map(({ name, weight }) => ` through ${weight} ${name}`).join("")} with ${JSON.stringify(options)}: ${messages.map(({ role, content }) => `${role}=${content}`).join(" | ")}`;
   return said.match(/[\s\S]{1,6}/g) ?? [];
 }
 

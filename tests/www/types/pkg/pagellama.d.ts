@@ -89,6 +89,15 @@ export interface Preflight {
   adapter: string;
 }
 
+/** A LoRA adapter that is attached. */
+export interface AdapterInfo {
+  name: string;
+  /** How much it counts: 1 as it was trained. */
+  weight: number;
+  /** How many numbers it has. */
+  parameters: number;
+}
+
 /** What the adapter did at its best: bytes of memory read, f32 multiplications and additions. */
 export interface SpeedLimits {
   bytes_per_second: number;
@@ -172,6 +181,13 @@ export class Engine {
   stats(): Stats;
   profile(tokens: number, position: number): Promise<Profile>;
   measure_adapter(): Promise<SpeedLimits>;
+  attach_adapter(
+    source: { url?: string; hub?: string; revision?: string; host?: string; files?: File[] },
+    options: { name?: string; weight?: number },
+    signal: AbortSignal,
+  ): Promise<AdapterInfo[]>;
+  detach_adapter(name: string): Promise<AdapterInfo[]>;
+  set_adapter_weight(name: string, weight: number): Promise<AdapterInfo[]>;
   unload(): void;
   free(): void;
 }
