@@ -179,6 +179,7 @@ export class App {
       agreed: this.#agreed,
       missing: this.#missing,
       permits,
+      opening: (choice) => this.#opening(choice),
       choose: (choice) => this.#load(choice),
       remove: (model) => this.#removeModel(model),
       signal: this.#view.signal,
@@ -206,10 +207,14 @@ export class App {
     this.#answering.stop();
     // Set again once the model is ready: one that takes the tab down is not loaded again by itself.
     this.#chats?.prefer("model", undefined);
+    this.#session.load(choice, { ...this.#opening(choice), token: this.#permits?.token(choice) });
+  }
+
+  /** What a model is loaded with. @param {Choice} choice */
+  #opening(choice) {
     const context = this.#context === undefined ? {} : { context: this.#context };
     const quantise = choice.quantise === undefined ? this.#quantise : choice.quantise;
-    const chosen = { ...context, ...(quantise && { quantise }), tune: this.#tune, token: this.#permits?.token(choice) };
-    this.#session.load(choice, { ...this.#options.open, ...chosen });
+    return { ...this.#options.open, ...context, ...(quantise && { quantise }), tune: this.#tune };
   }
 
   #modelChanged() {

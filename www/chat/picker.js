@@ -1,6 +1,7 @@
 // The view for choosing a model: the one on offer, those that are stored, one from the web, one from disk.
 
 import { catalogList } from "./catalog.js";
+import { checker } from "./check.js";
 import { fill, h, icon } from "./dom.js";
 import * as format from "./format.js";
 import { hubSetting } from "./hub.js";
@@ -8,7 +9,7 @@ import { errorNotice } from "./notice.js";
 import { addressOf, fromFiles, isFor, parseSource, sourceOf } from "./sources.js";
 import { manager } from "./stored.js";
 
-/** @import { EngineError } from "../engine.js" */
+/** @import { EngineError, OpenOptions } from "../engine.js" */
 /** @import { StoredModel } from "../pkg/pagellama.js" */
 /** @import { Preferences } from "./conversations.js" */
 /** @import { Choice, ModelSession } from "./model-session.js" */
@@ -23,6 +24,7 @@ import { manager } from "./stored.js";
  * @property {boolean} agreed whether something may be downloaded yet, be it the engine itself
  * @property {EngineError | undefined} missing why no model can run here
  * @property {Permits} permits
+ * @property {(choice: Choice) => OpenOptions} opening what a model is loaded with
  * @property {(choice: Choice) => void} choose
  * @property {(model: StoredModel) => void} remove
  * @property {AbortSignal} signal ends what runs here
@@ -86,18 +88,20 @@ function hero() {
  * @param {PickerOptions} options
  * @param {boolean} blocked
  */
-function offerCard(offer, { choose, last, session }, blocked) {
+function offerCard(offer, { choose, last, session, opening, signal }, blocked) {
   const address = addressOf(offer.request);
   const from = address && new URL(address).host;
   const facts = [offer.bytes ? format.bytes(offer.bytes) : "Size known once it starts", offer.licence && format.licence(offer.licence), from && `from ${from}`];
   const button = h("button", { type: "button", class: "button primary large", onclick: () => choose(offer), disabled: blocked });
+  const check = checker("", () => offer, { opening, signal, blocked });
   const hint = h("p", { class: "hint" });
   const element = h(
     "section",
     { class: "card offer", "aria-label": "Suggested model" },
     h("h3", {}, offer.name),
     h("p", { class: "facts" }, facts.filter(Boolean).join(" · ")),
-    button,
+    h("div", { class: "row" }, button, check.button),
+    check.answer,
     hint,
   );
   const say = (/** @type {boolean} */ stored, /** @type {string} */ before) => {
@@ -130,9 +134,12 @@ function where(offer, stored) {
  * @param {(make: () => Choice) => void} attempt
  * @param {boolean} blocked
  */
-function others({ offer, permits }, known, attempt, blocked) {
+function others({ offer, permits, opening, signal }, known, attempt, blocked) {
   const address = h("input", { type: "text", id: "address", name: "address", required: true, autocomplete: "off", spellcheck: "false", autocapitalize: "off", placeholder: "owner/name or https://…" });
-  const load = (/** @type {Event} */ event) => (event.preventDefault(), attempt(() => parseSource(address.value, permits.hub)));
+  /** @type {() => Choice} */
+  const typed = () => parseSource(address.value, permits.hub);
+  const check = checker("the model at this address", typed, { opening, signal, blocked });
+  const load = (/** @type {Event} */ event) => (event.preventDefault(), attempt(typed));
   const web = h(
     "div",
     { class: "source" },
@@ -140,7 +147,8 @@ function others({ offer, permits }, known, attempt, blocked) {
       "form",
       { class: "source", onsubmit: load },
       h("label", { for: "address" }, icon("globe"), "From the web"),
-      h("div", { class: "row" }, address, h("button", { type: "submit", class: "button", disabled: blocked }, "Load")),
+      h("div", { class: "row" }, address, h("button", { type: "submit", class: "button", disabled: blocked }, "Load"), check.button),
+      check.answer,
       h("p", { class: "hint" }, "A Hugging Face repository, or the address of a GGUF file. The page asks that site for the files and for nothing else."),
     ),
     hubSetting(permits),

@@ -77,7 +77,7 @@ export interface Stats {
 
 /** What is to be expected of a model here. */
 export interface Preflight {
-  verdict: { kind: "likely_fits" | "fits_with_context" } | { kind: "wont_fit"; because: string };
+  verdict: { kind: "likely_fits" } | { kind: "fits_with_context" } | { kind: "wont_fit"; because: string };
   /** Tokens that the context has: as asked, or as many as there is room for. */
   context: number;
   /** Bytes on the device; zeros where it cannot hold the model at all. */
