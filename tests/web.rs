@@ -20,6 +20,7 @@ mod web {
     mod engine;
     mod golden;
     mod hub;
+    mod lost;
     mod net;
     mod store;
 }
