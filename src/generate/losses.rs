@@ -40,8 +40,7 @@ mod tests {
     #[test]
     fn a_second_loss_within_a_minute_is_told() {
         let (mut losses, start) = (Losses::default(), Instant::now());
-        let mut lost =
-            |losses: &mut Losses, second| losses.lost("asleep".to_owned(), start + Duration::from_secs(second));
+        let lost = |losses: &mut Losses, second| losses.lost("asleep".to_owned(), start + Duration::from_secs(second));
         assert_eq!(lost(&mut losses, 0), Ok(()));
         losses.replaced(start + Duration::from_secs(100));
         assert_eq!(lost(&mut losses, 161), Ok(()), "it has lasted for a while");
