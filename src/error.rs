@@ -240,6 +240,12 @@ pub enum Error {
         /// What the browser or driver said.
         detail: String,
     },
+    /// The device went away, and the one that took its place did not last either.
+    #[error("the graphics device was lost twice within a minute: {detail}")]
+    LostAgain {
+        /// What the browser or driver said.
+        detail: String,
+    },
     /// The GPU refused a command; a defect of this engine or of the driver.
     #[error("the graphics device reported an error: {detail}")]
     Gpu {
@@ -334,6 +340,7 @@ impl Error {
             Error::AdapterLimit { .. } => "gpu/limit",
             Error::OutOfMemory { .. } => "gpu/out-of-memory",
             Error::DeviceLost { .. } => "gpu/lost",
+            Error::LostAgain { .. } => "gpu/lost-again",
             Error::Gpu { .. } => "gpu/error",
             Error::OutputNotFinite => "gpu/not-finite",
             Error::Tokenizer { .. } => "text/tokenizer",
@@ -408,6 +415,9 @@ impl Error {
             Error::AdapterLimit { .. } => "Choose a smaller model or a shorter context.",
             Error::OutOfMemory { .. } => "Close other tabs, or choose a smaller model or a shorter context.",
             Error::DeviceLost { .. } => "Load the model again.",
+            Error::LostAgain { .. } => {
+                "Choose a shorter context, a smaller model or one of fewer bits, or close what else uses the graphics card."
+            }
             Error::Gpu { .. } => "Reload the page; if it happens again, update the graphics driver and report it.",
             Error::OutputNotFinite => {
                 "The weights or the graphics driver are faulty: download the model again or try another browser."

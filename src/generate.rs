@@ -1,6 +1,8 @@
 //! The loop: a prompt becomes tokens, tokens become logits, logits the next token, tokens text, until something ends it.
 
 mod adapters;
+mod answer;
+mod losses;
 mod model;
 mod open;
 mod pace;
@@ -10,22 +12,21 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde::{Deserialize, Serialize};
-use web_time::Instant;
 
 use crate::chat::{ChatFormat, Message};
 use crate::error::{Error, Result};
 use crate::gpu::limits::SpeedLimits;
 use crate::gpu::profile::Profile;
 use crate::gpu::tune::{Choice, Tuning};
-use crate::gpu::{Executor, Work};
 use crate::model::kv_cache::KvFormat;
 use crate::ops::ActivationFormat;
 use crate::sampling::Sampling;
 use crate::tokenizer::Tokenizer;
 pub use adapters::AdapterInfo;
 use adapters::Attached;
+pub use answer::Answer;
+pub use losses::Losses;
 use model::Model;
-use pace::Pace;
 
 /// Choices made when a model is opened.
 #[derive(Debug, Clone, Default)]
@@ -296,114 +297,9 @@ impl Engine {
         self.model.executor.gpu().measure_limits().await
     }
 
-    /// Generates from a prompt; `on_text` gets the text piece by piece, never half a character.
-    ///
-    /// Errors: `ContextFull` when the prompt does not fit, `BadRequest`, `OutputNotFinite`, what the device reports.
-    pub async fn generate(
-        &mut self,
-        request: &Request,
-        on_text: &mut dyn FnMut(&str),
-        stop: &Stop,
-    ) -> Result<Generation> {
-        let started = Instant::now();
-        let mut history = self.prompt_ids(&request.prompt)?;
-        self.model.executor.begin(&request.sampling, &history)?;
-        self.model.settle().await?;
-        let prompt_tokens = history.len();
-        let cached_tokens = self.model.reusable(&history);
-        let mut run = Run::new(started);
-        let mut text = String::new();
-        let mut stream = self.tokenizer.stream();
-        let max_tokens = request.max_tokens.unwrap_or(usize::MAX);
-        let mut next = self.model.choose(&history, stop).await?;
-        run.prefilled = Some(Instant::now());
-        let finish_reason = loop {
-            let Some(id) = next.filter(|_| !stop.asked()) else { break FinishReason::Abort };
-            if history.len() - prompt_tokens >= max_tokens {
-                break FinishReason::Length;
-            }
-            run.token(self.model.executor.work());
-            if !request.ignore_eos && self.tokenizer.stop_ids().contains(&id) {
-                break FinishReason::Stop;
-            }
-            history.push(id);
-            let piece = stream.push(id)?;
-            if !piece.is_empty() {
-                text.push_str(&piece);
-                on_text(&piece);
-            }
-            if history.len() - prompt_tokens >= max_tokens || self.model.cache.room() == 0 {
-                break FinishReason::Length;
-            }
-            let left = max_tokens.saturating_sub(history.len() - prompt_tokens);
-            next = Some(self.model.go_on(id, left.min(run.pace.ahead())).await?);
-        };
-        let rest = stream.finish()?;
-        if !rest.is_empty() {
-            text.push_str(&rest);
-            on_text(&rest);
-        }
-        let ids = history.split_off(prompt_tokens);
-        let usage =
-            Usage { prompt_tokens, cached_tokens, completion_tokens: ids.len(), context: self.model.cache.capacity() };
-        self.stats = run.stats(&usage, &self.model.executor);
-        Ok(Generation { ids, text, finish_reason, usage, stats: self.stats })
-    }
-}
-
-/// Clock and counters of one generation.
-struct Run {
-    started: Instant,
-    prefilled: Option<Instant>,
-    /// When the first token was chosen, and the work done until then.
-    first: Option<(Instant, Work)>,
-    /// Tokens after the first, when the last of them was there, and the work done until then.
-    steps: usize,
-    last: Instant,
-    work: Work,
-    pace: Pace,
-}
-
-impl Run {
-    fn new(started: Instant) -> Self {
-        let (work, pace) = (Work::default(), Pace::default());
-        Self { started, prefilled: None, first: None, steps: 0, last: started, work, pace }
-    }
-
-    fn token(&mut self, work: Work) {
-        (self.last, self.work) = (Instant::now(), work);
-        self.pace.token(self.last);
-        match self.first {
-            Some(_) => self.steps += 1,
-            None => self.first = Some((self.last, work)),
-        }
-    }
-
-    /// Of the tokens after the first; none before there is one.
-    fn seconds_per_token(&self) -> Option<f64> {
-        let (first, _) = self.first.filter(|_| self.steps > 0)?;
-        Some((self.last - first).as_secs_f64() / self.steps as f64)
-    }
-
-    fn stats(&self, usage: &Usage, executor: &Executor) -> Stats {
-        let rate = |tokens: usize, seconds: f64| if seconds > 0.0 { tokens as f64 / seconds } else { 0.0 };
-        let prefill = self.prefilled.map_or(0.0, |at| (at - self.started).as_secs_f64());
-        let mut stats = Stats {
-            prefill_tokens_per_second: rate(usage.prompt_tokens - usage.cached_tokens, prefill),
-            gpu_bytes: executor.gpu().allocated_bytes(),
-            host_bytes: host_bytes(),
-            ..Stats::default()
-        };
-        let Some((first, before)) = self.first else { return stats };
-        stats.time_to_first_token_ms = (first - self.started).as_secs_f64() * 1e3;
-        if let Some(seconds) = self.seconds_per_token() {
-            let each = |count: u64| count as f64 / self.steps as f64;
-            stats.decode_tokens_per_second = rate(1, seconds);
-            stats.dispatches_per_token = each(self.work.dispatches - before.dispatches);
-            stats.submits_per_token = each(self.work.submits - before.submits);
-            stats.readbacks_per_token = each(self.work.readbacks - before.readbacks);
-        }
-        stats
+    /// What takes the device away from the engine at once, as a driver may: all that is asked of it afterwards fails with `DeviceLost`.
+    pub fn device_end(&self) -> impl Fn() + use<> {
+        self.model.executor.gpu().end()
     }
 }
 

@@ -1,7 +1,9 @@
 //! The only exports to JS: converts, decides nothing.
 
+mod abort;
 pub mod engine;
 pub mod manage;
+mod opening;
 mod progress;
 mod request;
 pub mod source;

@@ -22,6 +22,7 @@ mod web {
     mod engine;
     mod golden;
     mod hub;
+    mod lost;
     mod net;
     mod preflight;
     mod store;

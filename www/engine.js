@@ -225,11 +225,15 @@ export class Model {
    * Yields the answer's text in pieces. Aborting `signal`, or leaving the loop, stops the engine; an abort ends the loop
    * without an error and `lastResult.finish_reason` is "abort". Calls at the same time run one after another.
    *
+   * When the graphics device goes away (driver reset, sleep, crash), the model is loaded again from where it came, which is the
+   * store if it is kept there; `onReload` is told how far that is. The answer then goes on where it was. A second loss within a
+   * minute ends it with the error "gpu/lost-again"; the next call tries again.
+   *
    * @param {Prompt} prompt
-   * @param {GenerateOptions & {signal?: AbortSignal}} [options]
+   * @param {GenerateOptions & {signal?: AbortSignal, onReload?: (progress: Progress) => void}} [options]
    * @returns {AsyncGenerator<string, void, void>}
    */
-  async *generate(prompt, { signal, ...options } = {}) {
+  async *generate(prompt, { signal, onReload, ...options } = {}) {
     const left = new AbortController();
     const stop = signal ? AbortSignal.any([signal, left.signal]) : left.signal;
     let text = "";
@@ -239,6 +243,7 @@ export class Model {
     let wake = () => {};
     const onReply = (/** @type {Reply} */ reply) => {
       if (reply.type === "text") text += reply.text;
+      else if (reply.type === "progress") onReload?.(/** @type {Progress} */ (reply.progress));
       wake();
     };
     const ended = this.#worker

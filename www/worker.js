@@ -2,7 +2,7 @@
 //
 // page -> worker                                    answered by
 //   open      {id, request, options}                progress*, then result (info) or error
-//   generate  {id, prompt, options}                 text*, then result or error
+//   generate  {id, prompt, options}                 text*, then result or error; progress* while a lost device is replaced
 //   count     {id, prompt}                          result (number) or error
 //   stats     {id}                                  result or error
 //   profile   {id, tokens, position}                result or error
@@ -90,7 +90,7 @@ async function perform(call, signal) {
       engine = await openInTurn(call, report, signal);
       return engine.info();
     case "generate":
-      return generate(call, signal);
+      return generate(call, report, signal);
     case "count":
       return loaded().count_tokens(call.prompt);
     case "stats":
@@ -157,9 +157,10 @@ async function verifyInTurn(id, report, signal) {
 
 /**
  * @param {Extract<Call, {type: "generate"}>} call
+ * @param {(progress: Progress) => void} report
  * @param {AbortSignal} signal
  */
-async function generate(call, signal) {
+async function generate(call, report, signal) {
   let text = "";
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   let timer;
@@ -173,8 +174,13 @@ async function generate(call, signal) {
     text += delta;
     timer ??= setTimeout(flush, TEXT_INTERVAL);
   };
+  const onReload = (/** @type {Progress} */ progress) => {
+    // What was written before comes first.
+    flush();
+    report(progress);
+  };
   try {
-    return await loaded().generate(call.prompt, call.options, onText, signal);
+    return await loaded().generate(call.prompt, call.options, onText, signal, onReload);
   } finally {
     flush();
   }

@@ -71,6 +71,11 @@ impl Engine {
         self.adapt(adapters).await
     }
 
+    /// Takes over all adapters of the same model on another device, which may be gone.
+    pub async fn adopt_adapters(&mut self, other: &Self) -> Result<()> {
+        if other.adapters.is_empty() { Ok(()) } else { self.adapt(other.adapters.clone()).await }
+    }
+
     fn attached(&self, name: &str) -> Result<usize> {
         let at = self.adapters.iter().position(|attached| attached.info.name == name);
         at.ok_or_else(|| Error::BadRequest { detail: format!("no adapter {name:?} is attached") })

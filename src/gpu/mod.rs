@@ -166,6 +166,12 @@ impl Gpu {
         limits.max_storage_buffer_binding_size.min(limits.max_buffer_size)
     }
 
+    /// What ends the device, whoever uses it then.
+    pub fn end(&self) -> impl Fn() + use<> {
+        let device = self.device.clone();
+        move || device.destroy()
+    }
+
     /// The first error that the device reported since it was opened, if any.
     pub fn check(&self) -> Result<()> {
         match &*self.first_error.lock().unwrap_or_else(PoisonError::into_inner) {
@@ -229,11 +235,7 @@ fn watch(device: &wgpu::Device, first_error: &Arc<Mutex<Option<Error>>>) {
         );
     }));
     let slot = first_error.clone();
-    device.set_device_lost_callback(move |reason, message| {
-        if reason != wgpu::DeviceLostReason::Destroyed {
-            keep(&slot, Error::DeviceLost { detail: message });
-        }
-    });
+    device.set_device_lost_callback(move |_, detail| keep(&slot, Error::DeviceLost { detail }));
 }
 
 fn no_adapter(error: wgpu::RequestAdapterError) -> Error {

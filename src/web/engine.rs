@@ -1,36 +1,37 @@
 //! The engine as JS sees it.
 
 use std::cell::{Cell, RefCell};
-use std::rc::Rc;
 
 use js_sys::Function;
 use serde::{Deserialize, Serialize};
-use wasm_bindgen::closure::Closure;
+use wasm_bindgen::JsValue;
 use wasm_bindgen::prelude::wasm_bindgen;
-use wasm_bindgen::{JsCast, JsValue};
 use web_sys::AbortSignal;
+use web_time::Instant;
 
+use super::abort::{AbortWatch, Halt};
+use super::opening::{self, Opened};
 use super::progress::{Report, Storage};
 use super::request::{self, from_js};
-use super::source::WebSource;
 use super::{JsResult, js_error, to_js};
 use crate::error::{Error, Result};
 use crate::generate::preflight::Preflight;
-use crate::generate::{AdapterInfo, Engine, Generation, Info, OpenOptions, Options, Stats, Stop};
+use crate::generate::{Answer, Engine, FinishReason, Generation, Info, Losses, Options, Stats, Stop};
 
-/// How often a file may change at its source during one load.
-const CHANGES: u32 = 2;
 /// How often the graphics device may go away during one load.
 const LOSSES: u32 = 3;
 
 /// A model that is open.
 #[wasm_bindgen(js_name = Engine)]
 pub struct WebEngine {
-    /// Not here while it generates, nor once it is unloaded.
+    /// Not here while it generates, nor once it is unloaded. Its device may be gone: the next call brings another one.
     engine: RefCell<Option<Engine>>,
     unloaded: Cell<bool>,
-    /// Ends the generation that is running.
-    stop: RefCell<Stop>,
+    /// Ends the call that is running.
+    halt: RefCell<Option<Halt>>,
+    /// What it was opened by.
+    request: JsValue,
+    losses: RefCell<Losses>,
     id: String,
     name: String,
     info: Info,
@@ -56,7 +57,9 @@ impl Default for AdapterOptions {
 /// Opens a model: `{model, options}` says which and how.
 #[wasm_bindgen]
 pub async fn open(request: JsValue, progress: Function, signal: AbortSignal) -> JsResult<WebEngine> {
-    opened(&request, progress, &signal).await.map_err(js_error)
+    let report = Report::new(Some(progress));
+    let opened = opening::open(&request, &report, &signal, LOSSES).await.map_err(js_error)?;
+    Ok(WebEngine::new(request, opened))
 }
 
 /// Whether the model of `{model, options}` will run here, by its header and a rehearsal: a [`Preflight`].
@@ -67,68 +70,6 @@ pub async fn preflight(request: JsValue, signal: AbortSignal) -> JsResult<JsValu
         Preflight::of(&mut source, &options).await
     };
     to_js(&foretold.await.map_err(js_error)?)
-}
-
-async fn opened(request: &JsValue, progress: Function, signal: &AbortSignal) -> Result<WebEngine> {
-    let report = Report::new(progress);
-    let (mut changes, mut refusals, mut losses) = (0, 0, 0);
-    loop {
-        let (source, options) = request::open(request, signal).await?;
-        match attempt(source, options, &report, signal).await {
-            Ok(engine) => {
-                engine.keep_choice(request).await;
-                return Ok(engine);
-            }
-            // Begun again with the version that is there now.
-            Err(Error::Changed { .. }) if changes < CHANGES => changes += 1,
-            // Perhaps damaged on its way; nothing tells which part, so all of it comes once more.
-            Err(Error::Digest { part: None, .. }) if refusals < 1 => refusals += 1,
-            // The laptop slept while it downloaded: what is stored is read once more, for another device.
-            Err(Error::DeviceLost { .. }) if losses < LOSSES && report.keeps() => losses += 1,
-            ended => return ended,
-        }
-    }
-}
-
-async fn attempt(
-    mut source: WebSource,
-    options: OpenOptions,
-    report: &Rc<Report>,
-    signal: &AbortSignal,
-) -> Result<WebEngine> {
-    report.begin(&source);
-    let mut go_on = |progress| {
-        report.take(progress);
-        !signal.aborted()
-    };
-    let engine = match Engine::open(&mut source, options, &mut go_on).await {
-        Ok(engine) => source.finish().await.map(|()| engine),
-        // With all weights read, the copy is good: another context or a freer device may do.
-        Err(error) if report.is_read() => {
-            drop(source.finish().await);
-            return Err(error);
-        }
-        Err(error) => Err(error),
-    };
-    let engine = match engine {
-        Ok(engine) => engine,
-        Err(error) => {
-            source.abandon(&error).await;
-            return Err(error);
-        }
-    };
-    let manifest = source.manifest();
-    let info = engine.info().clone();
-    Ok(WebEngine {
-        id: manifest.id.clone(),
-        name: info.name.clone().unwrap_or_else(|| manifest.name.clone()),
-        storage: report.storage(),
-        info,
-        stats: Cell::new(engine.stats()),
-        stop: RefCell::default(),
-        unloaded: Cell::new(false),
-        engine: RefCell::new(Some(engine)),
-    })
 }
 
 /// What JS sees of an open model.
@@ -154,21 +95,18 @@ impl WebEngine {
         to_js(&self.stats.get())
     }
 
-    /// Generates from `{messages}`, `{text}` or `{ids}`, giving each piece of text to `on_text`.
+    /// Generates from `{messages}`, `{text}` or `{ids}`, giving each piece of text to `on_text`. When the graphics device went away
+    /// the model is loaded again, which `on_reload` is told of as `open` tells of a load, and the answer goes on.
     pub async fn generate(
         &self,
         prompt: JsValue,
         options: JsValue,
         on_text: Function,
         signal: AbortSignal,
+        on_reload: Option<Function>,
     ) -> JsResult<JsValue> {
-        let mut engine = self.engine.take().ok_or_else(|| js_error(self.absent()))?;
-        let stop = Stop::default();
-        self.stop.replace(stop.clone());
-        let generated = {
-            let _watch = AbortWatch::new(&signal, stop.clone());
-            generate(&mut engine, &prompt, &options, &on_text, &stop).await
-        };
+        let mut engine = self.take()?;
+        let generated = self.generated(&mut engine, &prompt, &options, &on_text, &signal, on_reload).await;
         self.stats.set(engine.stats());
         self.give_back(engine);
         to_js(&generated.map_err(js_error)?)
@@ -198,16 +136,18 @@ impl WebEngine {
     /// What each kernel takes to compute `tokens` tokens, or as many as are computed at once, after `position` others. Forgets the
     /// conversation.
     pub async fn profile(&self, tokens: usize, position: usize) -> JsResult<JsValue> {
-        let mut engine = self.engine.take().ok_or_else(|| js_error(self.absent()))?;
-        let profiled = engine.profile(tokens, position).await;
+        let mut engine = self.take()?;
+        let profiled =
+            self.outliving(&mut engine, None, None, async |engine, _| engine.profile(tokens, position).await);
+        let profiled = profiled.await;
         self.give_back(engine);
         to_js(&profiled.map_err(js_error)?)
     }
 
     /// How fast the adapter is at its best: `{bytes_per_second, flops_per_second}`.
     pub async fn measure_adapter(&self) -> JsResult<JsValue> {
-        let engine = self.engine.take().ok_or_else(|| js_error(self.absent()))?;
-        let measured = engine.measure_adapter().await;
+        let mut engine = self.take()?;
+        let measured = self.outliving(&mut engine, None, None, async |engine, _| engine.measure_adapter().await).await;
         self.give_back(engine);
         to_js(&measured.map_err(js_error)?)
     }
@@ -225,27 +165,110 @@ impl WebEngine {
     /// Stops what runs and frees the device's memory; that of wasm goes with the worker.
     pub fn unload(&self) {
         self.unloaded.set(true);
-        self.stop.borrow().stop();
+        if let Some(halt) = self.halt.take() {
+            halt.halt();
+        }
         self.engine.take();
     }
+}
 
-    /// Keeps the kernels that were measured for the next load.
-    async fn keep_choice(&self, request: &JsValue) {
-        let choice = self.engine.borrow().as_ref().and_then(|engine| engine.choice().cloned());
-        if let Some(choice) = choice {
-            // Where it cannot be kept, it is measured again.
-            drop(request::keep_choice(request, &choice).await);
+impl WebEngine {
+    fn new(request: JsValue, Opened { engine, id, name, storage }: Opened) -> Self {
+        Self {
+            id,
+            name,
+            storage,
+            request,
+            info: engine.info().clone(),
+            stats: Cell::new(engine.stats()),
+            halt: RefCell::default(),
+            losses: RefCell::default(),
+            unloaded: Cell::new(false),
+            engine: RefCell::new(Some(engine)),
         }
     }
 
-    /// Changes the adapters while nothing else runs.
-    async fn adapting(&self, change: impl AsyncFnOnce(&mut Engine) -> Result<()>) -> JsResult<JsValue> {
-        let mut engine = self.engine.take().ok_or_else(|| js_error(self.absent()))?;
-        let changed = change(&mut engine).await;
-        let adapters: Vec<AdapterInfo> = engine.adapters();
+    async fn generated(
+        &self,
+        engine: &mut Engine,
+        prompt: &JsValue,
+        options: &JsValue,
+        on_text: &Function,
+        signal: &AbortSignal,
+        on_reload: Option<Function>,
+    ) -> Result<Generation> {
+        let options: Options = from_js(options)?;
+        let mut answer = Answer::new(options.request(from_js(prompt)?, &self.info.sampling));
+        // What the page does with it is no reason to stop.
+        let mut on_text = |text: &str| drop(on_text.call1(&JsValue::NULL, &text.into()));
+        let finish_reason = self.outliving(engine, Some(signal), on_reload, async |engine, stop| {
+            engine.go_on(&mut answer, &mut on_text, stop).await
+        });
+        let finish_reason = match finish_reason.await {
+            // While the model was loaded again.
+            Err(Error::Aborted) => FinishReason::Abort,
+            ended => ended?,
+        };
+        engine.end(answer, finish_reason, &mut on_text)
+    }
+
+    /// Does some work, on another device when the one before it goes away.
+    async fn outliving<T>(
+        &self,
+        engine: &mut Engine,
+        signal: Option<&AbortSignal>,
+        on_reload: Option<Function>,
+        mut work: impl AsyncFnMut(&mut Engine, &Stop) -> Result<T>,
+    ) -> Result<T> {
+        let halt = Halt::new()?;
+        self.halt.replace(Some(halt.clone()));
+        let halting = halt.clone();
+        let _watch = signal.map(|signal| AbortWatch::new(signal, move || halting.halt()));
+        loop {
+            match work(engine, &halt.stop).await {
+                Err(Error::DeviceLost { detail }) => {
+                    // Whatever the browser still holds for it is of use to others.
+                    engine.device_end()();
+                    self.losses.borrow_mut().lost(detail, Instant::now())?;
+                    self.replace(engine, on_reload.clone(), &halt.signal()).await?;
+                    self.losses.borrow_mut().replaced(Instant::now());
+                }
+                done => return done,
+            }
+        }
+    }
+
+    /// Changes the adapters; gives all that are attached then.
+    async fn adapting(&self, change: impl AsyncFnMut(&mut Engine) -> Result<()>) -> JsResult<JsValue> {
+        let mut engine = self.take()?;
+        let mut change = change;
+        let changed = self.outliving(&mut engine, None, None, async |engine, _| change(engine).await).await;
+        let adapters = engine.adapters();
         self.give_back(engine);
         changed.map_err(js_error)?;
         to_js(&adapters)
+    }
+
+    /// Opens the model once more, in the place of one whose device is gone, with the adapters that were attached to that.
+    async fn replace(&self, engine: &mut Engine, on_reload: Option<Function>, signal: &AbortSignal) -> Result<()> {
+        let opened = opening::open_again(self.request.clone(), Report::new(on_reload), signal).await?;
+        if !self.is_same(&opened) {
+            return Err(Error::Changed { url: self.id.clone() });
+        }
+        let mut other = opened.engine;
+        other.adopt_adapters(engine).await?;
+        *engine = other;
+        Ok(())
+    }
+
+    /// Whether a model is the one that was opened first. What is not kept may have no identity that lasts.
+    fn is_same(&self, other: &Opened) -> bool {
+        let sizes = |info: &Info| (info.parameters, info.weight_bytes, info.vocab_size);
+        self.id == other.id || (!self.storage.stored && sizes(&self.info) == sizes(other.engine.info()))
+    }
+
+    fn take(&self) -> JsResult<Engine> {
+        self.engine.take().ok_or_else(|| js_error(self.absent()))
     }
 
     fn give_back(&self, engine: Engine) {
@@ -257,43 +280,5 @@ impl WebEngine {
     fn absent(&self) -> Error {
         let detail = if self.unloaded.get() { "the model was unloaded" } else { "the model is generating already" };
         Error::BadRequest { detail: detail.into() }
-    }
-}
-
-async fn generate(
-    engine: &mut Engine,
-    prompt: &JsValue,
-    options: &JsValue,
-    on_text: &Function,
-    stop: &Stop,
-) -> Result<Generation> {
-    let options: Options = from_js(options)?;
-    let request = options.request(from_js(prompt)?, &engine.info().sampling);
-    // What the page does with it is no reason to stop.
-    let mut on_text = |text: &str| drop(on_text.call1(&JsValue::NULL, &text.into()));
-    engine.generate(&request, &mut on_text, stop).await
-}
-
-/// Carries a signal's abort over to a [`Stop`] until it is dropped.
-struct AbortWatch<'a> {
-    signal: &'a AbortSignal,
-    listener: Closure<dyn FnMut()>,
-}
-
-impl<'a> AbortWatch<'a> {
-    fn new(signal: &'a AbortSignal, stop: Stop) -> Self {
-        if signal.aborted() {
-            stop.stop();
-        }
-        let listener = Closure::new(move || stop.stop());
-        // Fails for no listener that is a function.
-        drop(signal.add_event_listener_with_callback("abort", listener.as_ref().unchecked_ref()));
-        Self { signal, listener }
-    }
-}
-
-impl Drop for AbortWatch<'_> {
-    fn drop(&mut self) {
-        drop(self.signal.remove_event_listener_with_callback("abort", self.listener.as_ref().unchecked_ref()));
     }
 }

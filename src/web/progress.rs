@@ -18,7 +18,8 @@ const INTERVAL: f64 = 100.0;
 /// Whether a model is kept, and why not if that was wanted.
 #[derive(Serialize)]
 pub struct Storage {
-    stored: bool,
+    /// Whether a copy is kept.
+    pub stored: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<String>,
 }
@@ -34,7 +35,8 @@ pub struct Report {
     traffic: RefCell<Rc<Traffic>>,
     /// When JS was told last.
     last: Cell<f64>,
-    to: Function,
+    /// Whom to tell, if anyone.
+    to: Option<Function>,
 }
 
 /// What JS sees of it.
@@ -56,8 +58,8 @@ struct ToldWaiting {
 }
 
 impl Report {
-    /// Tells `to`.
-    pub fn new(to: Function) -> Rc<Self> {
+    /// Tells `to`, if that is wanted.
+    pub fn new(to: Option<Function>) -> Rc<Self> {
         Rc::new(Self {
             loaded: Cell::default(),
             read: Cell::default(),
@@ -71,6 +73,7 @@ impl Report {
     /// A load from this source begins.
     pub fn begin(self: &Rc<Self>, source: &WebSource) {
         self.loaded.set((0, 0));
+        self.read.set(false);
         self.wanted.set(source.is_stored() || source.is_storing());
         self.traffic.replace(source.traffic().clone());
         // The traffic outlives the load in no other way than through its source.
@@ -80,6 +83,7 @@ impl Report {
                 report.tell(false);
             }
         });
+        self.tell(true);
     }
 
     /// Whether a copy is kept, as it stands now.
@@ -109,6 +113,7 @@ impl Report {
     }
 
     fn tell(&self, now: bool) {
+        let Some(to) = &self.to else { return };
         let traffic = self.traffic.borrow();
         let waiting = traffic.waiting();
         let time = Date::now();
@@ -125,7 +130,7 @@ impl Report {
         let done = (done + traffic.in_flight()).min(total);
         let told = Told { phase, done, total, storage: self.storage(), waiting: waiting.map(ToldWaiting::from) };
         // What the page does with it is no reason to stop.
-        drop(to_js(&told).and_then(|told| self.to.call1(&JsValue::NULL, &told)));
+        drop(to_js(&told).and_then(|told| to.call1(&JsValue::NULL, &told)));
     }
 }
 

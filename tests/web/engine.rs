@@ -17,42 +17,42 @@ use super::golden::data;
 use crate::common::{Golden, GoldenStory};
 
 const TINY: &[u8] = data!("gguf/tiny-llama2.Q4_1.gguf");
-const STORY: &[u8] = data!("gguf/stories260k.F16.gguf");
+pub(super) const STORY: &[u8] = data!("gguf/stories260k.F16.gguf");
 
-pub fn signal() -> AbortSignal {
+pub(super) fn signal() -> AbortSignal {
     AbortController::new().unwrap().signal()
 }
 
 /// A value of JS from JSON.
-fn js(value: &Value) -> JsValue {
+pub(super) fn js(value: &Value) -> JsValue {
     js_sys::JSON::parse(&value.to_string()).unwrap()
 }
 
-pub fn from_js(value: &JsValue) -> Value {
+pub(super) fn from_js(value: &JsValue) -> Value {
     serde_json::from_str(&String::from(js_sys::JSON::stringify(value).unwrap())).unwrap()
 }
 
-pub fn nothing() -> Function {
+pub(super) fn nothing() -> Function {
     Function::new_no_args("")
 }
 
-fn run(body: &str) -> JsValue {
+pub(super) fn run(body: &str) -> JsValue {
     Function::new_no_args(body).call0(&JsValue::NULL).unwrap()
 }
 
-pub fn file(name: &str, bytes: &[u8]) -> File {
+pub(super) fn file(name: &str, bytes: &[u8]) -> File {
     File::new_with_u8_array_sequence(&Array::of1(&Uint8Array::from(bytes)), name).unwrap()
 }
 
 /// The request to open picked files, without storing them unless asked.
-pub fn picked(files: &[File], options: &Value) -> JsValue {
+pub(super) fn picked(files: &[File], options: &Value) -> JsValue {
     let request = js(&json!({ "model": {}, "options": options }));
     let model = Reflect::get(&request, &"model".into()).unwrap();
     Reflect::set(&model, &"files".into(), &files.iter().collect::<Array>()).unwrap();
     request
 }
 
-pub fn tiny_folder() -> [File; 7] {
+pub(super) fn tiny_folder() -> [File; 7] {
     [
         file("config.json", data!("tiny-llama2/config.json")),
         file("tokenizer.json", data!("tiny-llama2/tokenizer.json")),
@@ -72,11 +72,11 @@ async fn opened(bytes: &[u8]) -> WebEngine {
 /// Generates greedily past every end.
 async fn generate(engine: &WebEngine, prompt: &Value, tokens: usize) -> Value {
     let options = json!({ "temperature": 0, "ignore_eos": true, "max_tokens": tokens });
-    from_js(&engine.generate(js(prompt), js(&options), nothing(), signal()).await.unwrap())
+    from_js(&engine.generate(js(prompt), js(&options), nothing(), signal(), None).await.unwrap())
 }
 
 /// Code, message and advice of what was thrown.
-fn thrown<T>(result: Result<T, JsValue>) -> [String; 3] {
+pub(super) fn thrown<T>(result: Result<T, JsValue>) -> [String; 3] {
     let error = result.err().expect("an error");
     assert!(error.is_instance_of::<js_sys::Error>());
     let property = |name: &str| Reflect::get(&error, &name.into()).unwrap().as_string().unwrap();
@@ -95,7 +95,7 @@ fn golden() -> Golden {
 }
 
 /// Keeps every device that is opened from now on in `self.devices`.
-fn keep_devices() {
+pub(super) fn keep_devices() {
     run("self.devices = [];
          self.realRequest ??= GPUAdapter.prototype.requestDevice;
          GPUAdapter.prototype.requestDevice = async function (...all) {
@@ -166,7 +166,7 @@ async fn a_url_generates_what_the_reference_does() {
     // As JS writes what is not given.
     let options = run("return {temperature: 0, max_tokens: 100, ignore_eos: undefined, seed: undefined}");
     let prompt = json!({ "text": "Once upon a time" });
-    let result = engine.generate(js(&prompt), options, on_text, signal()).await.unwrap();
+    let result = engine.generate(js(&prompt), options, on_text, signal(), None).await.unwrap();
     let result = from_js(&result);
     assert_eq!(result["ids"], json!(golden.greedy[..100]));
     assert_eq!(result["finish_reason"], "length");
@@ -313,7 +313,8 @@ async fn an_abort_ends_the_prompt_at_its_next_chunk() {
     );
     count.call1(&JsValue::NULL, &controller).unwrap();
     let options = js(&json!({ "temperature": 0 }));
-    let result = engine.generate(js(&json!({ "ids": ids })), options, nothing(), controller.signal()).await.unwrap();
+    let result =
+        engine.generate(js(&json!({ "ids": ids })), options, nothing(), controller.signal(), None).await.unwrap();
     assert_eq!(run("return self.stopCounting()"), 2);
     let result = from_js(&result);
     assert_eq!((&result["finish_reason"], &result["ids"], &result["text"]), (&json!("abort"), &json!([]), &json!("")));
@@ -340,7 +341,8 @@ async fn an_abort_ends_an_answer_at_its_next_token() {
     Reflect::set(&target, &"abort".into(), &abort.call1(&JsValue::NULL, &controller).unwrap()).unwrap();
     let prompt = json!({ "text": "Once upon a time" });
     let options = js(&json!({ "temperature": 0, "max_tokens": 50 }));
-    let stopped = engine.generate(js(&prompt), options, on_text.bind0(&target), controller.signal()).await.unwrap();
+    let stopped =
+        engine.generate(js(&prompt), options, on_text.bind0(&target), controller.signal(), None).await.unwrap();
     let stopped = from_js(&stopped);
     assert_eq!(stopped["finish_reason"], "abort");
     let ids = stopped["ids"].as_array().unwrap();
@@ -349,7 +351,7 @@ async fn an_abort_ends_an_answer_at_its_next_token() {
     let whole = generate(&engine, &prompt, 20).await;
     assert_eq!(&whole["ids"].as_array().unwrap()[..ids.len()], ids);
     let signal = AbortSignal::abort();
-    let none = engine.generate(js(&prompt), js(&json!({})), nothing(), signal).await.unwrap();
+    let none = engine.generate(js(&prompt), js(&json!({})), nothing(), signal, None).await.unwrap();
     assert_eq!(from_js(&none)["finish_reason"], "abort");
     engine.unload();
 }
@@ -401,7 +403,8 @@ async fn unloading_destroys_the_device_and_loading_again_works() {
     engine.unload();
     assert_eq!(loss().await, "destroyed");
     let options = js(&json!({}));
-    let [code, message, _] = thrown(engine.generate(js(&json!({ "ids": [1] })), options, nothing(), signal()).await);
+    let [code, message, _] =
+        thrown(engine.generate(js(&json!({ "ids": [1] })), options, nothing(), signal(), None).await);
     assert_eq!((&code[..], message.contains("unloaded")), ("generate/bad-request", true), "{message}");
     assert_eq!(thrown(engine.count_tokens(js(&json!({ "ids": [1] }))))[0], "generate/bad-request");
     engine.unload();
@@ -431,10 +434,10 @@ async fn unloading_ends_an_answer() {
     spawn_local(async move {
         let options = js(&json!({ "temperature": 0 }));
         let prompt = js(&json!({ "text": "Once upon a time" }));
-        drop(done.send(running.generate(prompt, options, to, signal()).await));
+        drop(done.send(running.generate(prompt, options, to, signal(), None).await));
     });
     first.await.unwrap();
-    let second = engine.generate(js(&json!({ "ids": [1] })), js(&json!({})), nothing(), signal()).await;
+    let second = engine.generate(js(&json!({ "ids": [1] })), js(&json!({})), nothing(), signal(), None).await;
     let [code, message, _] = thrown(second);
     assert_eq!((&code[..], message.contains("already")), ("generate/bad-request", true), "{message}");
     engine.unload();
@@ -458,7 +461,7 @@ async fn what_goes_wrong_is_thrown_with_what_to_do() {
 
     let engine = opened(TINY).await;
     let code = async |prompt: Value, options: Value| {
-        thrown(engine.generate(js(&prompt), js(&options), nothing(), signal()).await)[0].clone()
+        thrown(engine.generate(js(&prompt), js(&options), nothing(), signal(), None).await)[0].clone()
     };
     assert_eq!(code(json!({ "ids": vec![3; 257] }), json!({})).await, "generate/context-full");
     assert_eq!(code(json!({ "ids": [] }), json!({})).await, "generate/bad-request");

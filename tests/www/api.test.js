@@ -75,6 +75,16 @@ test("adapters are named, weighed and listed; an address is a folder's, relative
   assert.deepEqual([weighed[1], code, left], [two, "weights/adapter", [two]]);
 });
 
+test("an answer whose device went away goes on, and its reload is told", async () => {
+  const { text, phases } = await run(`let text = "";
+    const phases = [];
+    const onReload = ({ phase }) => phases.push(phase);
+    for await (const piece of model.generate(ask("lose: The llama hums."), { onReload })) text += piece;
+    return { text, phases };`);
+  assert.equal(text, "The llama hums.");
+  assert.deepEqual(phases, ["read", "compile"]);
+});
+
 test("errors carry code, message and advice", async () => {
   const error = await run(`try {
       for await (const _ of model.generate(ask("fail: gpu/lost")));

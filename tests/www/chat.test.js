@@ -205,6 +205,45 @@ test("a failed answer offers the next step, and the question is not lost", async
   assert.equal(await visitor.chat.getByRole("article", { name: "You" }).count(), 1);
 });
 
+test("a device that goes away is told where the answer grows, which then goes on", async () => {
+  await visitor.begin(app.origin);
+  await visitor.field.fill("lose: The llama hums and goes on.");
+  await visitor.field.press("Enter");
+  const answer = visitor.answers.first();
+  await answer.getByText("The graphics device went away. The model is being loaded again, then the answer goes on. 25%").waitFor();
+  assert.match(await visitor.chat.getByRole("status").innerText(), /^The graphics device went away\./);
+  assert.equal(await answer.locator(".body").innerText(), "The llam");
+  await visitor.idle();
+  assert.equal(await answer.locator(".body").innerText(), "The llama hums and goes on.");
+  assert.equal(await answer.getByText("went away").count(), 0);
+  assert.match(await visitor.chat.getByRole("status").innerText(), /^Answer: The llama hums and goes on\./);
+});
+
+test("an answer stops while its model is loaded again", async () => {
+  await visitor.begin(app.origin);
+  await visitor.field.fill("lose: The llama hums and goes on.");
+  await visitor.field.press("Enter");
+  await visitor.answers.first().getByText("went away").waitFor();
+  await visitor.button("Stop").click();
+  await visitor.idle();
+  await visitor.answers.first().getByText("Stopped").waitFor();
+  assert.equal(await visitor.answers.first().locator(".body").innerText(), "The llam");
+  assert.equal(await visitor.answers.first().getByText("went away").count(), 0);
+});
+
+test("a device that is lost again and again offers smaller choices", async () => {
+  await visitor.begin(app.origin);
+  await visitor.field.fill("fail: gpu/lost-again");
+  await visitor.field.press("Enter");
+  const alert = visitor.chat.getByRole("alert");
+  await alert.getByRole("button", { name: "Choose another model" }).waitFor();
+  await alert.getByRole("button", { name: "Settings" }).waitFor();
+  await alert.getByRole("button", { name: "Load with half the context" }).click();
+  await visitor.chat.getByText("/ 1,024 tokens").waitFor();
+  await visitor.page.reload();
+  await visitor.chat.getByText("/ 1,024 tokens").waitFor();
+});
+
 test("a full context is said plainly, and the chat goes on without its oldest turns", async (t) => {
   const small = await serveApp({ model: "models/small.gguf?context=60" });
   t.after(() => small.close());

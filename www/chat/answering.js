@@ -1,7 +1,7 @@
 // From a conversation to the next answer: prompt, stream, stop, and what to do when the context is full.
 
 /** @import { Model } from "../engine.js" */
-/** @import { Prompt } from "../pkg/pagellama.js" */
+/** @import { Progress, Prompt } from "../pkg/pagellama.js" */
 /** @import { Conversation, Message } from "./conversations.js" */
 
 /** A running answer is saved this often, so that a crash loses little. Milliseconds. */
@@ -11,6 +11,7 @@ const SAVE_INTERVAL = 2000;
  * @typedef {object} AnsweringEvents
  * @property {(message: Message) => void} begin an empty answer was appended
  * @property {(message: Message) => void} grow its text is longer
+ * @property {(progress: Progress) => void} reload it waits: the graphics device went away, and the model is loaded again
  * @property {(message: Message) => void} end it is complete, or was stopped
  * @property {(error: unknown) => void} fail
  * @property {(conversation: Conversation) => void} save
@@ -71,8 +72,9 @@ export class Answering {
     /** @type {unknown} */
     let failure;
     let saved = Date.now();
+    const onReload = (/** @type {Progress} */ progress) => this.#events.reload(progress);
     try {
-      for await (const text of model.generate(prompt, { ...sampling, seed, signal })) {
+      for await (const text of model.generate(prompt, { ...sampling, seed, signal, onReload })) {
         message.content += text;
         this.#events.grow(message);
         if (Date.now() - saved > SAVE_INTERVAL) {

@@ -13,7 +13,7 @@ import { picker } from "./picker.js";
 import { openSettings } from "./settings.js";
 import { Sidebar } from "./sidebar.js";
 import { defaultModel, fromFiles, sourceOf } from "./sources.js";
-import { Transcript } from "./transcript.js";
+import { DEVICE_LOST, Transcript } from "./transcript.js";
 
 /** @import { EngineError, Model, OpenOptions } from "../engine.js" */
 /** @import { Recipe, StoredModel } from "../pkg/pagellama.js" */
@@ -27,6 +27,9 @@ import { Transcript } from "./transcript.js";
  * repositories come from, unless the visitor has chosen another place.
  * @typedef {{offer?: Choice, autoload: boolean, system?: string, context?: number, open: OpenOptions, name: string, hub?: string}} AppOptions
  */
+
+/** A context that is half as long is offered down to this. Tokens. */
+const LEAST_CONTEXT = 512;
 
 export class App {
   #root;
@@ -85,6 +88,7 @@ export class App {
     this.#answering = new Answering({
       begin: (message) => this.#began(message),
       grow: () => this.#transcript.grow(),
+      reload: (progress) => this.#transcript.reloading(progress) && this.#frame.announce(DEVICE_LOST),
       end: (message) => this.#ended(message),
       fail: (error) => this.#failed(error),
       save: (conversation) => this.#save(conversation),
@@ -479,14 +483,28 @@ export class App {
     // After a lost device or a crash the model has to be loaded again; otherwise the answer is asked for again.
     const reload = phase.kind === "ready" && /^(gpu|engine)\//.test(code);
     const retry = reload ? () => this.#load(phase.choice) : () => this.#regenerate();
+    const half = Math.floor((this.#session.model?.info.context ?? 0) / 2);
+    const shorter = phase.kind === "ready" && half >= LEAST_CONTEXT ? () => this.#useContext(half, phase.choice) : undefined;
     this.#transcript.notice(
       errorNotice(error, {
         retry,
+        shorter,
         pick: () => this.#show("picker"),
         "new-chat": () => this.#newChat(),
         settings: () => this.#openSettings(),
       }),
     );
+  }
+
+  /**
+   * Loads a model once more, with another context from now on.
+   * @param {number} context
+   * @param {Choice} choice
+   */
+  #useContext(context, choice) {
+    this.#context = context;
+    this.#chats?.prefer("context", context);
+    this.#load(choice);
   }
 
   // settings, keys, drops

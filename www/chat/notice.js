@@ -3,7 +3,7 @@
 import { h, icon } from "./dom.js";
 
 /** @typedef {{label: string, run: () => void, primary?: boolean}} Action */
-/** @typedef {"retry" | "pick" | "new-chat" | "settings" | "reload" | "unkept"} Step */
+/** @typedef {"retry" | "pick" | "new-chat" | "settings" | "reload" | "unkept" | "shorter"} Step */
 
 /** The next steps that help with an error, by its code or its code's room; without an entry, trying again. @type {Record<string, Step[]>} */
 const NEXT_STEPS = {
@@ -20,6 +20,7 @@ const NEXT_STEPS = {
   "gpu/no-adapter": ["reload"],
   "gpu/limit": ["pick", "settings"],
   "gpu/out-of-memory": ["pick", "settings", "retry"],
+  "gpu/lost-again": ["shorter", "pick", "settings", "retry"],
   "gpu/error": ["reload"],
   "gpu/not-finite": ["pick"],
   "text/tokenizer": ["pick"],
@@ -38,6 +39,7 @@ const LABELS = {
   settings: "Settings",
   reload: "Reload the page",
   unkept: "Go on without keeping it",
+  shorter: "Load with half the context",
 };
 
 /**

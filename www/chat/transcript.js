@@ -4,6 +4,7 @@ import { copyButton, fill, h, icon, iconButton } from "./dom.js";
 import { MarkdownView } from "./markdown.js";
 import { statsDetails } from "./stats.js";
 
+/** @import { Progress } from "../pkg/pagellama.js" */
 /** @import { Conversation, Message } from "./conversations.js" */
 
 /**
@@ -14,6 +15,8 @@ import { statsDetails } from "./stats.js";
 
 /** Closer to the end than this counts as being there. Pixels. */
 const NEAR_END = 48;
+
+export const DEVICE_LOST = "The graphics device went away. The model is being loaded again, then the answer goes on.";
 
 export class Transcript {
   #actions;
@@ -26,6 +29,8 @@ export class Transcript {
   #jump;
   /** The answer that grows. @type {{message: Message, body: HTMLElement, show: (text: string) => void, element: HTMLElement} | undefined} */
   #growing;
+  /** Why it does not grow for a while. */
+  #reload = h("p", { class: "hint" });
   #frame = 0;
   #following = true;
   /** One for each message. @type {HTMLElement[]} */
@@ -98,16 +103,33 @@ export class Transcript {
 
   /** The growing answer has more text; shown with the next frame. */
   grow() {
+    this.#reload.remove();
     this.#frame ||= requestAnimationFrame(() => {
       this.#frame = 0;
       this.#paint();
     });
   }
 
+  /**
+   * The growing answer waits for a model that is loaded again.
+   * @param {Progress} progress
+   * @returns {boolean} whether it did not wait before
+   */
+  reloading({ done, total }) {
+    const { element } = this.#growing ?? {};
+    if (!element) return false;
+    const begins = !this.#reload.isConnected;
+    fill(this.#reload, DEVICE_LOST, total > 0 && ` ${Math.floor((100 * done) / total)}%`);
+    if (begins) element.append(this.#reload);
+    if (this.#following) this.toEnd();
+    return begins;
+  }
+
   /** The growing answer is complete. */
   end() {
     cancelAnimationFrame(this.#frame);
     this.#frame = 0;
+    this.#reload.remove();
     const { message, element } = this.#growing ?? {};
     this.#paint();
     this.#growing = undefined;

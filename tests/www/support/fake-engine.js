@@ -17,6 +17,7 @@
 // The last message steers the answer:       say: TEXT                 answers TEXT
 //                                           burst: TEXT               answers TEXT in one piece
 //                                           fail: CODE                fails in the middle
+//                                           lose: TEXT                answers TEXT, and is loaded again in the middle of it, for a second
 //                                           long                      goes on until it is stopped
 // An adapter whose address has "broken" in it is refused.
 // Any other message is answered with a line that tells how many messages and which settings and adapters arrived.
@@ -26,6 +27,8 @@
 const BYTES = 98_362_432;
 const STEP = BYTES / 20;
 const PART = 4 * 1024 * 1024;
+/** Stands in an answer where the graphics device goes away. */
+const LOSS = "LOSS";
 const LIMITS = { bytes_per_second: 100e9, flops_per_second: 4e12 };
 
 /** Tells, for tests that count, that the engine was fetched and started. */
@@ -133,9 +136,10 @@ class FakeEngine {
    * @param {{max_tokens?: number, temperature?: number, seed?: number}} options
    * @param {(delta: string) => void} onText
    * @param {AbortSignal} signal
+   * @param {(progress: Progress) => void} [onReload]
    * @returns {Promise<Result>}
    */
-  async generate(prompt, options, onText, signal) {
+  async generate(prompt, options, onText, signal, onReload) {
     const prompt_tokens = this.count_tokens(prompt);
     if (prompt_tokens >= this.context) throw failure("generate/context-full", "The prompt does not fit.");
     const room = Math.min(options.max_tokens ?? Infinity, this.context - prompt_tokens);
@@ -150,6 +154,13 @@ class FakeEngine {
         break;
       }
       if (piece.startsWith("FAIL ")) throw failure(piece.slice(5), "The graphics device was lost: a test says so.");
+      if (piece === LOSS) {
+        onReload?.({ phase: "read", done: BYTES / 4, total: BYTES, stored: true });
+        await sleep(500, signal);
+        onReload?.({ phase: "compile", done: BYTES, total: BYTES, stored: true });
+        await sleep(500, signal);
+        continue;
+      }
       await sleep(5);
       onText(piece);
       text += piece;
@@ -255,6 +266,7 @@ function answer(prompt, options, tuned, adapters) {
   const messages = "messages" in prompt ? prompt.messages : [];
   const last = messages.at(-1)?.content ?? "";
   if (last.startsWith("say: ")) return last.slice(5).match(/[\s\S]{1,4}/g) ?? [];
+  if (last.startsWith("lose: ")) return [last.slice(6, 14), LOSS, last.slice(14)];
   if (last.startsWith("burst: ")) return [last.slice(7)];
   if (last.startsWith("fail: ")) return ["Half", " an", " answer", `FAIL ${last.slice(6)}`];
   if (last === "long") return forever();

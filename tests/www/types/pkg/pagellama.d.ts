@@ -176,7 +176,14 @@ export function open(
 export class Engine {
   private constructor();
   info(): Info;
-  generate(prompt: Prompt, options: object, onText: (delta: string) => void, signal: AbortSignal): Promise<Result>;
+  /** `onReload`: told while the model is loaded again because the graphics device went away; the answer then goes on. */
+  generate(
+    prompt: Prompt,
+    options: object,
+    onText: (delta: string) => void,
+    signal: AbortSignal,
+    onReload?: (progress: Progress) => void,
+  ): Promise<Result>;
   count_tokens(prompt: Prompt): number;
   stats(): Stats;
   profile(tokens: number, position: number): Promise<Profile>;
