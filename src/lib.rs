@@ -9,7 +9,7 @@
 //! - [`config`]: the sizes that make one Llama differ from another
 //! - [`mod@digest`]: SHA-256 of chunks and files
 //! - `net`, [`store`]: fetching in chunks, with patience; hashed chunks at rest (IndexedDB in the page, memory in tests)
-//! - [`weights`]: GGUF files and Hugging Face folders become rows of named weights, chunk by chunk
+//! - [`weights`]: GGUF files and Hugging Face folders become rows of named weights, chunk by chunk; LoRA adapters
 //! - [`formats`]: the number formats of weights, one file for each: meaning, place in a tile, shader
 //! - [`gpu`]: the WebGPU device: memory, layout of weights, recording, running, measuring and choosing kernels
 //! - [`ops`]: one file per kernel: parameters, checks, dispatch; the shaders lie in `shaders/`

@@ -245,7 +245,7 @@ async fn picked_adapters_come_and_go() {
     ];
     let source = Reflect::get(&picked(&adapter, &json!({})), &"model".into()).unwrap();
     let attached = engine.attach_adapter(source.clone(), js(&json!({ "name": "one" })), signal()).await.unwrap();
-    assert_eq!(from_js(&attached), json!([{ "name": "one", "weight": 1.0, "parameters": 5520 }]));
+    assert_eq!(from_js(&attached), json!([{ "name": "one", "weight": 1, "parameters": 5520 }]));
     let adapted = generate(&engine, &prompt, 8).await["ids"].clone();
     assert_eq!(adapted.as_array().unwrap()[..], golden["prompts"][0]["greedy"].as_array().unwrap()[..8]);
     assert_ne!(adapted, base);
