@@ -11,7 +11,7 @@ use wasm_bindgen_cli_support::Bindgen;
 
 use crate::digests::Digests;
 use crate::models::Model;
-use crate::{root, run, target, version};
+use crate::{comments, root, run, target, version};
 
 /// What a first visit may download of the app itself: JavaScript, wasm and CSS, compressed, in bytes.
 const APP_BUDGET: usize = 1_200_000;
@@ -52,13 +52,23 @@ fn app(package: &Path, model: &Model) -> Result<BTreeMap<PathBuf, Vec<u8>>> {
     for (folder, place) in [(root().join("www").as_path(), ""), (package, "pkg")] {
         for (name, source) in files_below(folder)? {
             let bytes = fs::read(&source).with_context(|| format!("cannot read {}", source.display()))?;
-            files.insert(Path::new(place).join(name), bytes);
+            files.insert(Path::new(place).join(&name), without_comments(&name, bytes));
         }
     }
     let mut digests = Digests::remembered(target().join("digests.json"));
     files.insert("models.json".into(), model.manifest(&mut digests)?.into_bytes());
     version::seal(&mut files)?;
     Ok(files)
+}
+
+/// A file of the page as it is sent.
+fn without_comments(name: &Path, bytes: Vec<u8>) -> Vec<u8> {
+    let text = name.extension().is_some_and(|kind| kind == "js" || kind == "css");
+    match String::from_utf8(bytes) {
+        Ok(code) if text => comments::strip(&code).into_bytes(),
+        Ok(other) => other.into_bytes(),
+        Err(binary) => binary.into_bytes(),
+    }
 }
 
 /// The optimised module, as cargo leaves it.

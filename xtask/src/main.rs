@@ -2,6 +2,7 @@
 
 mod bench;
 mod bundle;
+mod comments;
 mod digests;
 mod models;
 mod run;
