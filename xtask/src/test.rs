@@ -137,8 +137,11 @@ const MADE_MODELS: [(&str, &str, &str); 4] = [
     ("synthetic-1gb", "gguf-q8_0", "synthetic-1gb.gguf"),
 ];
 /// What the long form of the tests needs besides.
-const LARGE_MODELS: [(&str, &str, &str); 2] =
-    [("synthetic-2gb", "gguf-q8_0", "synthetic-2gb.gguf"), ("llama2-7b", "gguf-q4_0", LLAMA2_7B)];
+const LARGE_MODELS: [(&str, &str, &str); 3] = [
+    ("synthetic-2gb", "gguf-q8_0", "synthetic-2gb.gguf"),
+    ("tinyllama-1.1b", "hf-f16", "tinyllama-1.1b"),
+    ("llama2-7b", "gguf-q4_0", LLAMA2_7B),
+];
 /// A synthetic model of Llama-2-7B's shape.
 const LLAMA2_7B: &str = "llama2-7b.gguf";
 
