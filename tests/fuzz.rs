@@ -17,6 +17,8 @@ use common::files::{GgufFile, MemorySource};
 use common::{Random, data};
 use pagellama::tokenizer::Tokenizer;
 use pagellama::weights::loader::{self, TextFiles, VocabularyFile};
+use pagellama::weights::lora::Adapter;
+use pagellama::weights::outline::outline;
 use pagellama::weights::recipe::{Plan, Recipe};
 use pagellama::weights::source::Kind;
 use pagellama::weights::{Role, Sink, TensorSpec};
@@ -61,7 +63,7 @@ fn read(name: &str) -> Vec<u8> {
 }
 
 fn load(mut source: MemorySource) -> Result<()> {
-    block_on(loader::outline(&mut source.clone()))?;
+    block_on(outline(&mut source.clone()))?;
     block_on(async { loader::open(&mut source).await?.load(&mut source, &mut Nowhere, &mut |_, _| true).await })
         .map(drop)
 }
@@ -91,7 +93,7 @@ fn fuzz(reader: Reader) {
     let known =
         std::fs::read_dir(&known).into_iter().flatten().map(|entry| std::fs::read(entry.unwrap().path()).unwrap());
     known.chain(seeds.iter().cloned()).for_each(|bytes| check(&reader, bytes));
-    let seconds = std::env::var("PAGELLAMA_FUZZ_SECONDS").ok().and_then(|seconds| seconds.parse().ok()).unwrap_or(6.0);
+    let seconds = std::env::var("PAGELLAMA_FUZZ_SECONDS").ok().and_then(|seconds| seconds.parse().ok()).unwrap_or(5.0);
     let (started, mut random) = (Instant::now(), Random::new(name.len() as u64));
     let mut cases = 0;
     while started.elapsed() < Duration::from_secs_f64(seconds) {
@@ -237,4 +239,27 @@ fn vocabularies_of_sentence_piece() {
     let seeds = vec![[&whole[..6000], &whole[whole.len() - 60..]].concat()];
     let read = |model| build(VocabularyFile::SentencePiece { model, added: None }, None);
     fuzz(Reader { name: "sentence-piece", seeds, head: 8000, read });
+}
+
+/// An adapter with one of its files exchanged.
+fn adapter(file: &str, bytes: Vec<u8>) -> Result<()> {
+    let names = ["adapter_config.json", "adapter_model.safetensors"];
+    let mut files: HashMap<String, Vec<u8>> =
+        names.iter().map(|name| ((*name).to_owned(), read(&format!("lora-tiny-llama2/{name}")))).collect();
+    files.insert(file.to_owned(), bytes);
+    let model = block_on(outline(&mut MemorySource::gguf(read("gguf/tiny-llama2.Q4_0.gguf"))))?;
+    block_on(Adapter::read(&mut MemorySource::new(Kind::HuggingFace, files), &model.config)).map(drop)
+}
+
+#[test]
+fn adapters() {
+    let seeds = vec![read("lora-tiny-llama2/adapter_model.safetensors")];
+    let read = |bytes| adapter("adapter_model.safetensors", bytes);
+    fuzz(Reader { name: "adapter", seeds, head: 3000, read });
+}
+
+#[test]
+fn configurations_of_adapters() {
+    let seeds = vec![read("lora-tiny-llama2/adapter_config.json")];
+    fuzz(Reader { name: "adapter-config", seeds, head: 3000, read: |bytes| adapter("adapter_config.json", bytes) });
 }

@@ -10,8 +10,8 @@ use pagellama::generate::preflight::{Preflight, Verdict};
 use pagellama::generate::{Engine, OpenOptions};
 use pagellama::gpu::Gpu;
 use pagellama::model::kv_cache::KvFormat;
-use pagellama::weights::loader;
 use pagellama::weights::native::NativeSource;
+use pagellama::weights::outline::outline;
 use pollster::block_on;
 
 fn source(path: &Path) -> NativeSource {
@@ -19,7 +19,7 @@ fn source(path: &Path) -> NativeSource {
 }
 
 fn on(gpu: &Gpu, path: &Path, options: &OpenOptions) -> Preflight {
-    let outline = block_on(loader::outline(&mut source(path))).unwrap();
+    let outline = block_on(outline(&mut source(path))).unwrap();
     block_on(Preflight::on(gpu, &outline, options)).unwrap()
 }
 

@@ -14,6 +14,7 @@ use pagellama::tokenizer::Tokenizer;
 use pagellama::weights::gguf::{Array, Value};
 use pagellama::weights::loader::{self, TextFiles};
 use pagellama::weights::native::NativeSource;
+use pagellama::weights::outline::outline;
 use pagellama::weights::source::Source;
 use pagellama::weights::{LayerRole, ROW_GROUP, Role, Sink, TensorSpec};
 use pagellama::{Error, Result};
@@ -162,8 +163,14 @@ fn what_is_quantised_here_is_what_the_gguf_package_writes() {
 
 #[test]
 fn a_model_in_parts_is_the_model() {
-    for (name, parts) in [("tiny-llama2.Q4_0", 3), ("tiny-llama2-mha.F16", 3), ("tiny-llama2-mha-llama3rope.F16", 2)] {
-        let (config, expected) = weights(&format!("gguf/{name}.gguf"));
+    for (name, parts) in [
+        ("tiny-llama2.Q4_0", 3),
+        ("tiny-llama2-mha.F16", 3),
+        ("tiny-llama2-mha-llama3rope.F16", 2),
+        ("tiny-llama2-mha-llama3rope.F16.apart", 3),
+    ] {
+        let whole = format!("gguf/{}.gguf", name.trim_end_matches(".apart"));
+        let (config, expected) = weights(&whole);
         let first = format!("gguf/split/{name}-00001-of-{parts:05}.gguf");
         let (other_config, got) = weights(&first);
         assert_eq!(config, other_config, "{name}");
@@ -173,7 +180,9 @@ fn a_model_in_parts_is_the_model() {
         let text = |path: &str| pollster::block_on(loader::open_text(&mut NativeSource::open(&data(path)).unwrap()));
         let tokenizer = |path: &str| Tokenizer::from_text_files(&text(path).unwrap()).unwrap();
         let ids = |path: &str| tokenizer(path).encode("one two", true, false).unwrap();
-        assert_eq!(ids(&first), ids(&format!("gguf/{name}.gguf")));
+        assert_eq!(ids(&first), ids(&whole));
+        let known = pollster::block_on(outline(&mut NativeSource::open(&data(&first)).unwrap())).unwrap();
+        assert!(known.tensors.iter().all(|spec| expected.spec(spec.role) == Some(*spec)), "{name}");
     }
 }
 

@@ -31,7 +31,7 @@
 /**
  * Where a LoRA adapter comes from, a folder with `adapter_config.json` and `adapter_model.safetensors` as PEFT saves it: its address,
  * a Hugging Face repository, or files from disk. No copy of it is kept.
- * @typedef {{url: string} | {hub: string, revision?: string, host?: string} | {files: File[]}} AdapterRequest
+ * @typedef {{url: string} | {hub: string, revision?: string, host?: string, token?: string} | {files: File[]}} AdapterRequest
  */
 /** @typedef {SamplingOptions & {max_tokens?: number, ignore_eos?: boolean}} GenerateOptions */
 /** Bytes, of how many; `waiting` while another tab has the model, whose figures they are. @typedef {{done: number, total: number, waiting?: Waiting}} Count */

@@ -157,9 +157,7 @@ fn record<'a>(
 }
 
 pub(super) fn executor_options(gpu: &Gpu, config: &ModelConfig, options: &OpenOptions) -> Result<ExecutorOptions> {
-    let position_bytes = (config.kv_size() as u64 / 2) * options.kv.pair_bytes();
-    let fitting = (gpu.max_binding_bytes() / position_bytes.max(1)) as usize / KV_TILE * KV_TILE;
-    let context = context(options.context, config.max_positions, fitting)?;
+    let context = context(options.context, config.max_positions, fitting_context(gpu, config, options))?;
     let chunk = if gpu.adapter().software { SOFTWARE_CHUNK } else { CHUNK };
     Ok(ExecutorOptions {
         context,
@@ -168,6 +166,12 @@ pub(super) fn executor_options(gpu: &Gpu, config: &ModelConfig, options: &OpenOp
         variants: Variants::for_adapter(gpu),
         activations: options.activations,
     })
+}
+
+/// The most positions whose keys fit a binding, whole tiles of them.
+pub(super) fn fitting_context(gpu: &Gpu, config: &ModelConfig, options: &OpenOptions) -> usize {
+    let position_bytes = (config.kv_size() as u64 / 2) * options.kv.pair_bytes();
+    (gpu.max_binding_bytes() / position_bytes.max(1)) as usize / KV_TILE * KV_TILE
 }
 
 /// Positions of the KV cache: as asked, unless the model has fewer or fewer fit the device.

@@ -4,12 +4,12 @@ use futures_util::future::join;
 use serde::Serialize;
 
 use super::OpenOptions;
-use super::open::executor_options;
+use super::open::{executor_options, fitting_context};
 use crate::error::{Error, Result};
 use crate::gpu::rehearsal::{Rehearsal, cache_bytes};
 use crate::gpu::{ExecutorOptions, Gpu};
 use crate::ops::KV_TILE;
-use crate::weights::loader::{self, Outline};
+use crate::weights::outline::{Outline, outline};
 use crate::weights::source::Source;
 
 /// Less context than this is no conversation.
@@ -79,8 +79,8 @@ impl Preflight {
     ///
     /// Errors: what is wrong with the checkpoint; `NoWebGpu`, `NoAdapter`; `BadRequest` for a context that the model does not have.
     pub async fn of<S: Source>(source: &mut S, options: &OpenOptions) -> Result<Self> {
-        let (outline, gpu) = join(loader::outline(source), Gpu::open()).await;
-        Self::on(&gpu?, &outline?, options).await
+        let (looked_at, gpu) = join(outline(source), Gpu::open()).await;
+        Self::on(&gpu?, &looked_at?, options).await
     }
 
     /// The same of a checkpoint that was looked at, on an open device.
@@ -118,6 +118,10 @@ impl Preflight {
         let chunk = wanted.chunk.min(wanted.context) as f64;
         self.speed = Some(Speed { prefill: chunk / chunk_seconds, decode: 1.0 / token_seconds });
         for context in shorter(wanted.context) {
+            // Without the weights there is no use in a shorter one.
+            if context < wanted.context && !gpu.has_room(self.memory.weights + self.memory.activations).await? {
+                break;
+            }
             self.context = context;
             self.memory.cache = cache_bytes(config, ExecutorOptions { context, ..wanted });
             if gpu.has_room(self.memory.total()).await? {
@@ -139,12 +143,10 @@ impl Preflight {
 
 /// The options of a load, with the longest context up to the asked one whose cache fits the adapter's bindings.
 fn wanted(gpu: &Gpu, outline: &Outline, options: &OpenOptions) -> Result<ExecutorOptions> {
-    match executor_options(gpu, &outline.config, options) {
-        Err(Error::AdapterLimit { .. }) if options.context.is_some() => {
-            executor_options(gpu, &outline.config, &OpenOptions { context: None, ..options.clone() })
-        }
-        options => options,
-    }
+    let fitting = fitting_context(gpu, &outline.config, options);
+    let context = options.context.filter(|asked| *asked <= outline.config.max_positions && fitting > 0);
+    let context = context.map_or(options.context, |asked| Some(asked.min(fitting)));
+    executor_options(gpu, &outline.config, &OpenOptions { context, ..options.clone() })
 }
 
 /// A context's length, and shorter ones, down to the least that is of use.

@@ -86,14 +86,21 @@ impl Gpu {
     pub async fn has_room(&self, bytes: u64) -> Result<bool> {
         /// As large as many a slab.
         const PIECE: u64 = 64 << 20;
+        const AT_ONCE: usize = 8;
         let most = PIECE.min(self.max_binding_bytes() & !3).max(4);
-        let pieces = (0..bytes.div_ceil(most)).map(|piece| most.min(bytes - piece * most).next_multiple_of(4));
-        let made = self.checked("room", || pieces.map(|piece| self.storage("room", piece)).collect::<Result<Vec<_>>>());
-        match made.await {
-            Ok(_) => Ok(true),
-            Err(Error::OutOfMemory { .. }) => Ok(false),
-            Err(error) => Err(error),
+        let pieces: Vec<u64> =
+            (0..bytes.div_ceil(most)).map(|piece| most.min(bytes - piece * most).next_multiple_of(4)).collect();
+        let mut held = Vec::new();
+        // A few at a time: no more is asked for than once too much.
+        for some in pieces.chunks(AT_ONCE) {
+            let made = || some.iter().map(|piece| self.storage("room", *piece)).collect::<Result<Vec<_>>>();
+            match self.checked("room", made).await {
+                Ok(made) => held.push(made),
+                Err(Error::OutOfMemory { .. }) => return Ok(false),
+                Err(error) => return Err(error),
+            }
         }
+        Ok(true)
     }
 
     /// Bytes that weights take on this device.

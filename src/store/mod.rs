@@ -97,9 +97,10 @@ impl Manifest {
         self
     }
 
-    /// Whether both come of the same request.
-    fn is_asked_like(&self, other: &Self) -> bool {
-        self.address == other.address && self.recipe == other.recipe
+    /// Whether what is stored is what a request asks for. GGUF files are as published, whatever recipe it names.
+    fn is_asked_for_by(&self, request: &Self) -> bool {
+        let as_asked = self.recipe == request.recipe || (self.gguf.is_some() && self.recipe.is_none());
+        self.address == request.address && as_asked
     }
 
     /// Bytes that are stored.

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use super::traffic::Traffic;
 use super::upstream::Upstream;
 use super::{Bytes, Manifest, Pending, StoredFile};
-use crate::digest::FileDigests;
+use crate::digest::{Digest, FileDigests};
 use crate::error::{Error, Result};
 use crate::weights::recipe::{self, Plan, Recipe};
 use crate::weights::source::Kind;
@@ -138,6 +138,10 @@ impl<U: Upstream> Upstream for Quantised<U> {
 
     fn is_pinned(&self) -> bool {
         self.inner.is_pinned()
+    }
+
+    fn published(&self, file: &str) -> Option<Digest> {
+        self.inner.published(file)
     }
 
     fn digests(&self, file: &str) -> FileDigests {

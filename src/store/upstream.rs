@@ -1,7 +1,7 @@
 //! Where a checkpoint was published: the contract of servers and of files on disk.
 
 use super::{Bytes, CHUNK_BYTES, Manifest, Pending, StoredFile};
-use crate::digest::FileDigests;
+use crate::digest::{Digest, FileDigests};
 use crate::error::Result;
 use crate::weights::recipe::Recipe;
 use crate::weights::source::Kind;
@@ -60,4 +60,9 @@ pub trait Upstream {
 
     /// What the publisher says of a file's bytes.
     fn digests(&self, file: &str) -> FileDigests;
+
+    /// SHA-256 of the whole file as published, where its publisher gives it, whatever becomes of it on its way.
+    fn published(&self, file: &str) -> Option<Digest> {
+        self.digests(file).sha256
+    }
 }

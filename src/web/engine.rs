@@ -256,7 +256,7 @@ impl WebEngine {
             return Err(Error::Changed { url: self.id.clone() });
         }
         let mut other = opened.engine;
-        other.adopt_adapters(engine).await?;
+        other.adopt_adapters(engine).await.map_err(opening::lost_again)?;
         *engine = other;
         Ok(())
     }
@@ -264,7 +264,10 @@ impl WebEngine {
     /// Whether a model is the one that was opened first. What is not kept may have no identity that lasts.
     fn is_same(&self, other: &Opened) -> bool {
         let sizes = |info: &Info| (info.parameters, info.weight_bytes, info.vocab_size);
-        self.id == other.id || (!self.storage.stored && sizes(&self.info) == sizes(other.engine.info()))
+        // Of a server that tells nothing of versions, an id is the time at which it was asked.
+        let is_time = |id: &str| id.rsplit_once('#').is_some_and(|(_, time)| time.parse::<f64>().is_ok());
+        let no_identity = is_time(&self.id) && is_time(&other.id);
+        self.id == other.id || (no_identity && sizes(&self.info) == sizes(other.engine.info()))
     }
 
     fn take(&self) -> JsResult<Engine> {

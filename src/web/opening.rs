@@ -71,9 +71,16 @@ pub async fn open_again(request: JsValue, report: Rc<Report>, signal: &AbortSign
     let signal = signal.clone();
     spawn_local(async move { drop(to.send(open(&request, &report, &signal, 0).await)) });
     match select(opened, aborted).await {
-        Either::Left((Ok(Err(Error::DeviceLost { detail })), _)) => Err(Error::LostAgain { detail }),
-        Either::Left((Ok(opened), _)) => opened,
+        Either::Left((Ok(opened), _)) => opened.map_err(lost_again),
         Either::Left((Err(_), _)) | Either::Right(_) => Err(Error::Aborted),
+    }
+}
+
+/// What goes wrong when a model is opened again: a lost device is the second one.
+pub fn lost_again(error: Error) -> Error {
+    match error {
+        Error::DeviceLost { detail } => Error::LostAgain { detail },
+        other => other,
     }
 }
 

@@ -96,7 +96,7 @@ pub async fn open(request: &JsValue, signal: &AbortSignal) -> Result<(WebSource,
 pub async fn look_at(request: &JsValue, signal: &AbortSignal) -> Result<(WebSource, OpenOptions)> {
     let options: Options = from_js(&property(request, "options"))?;
     let model = property(request, "model");
-    let stored = source(&model, &options, signal).await?;
+    let stored = unsettled(&model, &options, signal).await?;
     let source = if stored.is_stored() {
         stored
     } else {
@@ -129,15 +129,20 @@ pub async fn keep_choice(request: &JsValue, choice: &Choice) -> Result<()> {
 }
 
 async fn source(request: &JsValue, options: &Options, signal: &AbortSignal) -> Result<WebSource> {
+    let mut source = unsettled(request, options, signal).await?;
+    source.settle().await?;
+    Ok(source)
+}
+
+/// A source that may still have to find out which checkpoint is meant.
+async fn unsettled(request: &JsValue, options: &Options, signal: &AbortSignal) -> Result<WebSource> {
     let traffic = Rc::default();
     match upstream(request, options.connections, signal, &traffic)? {
         Asked::Stored { id, token } => stored(&id, token.as_deref(), signal, traffic).await,
         Asked::Anew(upstream) => {
             let store = if options.store { Some(IndexedDb::open(DATABASE).await) } else { None };
             let upstream = Quantised::new(upstream, options.quantise, traffic.clone());
-            let mut source = WebSource::open(store, upstream, traffic).await;
-            source.settle().await?;
-            Ok(source)
+            Ok(WebSource::open(store, upstream, traffic).await)
         }
     }
 }

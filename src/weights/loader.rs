@@ -6,9 +6,10 @@ use std::collections::HashSet;
 use super::cursor::Cursor;
 use super::gguf::{Header, Metadata};
 use super::manifest::{Content, Manifest, Naming, Part};
+use super::rows::Rows;
 use super::source::{Kind, Source};
 use super::split::Split;
-use super::{ROW_GROUP, Role, Sink, TensorSpec, gguf_config, hugging_face};
+use super::{Role, Sink, gguf_config, hugging_face};
 use crate::config::{ModelConfig, RopeScaling};
 use crate::error::{Error, Result};
 use crate::formats::{self, Format};
@@ -63,19 +64,19 @@ pub enum VocabularyFile {
 /// A checkpoint whose headers are read and whose weights are still to come.
 #[derive(Debug)]
 pub struct Opened {
-    checkpoint: Checkpoint,
-    first: WeightFile,
+    pub(super) checkpoint: Checkpoint,
+    pub(super) first: WeightFile,
     /// Names of the files after the first.
     rest: Vec<String>,
-    /// What a GGUF file in parts says of them.
-    split: Option<Split>,
+    /// What a GGUF file in parts says of them, and how many parts come before the first one here.
+    split: Option<(Split, usize)>,
 }
 
 /// A weight file that is read up to the end of its header.
 #[derive(Debug)]
-struct WeightFile {
+pub(super) struct WeightFile {
     cursor: Cursor,
-    manifest: Manifest,
+    pub manifest: Manifest,
     /// Whether the sink has made room for its weights.
     allocated: Cell<bool>,
 }
@@ -103,19 +104,31 @@ pub async fn open<S: Source>(source: &mut S) -> Result<Opened> {
     }
 }
 
-async fn open_gguf<S: Source>(source: &mut S, name: &str) -> Result<Opened> {
+pub(super) async fn open_gguf<S: Source>(source: &mut S, name: &str) -> Result<Opened> {
     let mut cursor = Cursor::open(source, name).await?;
-    let header = Header::read(&mut cursor, source).await?;
+    let mut header = Header::read(&mut cursor, source).await?;
     let split = Split::of(&header.metadata);
-    let rest = split.map_or(Ok(Vec::new()), |split| split.rest(name))?;
+    let mut rest = split.map_or(Ok(Vec::new()), |split| split.rest(name))?;
+    let mut first = name.to_owned();
+    if let (Some(split), true, false) = (split, header.tensors.is_empty(), rest.is_empty()) {
+        // Some writers keep the metadata in a file of their own; what there is to know of tensors is in the next one.
+        cursor.drain(source).await?;
+        first = rest.remove(0);
+        cursor = Cursor::open(source, &first).await?;
+        let part = Header::read(&mut cursor, source).await?;
+        split.check(&first, 1, &part.metadata)?;
+        header.tensors = part.tensors;
+    }
     let config = gguf_config::config(&header.metadata, &header.tensors)?;
-    let place = (name, cursor.position(), cursor.length());
+    let place = (first.as_str(), cursor.position(), cursor.length());
     let manifest = Manifest::new(Naming::Gguf, &config, &header.tensors, place)?;
     if rest.is_empty() {
         let mut missing = Missing::new(&config, Naming::Gguf);
         missing.found(&manifest)?;
         missing.check()?;
     }
+    let number = usize::from(first != name);
+    let split = split.map(|split| (split, number));
     let checkpoint = Checkpoint {
         config,
         name: header.metadata.string("general.name").map(str::to_owned),
@@ -136,7 +149,10 @@ async fn open_folder<S: Source>(source: &mut S) -> Result<Opened> {
 }
 
 /// A folder's first weight file, the names of the others, and the bytes of them all.
-async fn folder_weights<S: Source>(source: &mut S, config: &ModelConfig) -> Result<(WeightFile, Vec<String>, u64)> {
+pub(super) async fn folder_weights<S: Source>(
+    source: &mut S,
+    config: &ModelConfig,
+) -> Result<(WeightFile, Vec<String>, u64)> {
     let shards = match source.small_file("model.safetensors.index.json").await? {
         Some(index) => hugging_face::Shards::from_index(&index)?,
         None => hugging_face::Shards::single(),
@@ -154,52 +170,6 @@ async fn folder_weights<S: Source>(source: &mut S, config: &ModelConfig) -> Resu
     }
     let total_bytes = first.total_bytes(config, shards.total_bytes);
     Ok((first, files.collect(), total_bytes))
-}
-
-/// What is known of a checkpoint's weights from the header of its first file alone.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Outline {
-    /// Sizes and constants.
-    pub config: ModelConfig,
-    /// Every weight. Those that other files hold have the format of their like in the first.
-    pub tensors: Vec<TensorSpec>,
-    /// Bytes of all weight files, as far as they are known.
-    pub total_bytes: u64,
-}
-
-/// Reads as little of a checkpoint as tells what its weights are.
-pub async fn outline<S: Source>(source: &mut S) -> Result<Outline> {
-    let (config, first, total_bytes) = match source.kind() {
-        Kind::Gguf(name) => {
-            let Opened { checkpoint, first, .. } = open_gguf(source, &name).await?;
-            (checkpoint.config, first, checkpoint.total_bytes)
-        }
-        Kind::HuggingFace => {
-            let config = hugging_face::config(&required(source, "config.json").await?)?;
-            let (first, _, total_bytes) = folder_weights(source, &config).await?;
-            (config, first, total_bytes)
-        }
-    };
-    let known = first.manifest.specs();
-    let tensors = Role::all(&config).into_iter().map(|role| like_those_known(&config, role, &known)).collect();
-    Ok(Outline { config, tensors, total_bytes })
-}
-
-/// A weight's place in a model: with the format that it has, or that its like has, or that most of the known ones may have.
-fn like_those_known(config: &ModelConfig, role: Role, known: &[TensorSpec]) -> TensorSpec {
-    let [rows, columns] = role.shape(config);
-    let alike = |other: Role| match (role, other) {
-        (Role::Layer(_, role), Role::Layer(_, other)) => role == other,
-        _ => role == other,
-    };
-    let same = known.iter().find(|spec| spec.role == role).or_else(|| known.iter().find(|spec| alike(spec.role)));
-    let fits = |spec: &&TensorSpec| !spec.role.is_norm() && columns.is_multiple_of(spec.format.block_len());
-    let format = match same {
-        Some(spec) => spec.format,
-        None if role.is_norm() => Format::F32,
-        None => known.iter().find(fits).map_or(Format::F16, |spec| spec.format),
-    };
-    TensorSpec { role, format, rows, columns }
 }
 
 /// A folder's text side around its `config.json`.
@@ -226,7 +196,7 @@ async fn vocabulary<S: Source>(source: &mut S) -> Result<VocabularyFile> {
     }
 }
 
-async fn required<S: Source>(source: &mut S, name: &str) -> Result<Vec<u8>> {
+pub(super) async fn required<S: Source>(source: &mut S, name: &str) -> Result<Vec<u8>> {
     source.small_file(name).await?.ok_or_else(|| Error::MissingFile { name: name.to_owned() })
 }
 
@@ -301,13 +271,13 @@ impl Opened {
         let mut source = Watched { source, progress, done, total: total_bytes };
         source.report()?;
         let mut file = first;
-        let mut rest = rest.into_iter().zip(1..);
+        let mut rest = rest.into_iter().zip(split.map_or(1, |(_, before)| before + 1)..);
         loop {
             missing.found(&file.manifest)?;
             file.load(&mut source, sink, &mut config).await?;
             let Some((name, number)) = rest.next() else { break };
             file = match split {
-                Some(split) => WeightFile::open_part(&mut source, &name, &config, (split, number)).await?,
+                Some((split, _)) => WeightFile::open_part(&mut source, &name, &config, (split, number)).await?,
                 None => WeightFile::open(&mut source, &name, &config).await?,
             };
         }
@@ -458,106 +428,4 @@ fn half_split_head(naming: Naming, role: Role, head_dim: usize) -> Option<usize>
     use super::LayerRole::{Key, Query};
     let is_rotated = matches!(role, Role::Layer(_, Query | Key));
     (is_rotated && naming == Naming::HuggingFace).then_some(head_dim)
-}
-
-/// Cuts a tensor's bytes into groups of rows, whatever pieces they arrive in.
-struct Rows<'a, K> {
-    sink: &'a mut K,
-    /// For messages.
-    name: &'a str,
-    spec: TensorSpec,
-    /// Head dimension, when rows come in half-split RoPE order.
-    half_split: Option<usize>,
-    row_bytes: usize,
-    /// Bytes of the smallest group that can be handed on.
-    unit: usize,
-    next_row: usize,
-    /// Less than a unit, left over from pieces before.
-    pending: Vec<u8>,
-    reordered: Vec<u8>,
-}
-
-impl<'a, K: Sink> Rows<'a, K> {
-    fn new(sink: &'a mut K, name: &'a str, spec: TensorSpec, half_split: Option<usize>) -> Self {
-        let row_bytes = spec.format.row_bytes(spec.columns);
-        // Reordering needs whole heads, the sink whole groups.
-        let rows = half_split.map_or(ROW_GROUP, |head| least_common_multiple(ROW_GROUP, head));
-        // On wasm32 a hostile shape's unit may exceed `usize`; its tensor is then one unit, and grows as bytes arrive.
-        let unit = row_bytes.saturating_mul(rows);
-        let (pending, reordered) = (Vec::new(), Vec::new());
-        Self { sink, name, spec, half_split, row_bytes, unit, next_row: 0, pending, reordered }
-    }
-
-    fn push(&mut self, mut bytes: &[u8]) -> Result<()> {
-        if !self.pending.is_empty() {
-            let (head, tail) = bytes.split_at(bytes.len().min(self.unit - self.pending.len()));
-            self.pending.extend_from_slice(head);
-            bytes = tail;
-            if self.pending.len() < self.unit {
-                return Ok(());
-            }
-            self.flush()?;
-        }
-        let (whole, left) = bytes.split_at(bytes.len() / self.unit * self.unit);
-        if !whole.is_empty() {
-            self.deliver(whole)?;
-        }
-        self.pending.extend_from_slice(left);
-        Ok(())
-    }
-
-    /// Hands on the tensor's last rows.
-    fn finish(&mut self) -> Result<()> {
-        if self.pending.is_empty() { Ok(()) } else { self.flush() }
-    }
-
-    fn flush(&mut self) -> Result<()> {
-        let mut pending = std::mem::take(&mut self.pending);
-        self.deliver(&pending)?;
-        pending.clear();
-        self.pending = pending;
-        Ok(())
-    }
-
-    /// Checks whole rows, reorders them when necessary, and hands them on.
-    fn deliver(&mut self, rows: &[u8]) -> Result<()> {
-        let TensorSpec { role, format, .. } = self.spec;
-        if !formats::all_finite(format, rows) {
-            return Err(Error::NotFinite { tensor: self.name.to_owned() });
-        }
-        let first_row = self.next_row;
-        self.next_row += rows.len() / self.row_bytes;
-        match self.half_split {
-            None => self.sink.write_rows(role, first_row, rows),
-            Some(head_dim) => {
-                // One unit at a time, so that reordering never holds more than the row buffer does.
-                for (i, unit) in rows.chunks(self.unit).enumerate() {
-                    to_neighbour_pairs(unit, self.row_bytes, head_dim, &mut self.reordered);
-                    let row = first_row + i * (self.unit / self.row_bytes);
-                    self.sink.write_rows(role, row, &self.reordered)?;
-                }
-                Ok(())
-            }
-        }
-    }
-}
-
-/// Copies whole heads so that rows which rotate together, `i` and `i + head_dim / 2`, stand next to each other.
-pub(super) fn to_neighbour_pairs(heads: &[u8], row_bytes: usize, head_dim: usize, out: &mut Vec<u8>) {
-    out.clear();
-    for head in heads.chunks_exact(row_bytes * head_dim) {
-        let (first, second) = head.split_at(row_bytes * head_dim / 2);
-        for (one, other) in first.chunks_exact(row_bytes).zip(second.chunks_exact(row_bytes)) {
-            out.extend_from_slice(one);
-            out.extend_from_slice(other);
-        }
-    }
-}
-
-fn least_common_multiple(a: usize, b: usize) -> usize {
-    let (mut divisor, mut rest) = (a, b);
-    while rest > 0 {
-        (divisor, rest) = (rest, divisor % rest);
-    }
-    a / divisor * b
 }

@@ -9,8 +9,10 @@ pub mod lora;
 mod manifest;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod native;
+pub mod outline;
 pub mod recipe;
 pub mod repository;
+mod rows;
 pub mod source;
 pub mod split;
 

@@ -113,12 +113,13 @@ impl Plan {
         let mut parts = Vec::new();
         let (mut source, mut at) = (data, 0);
         for tensor in &tensors {
-            if tensor.start != source {
+            // Copies of our own are aligned.
+            if tensor.start.checked_sub(source).is_none_or(|gap| gap >= ALIGNMENT) {
                 return Err(broken(&format!("{} does not follow what comes before it", tensor.name)));
             }
             let (part, bytes) = Part::new(recipe, tensor, at)?;
             at = part.copy.end.next_multiple_of(ALIGNMENT);
-            source = source.checked_add(bytes).ok_or_else(|| broken("it is too large"))?;
+            source = tensor.start.checked_add(bytes).ok_or_else(|| broken("it is too large"))?;
             parts.push(part);
         }
         let header = header(recipe, &tensors, &parts)?;
@@ -182,7 +183,7 @@ impl Part {
             return Err(Error::TensorType { tensor: tensor.name.clone(), dtype });
         };
         let to = recipe.target(tensor, *from).unwrap_or(*from);
-        let weights = bytes / from.block_bytes() as u64;
+        let weights = bytes / from.block_bytes() as u64 * from.block_len() as u64;
         let length = weights / to.block_len() as u64 * to.block_bytes() as u64;
         let end = at.checked_add(length).filter(|end| *end < LARGEST).ok_or_else(|| broken("it is too large"))?;
         Ok((Self { copy: at..end, source: tensor.start, from: *from, to }, bytes))
@@ -196,7 +197,8 @@ impl Part {
         }
         let block = self.to.block_bytes() as u64;
         let (first, end) = ((from - self.copy.start) / block, (to - self.copy.start).div_ceil(block));
-        let block_in_source = (self.to.block_len() * self.from.block_bytes()) as u64;
+        // Either the same blocks, or of plain numbers, whose blocks are one weight each.
+        let block_in_source = (self.to.block_len() / self.from.block_len() * self.from.block_bytes()) as u64;
         Some(self.source + first * block_in_source..self.source + end * block_in_source)
     }
 

@@ -7,6 +7,7 @@ import { parseSource } from "./sources.js";
 
 /** @import { AdapterRequest, Model } from "../engine.js" */
 /** @import { AdapterInfo } from "../pkg/pagellama.js" */
+/** @import { Permits } from "./permits.js" */
 
 /**
  * Does one change at a time and tells of it; what was done shows once it is.
@@ -15,9 +16,10 @@ import { parseSource } from "./sources.js";
 
 /**
  * @param {Model} model
+ * @param {Permits | undefined} permits where repositories come from, and tokens for them
  * @returns {HTMLElement}
  */
-export function adapterSection(model) {
+export function adapterSection(model, permits) {
   const list = h("ul", { class: "list", "aria-label": "Attached adapters" });
   const news = h("p", { class: "hint", role: "status" });
   let busy = false;
@@ -43,7 +45,11 @@ export function adapterSection(model) {
     address.focus();
   };
   const address = h("input", { type: "text", class: "grow", "aria-label": "Address or repository of an adapter", autocomplete: "off", spellcheck: "false", autocapitalize: "off", placeholder: "owner/name or https://…" });
-  const fromWeb = () => attach(() => /** @type {AdapterRequest} */ (parseSource(address.value).request));
+  const typed = () => {
+    const choice = parseSource(address.value, permits?.hub);
+    return /** @type {AdapterRequest} */ (permits?.shown(choice) ?? choice.request);
+  };
+  const fromWeb = () => attach(typed);
   address.addEventListener("keydown", (event) => {
     if (event.key !== "Enter") return;
     // It would save the settings and close them.

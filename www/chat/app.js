@@ -512,7 +512,7 @@ export class App {
   #openSettings() {
     const conversation = this.#conversation;
     const loading = { context: this.#context, tune: this.#tune, quantise: this.#quantise };
-    const current = { settings: conversation.settings, ...loading, model: this.#session.model };
+    const current = { settings: conversation.settings, ...loading, model: this.#session.model, permits: this.#permits };
     openSettings(this.#root, current, (settings, loading) => this.#applySettings(conversation, settings, loading));
   }
 

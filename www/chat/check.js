@@ -7,11 +7,14 @@ import { errorNotice } from "./notice.js";
 
 /** @import { OpenOptions } from "../engine.js" */
 /** @import { Preflight } from "../pkg/pagellama.js" */
-/** @import { Choice } from "./model-session.js" */
+/** @import { Choice, ModelSession } from "./model-session.js" */
+/** @import { Permits } from "./permits.js" */
 
 /**
  * @typedef {object} CheckOptions
  * @property {(choice: Choice) => OpenOptions} opening what a model is loaded with
+ * @property {Permits} permits
+ * @property {ModelSession} session
  * @property {AbortSignal} signal ends what runs here
  */
 
@@ -22,7 +25,7 @@ import { errorNotice } from "./notice.js";
  * @param {() => Choice} chosen throws what is wrong with it
  * @param {CheckOptions & {blocked: boolean}} options
  */
-export function checker(about, chosen, { opening, signal, blocked }) {
+export function checker(about, chosen, { opening, permits, session, signal, blocked }) {
   const answer = h("div", { class: "check-answer", "aria-live": "polite" });
   const label = about ? `Will ${about} run here?` : null;
   const button = h("button", { type: "button", class: "button", disabled: blocked, "aria-label": label, onclick: () => ask() }, about ? "Check" : "Will it run here?");
@@ -31,8 +34,9 @@ export function checker(about, chosen, { opening, signal, blocked }) {
     try {
       const choice = chosen();
       fill(answer, h("p", { class: "hint" }, "Reading the model's header and trying a layer like its own on this device …"));
-      const foretold = await preflight({ model: choice.request, signal, ...opening(choice) });
-      fill(answer, h("p", {}, h("strong", {}, verdictOf(foretold)), " ", figuresOf(foretold)));
+      const foretold = await preflight({ model: permits.shown(choice), signal, ...opening(choice) });
+      const beside = session.model && h("p", { class: "hint" }, "That is beside the model that is loaded now, which would make room for it.");
+      fill(answer, h("p", {}, h("strong", {}, verdictOf(foretold)), " ", figuresOf(foretold)), beside);
     } catch (error) {
       if (!signal.aborted) fill(answer, errorNotice(error, {}));
     }

@@ -15,19 +15,19 @@ export const WANT_TOKEN = ["hub/gated", "hub/no-repository"];
 
 /**
  * @param {Choice} choice the model that was refused
- * @param {(token: string) => void} use
+ * @param {(token: string) => void} use is given an empty one to go on without
  * @returns {HTMLElement | undefined} none for a model without an address
  */
 export function tokenForm({ request, address = addressOf(request) }, use) {
   const [page, file] = address?.split("/resolve/") ?? [];
   if (!page || file === undefined) return undefined;
   const { host, origin } = new URL(page);
-  const token = h("input", { type: "password", id: "token", required: true, autocomplete: "off", spellcheck: "false", autocapitalize: "off", "aria-describedby": "token-hint" });
+  const token = h("input", { type: "password", id: "token", pattern: "[!-~]+", title: "A token is one word, without spaces", autocomplete: "off", spellcheck: "false", autocapitalize: "off", "aria-describedby": "token-hint" });
   const submit = (/** @type {Event} */ event) => {
     event.preventDefault();
     const given = token.value.trim();
     token.value = "";
-    if (given) use(given);
+    use(given);
   };
   return h(
     "form",

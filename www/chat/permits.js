@@ -76,11 +76,18 @@ export class Permits {
 
   /**
    * @param {Choice} choice
-   * @param {string} token
+   * @param {string} token an empty one forgets what was given before
    */
   give(choice, token) {
     const origin = originOf(choice);
-    if (origin) this.#tokens.set(origin, token);
+    if (origin && token) this.#tokens.set(origin, token);
+    else if (origin) this.#tokens.delete(origin);
+  }
+
+  /** The request for a model with the token for its server, if there is one. @param {Choice} choice */
+  shown(choice) {
+    const token = this.token(choice);
+    return token === undefined ? choice.request : { ...choice.request, token };
   }
 
   /** The token for the server of a model. @param {Choice} choice */

@@ -88,12 +88,13 @@ function hero() {
  * @param {PickerOptions} options
  * @param {boolean} blocked
  */
-function offerCard(offer, { choose, last, session, opening, signal }, blocked) {
+function offerCard(offer, options, blocked) {
+  const { choose, last, session } = options;
   const address = addressOf(offer.request);
   const from = address && new URL(address).host;
   const facts = [offer.bytes ? format.bytes(offer.bytes) : "Size known once it starts", offer.licence && format.licence(offer.licence), from && `from ${from}`];
   const button = h("button", { type: "button", class: "button primary large", onclick: () => choose(offer), disabled: blocked });
-  const check = checker("", () => offer, { opening, signal, blocked });
+  const check = checker("", () => offer, { ...options, blocked });
   const hint = h("p", { class: "hint" });
   const element = h(
     "section",
@@ -134,11 +135,12 @@ function where(offer, stored) {
  * @param {(make: () => Choice) => void} attempt
  * @param {boolean} blocked
  */
-function others({ offer, permits, opening, signal }, known, attempt, blocked) {
+function others(options, known, attempt, blocked) {
+  const { offer, permits } = options;
   const address = h("input", { type: "text", id: "address", name: "address", required: true, autocomplete: "off", spellcheck: "false", autocapitalize: "off", placeholder: "owner/name or https://…" });
   /** @type {() => Choice} */
   const typed = () => parseSource(address.value, permits.hub);
-  const check = checker("the model at this address", typed, { opening, signal, blocked });
+  const check = checker("the model at this address", typed, { ...options, blocked });
   const load = (/** @type {Event} */ event) => (event.preventDefault(), attempt(typed));
   const web = h(
     "div",

@@ -6,6 +6,7 @@ import { h, iconButton } from "./dom.js";
 /** @import { Model } from "../engine.js" */
 /** @import { Info, Recipe } from "../pkg/pagellama.js" */
 /** @import { Settings } from "./conversations.js" */
+/** @import { Permits } from "./permits.js" */
 
 /** @typedef {Exclude<keyof Settings, "system">} NumberSetting */
 /** What a model is loaded with: tokens to make room for, and whether its kernels are measured, and what a folder's weights are turned into. @typedef {{context: number | undefined, tune: boolean, quantise: Recipe | undefined}} Loading */
@@ -23,10 +24,10 @@ const NUMBERS = [
 
 /**
  * @param {ShadowRoot} root where the dialog lives while it is open
- * @param {{settings: Settings, model: Model | undefined} & Loading} current
+ * @param {{settings: Settings, model: Model | undefined, permits: Permits | undefined} & Loading} current
  * @param {(settings: Settings, loading: Loading) => void} apply
  */
-export function openSettings(root, { settings, context, tune, quantise, model }, apply) {
+export function openSettings(root, { settings, context, tune, quantise, model, permits }, apply) {
   const info = model?.info;
   const system = h("textarea", { id: "system", rows: "4", placeholder: "None. For example: Answer in one short paragraph." });
   system.value = settings.system ?? "";
@@ -70,7 +71,7 @@ export function openSettings(root, { settings, context, tune, quantise, model },
       h("label", { class: "check" }, measured, "Measure which kernels are fastest"),
       h("p", { class: "hint", id: "setting-tune-hint" }, "When a model is first loaded on this graphics adapter; it takes less than two seconds. A change loads the model again."),
     ),
-    model && adapterSection(model),
+    model && adapterSection(model, permits),
     h(
       "div",
       { class: "row spread settings-actions" },

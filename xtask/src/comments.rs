@@ -15,11 +15,12 @@ pub fn strip(text: &str) -> String {
             continue;
         }
         let mut comment = line.to_owned();
-        while comment.trim_start().starts_with("/*") && !comment.trim_end().ends_with("*/") {
+        while comment.trim_start().starts_with("/*") && !comment.contains("*/") {
             let Some(line) = lines.next() else { break };
             comment.push_str(line);
         }
-        if is_licence(&comment) {
+        let code_behind = comment.trim_start().starts_with("/*") && !comment.trim_end().ends_with("*/");
+        if code_behind || is_licence(&comment) {
             stripped.push_str(&comment);
         } else {
             stripped.extend(comment.chars().filter(|char| *char == '\n'));
@@ -59,6 +60,12 @@ mod tests {
     fn what_is_in_a_template_stays() {
         let text = "const t = `\n// not a comment\n`;\n// a comment\nconst u = `a` + '\\`';\n// another";
         assert_eq!(strip(text), "const t = `\n// not a comment\n`;\n\nconst u = `a` + '\\`';\n");
+    }
+
+    #[test]
+    fn code_behind_a_comment_stays() {
+        let text = "/*\n * One.\n */ code();\nmore();\n/* two */\n";
+        assert_eq!(strip(text), "/*\n * One.\n */ code();\nmore();\n\n");
     }
 
     #[test]

@@ -98,7 +98,7 @@ impl<S: Store, U: Upstream<Bytes = S::Bytes>> ReadThrough<S, U> {
             }
         };
         let (complete, unfinished): (Vec<_>, Vec<_>) =
-            models.into_iter().filter(|model| fresh.is_asked_like(model)).partition(|model| model.complete);
+            models.into_iter().filter(|model| model.is_asked_for_by(&fresh)).partition(|model| model.complete);
         // One that its publisher no longer gives stays, but is not what is asked for.
         if let Some(stored) = complete.into_iter().find(|model| agrees(model, &upstream)) {
             return Self::new(Some(store), Some(upstream), stored, Keeping::Stored, traffic);
@@ -312,7 +312,7 @@ impl<S: Store, U: Upstream<Bytes = S::Bytes>> ReadThrough<S, U> {
                 return Ok(());
             } else if model.id == self.manifest.id && !model.address.is_empty() {
                 adopted = store.adopt(&model.id).await?;
-            } else if model.is_asked_like(&self.manifest) && !model.complete {
+            } else if model.is_asked_for_by(&self.manifest) && !model.complete {
                 // Of an older version, which nobody can go on with.
                 store.delete(&model.id).await?;
             }
@@ -356,7 +356,7 @@ fn agrees<U: Upstream>(model: &Manifest, upstream: &U) -> bool {
             stored.zip(published).is_none_or(|(stored, published)| stored == published)
         };
         let chunks = &mut file.chunks.iter();
-        same(file.sha256, published.sha256)
+        same(file.sha256.or(file.source), upstream.published(&file.name))
             && chunks.all(|chunk| same(chunk.sha256, published.chunk(chunk.start, chunk.length, file.length)))
     })
 }

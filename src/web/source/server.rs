@@ -143,14 +143,17 @@ impl Server {
     pub(super) async fn settle(&mut self, begun: Option<&Manifest>) -> Result<()> {
         let place = Place::of(&self.url).filter(|place| place.is_whole() && !self.folder);
         let Some(place) = place else { return Ok(()) };
-        if let Some(begun) = begun {
-            begun.files.iter().take(1).for_each(|first| self.follow(first));
+        let files = begun.map_or(&[][..], |begun| &begun.files);
+        files.iter().take(1).for_each(|first| self.follow(first));
+        // What has no weights yet says nothing of which they are.
+        if self.gguf.is_some() || files.iter().any(|file| file.name.ends_with(".safetensors")) {
             return Ok(());
         }
         let offer = match self.listing(&place).await {
             Ok(listing) => place.choose(&listing)?,
             // A mirror may have files but no list of them; then it is a folder, as ever.
-            Err(error) => return if error.code().starts_with("hub/") { Err(error) } else { Ok(()) },
+            Err(Error::Status { status: 404 | 405 | 410 | 501, .. } | Error::Answer { .. }) => return Ok(()),
+            Err(error) => return Err(error),
         };
         if let Some(path) = offer.gguf {
             self.gguf = path.rsplit('/').next().map(str::to_owned);

@@ -10,8 +10,8 @@ use std::collections::HashMap;
 use self::config::{LoraConfig, Size};
 use super::cursor::Cursor;
 use super::hugging_face;
-use super::loader::to_neighbour_pairs;
 use super::manifest::{Dtype, Naming, Stored, in_order};
+use super::rows::to_neighbour_pairs;
 use super::source::{Kind, Source};
 use super::{LayerRole, Role};
 use crate::config::ModelConfig;
@@ -22,6 +22,8 @@ const CONFIG: &str = "adapter_config.json";
 const FACTORS: &str = "adapter_model.safetensors";
 /// What PEFT puts in front of a module's name.
 const PREFIX: &str = "base_model.model.";
+/// An adapter is held in the host's memory, which a page has no more of than 4 GiB.
+const MOST_BYTES: u64 = 1 << 30;
 
 fn refused(detail: impl Into<String>) -> Error {
     Error::Adapter { detail: detail.into() }
@@ -129,6 +131,10 @@ fn wanted<'a>(config: &LoraConfig, model: &ModelConfig, tensors: &[&'a Stored]) 
     }
     if wanted.is_empty() {
         return Err(refused("it changes nothing"));
+    }
+    let bytes: u64 = wanted.iter().filter_map(|(stored, _)| stored.bytes().ok().flatten()).sum();
+    if bytes > MOST_BYTES {
+        return Err(refused(format!("its {bytes} bytes are more than an adapter has")));
     }
     Ok(wanted)
 }

@@ -14,9 +14,10 @@ from gguf import GGUFReader, GGUFValueType, GGUFWriter
 HERE = Path(__file__).parent
 
 
-def split(name: str, tensors: int) -> None:
+def split(name: str, tensors: int, first_without: bool = False) -> None:
     reader = GGUFReader(HERE.parent / f"{name}.gguf")
-    writer = GGUFWriter(HERE / f"{name}.gguf", "llama", split_max_tensors=tensors)
+    out = HERE / (f"{name}.gguf" if not first_without else f"{name}.apart.gguf")
+    writer = GGUFWriter(out, "llama", split_max_tensors=tensors, small_first_shard=first_without)
     for key, field in reader.fields.items():
         if key.startswith("GGUF.") or key == "general.architecture":
             continue
@@ -34,3 +35,5 @@ def split(name: str, tensors: int) -> None:
 # Untied; tied, with a linear factor; divisors of RoPE's frequencies among the tensors.
 for name, tensors in [("tiny-llama2.Q4_0", 11), ("tiny-llama2-mha.F16", 9), ("tiny-llama2-mha-llama3rope.F16", 12)]:
     split(name, tensors)
+# The metadata in a file of its own.
+split("tiny-llama2-mha-llama3rope.F16", 12, first_without=True)
