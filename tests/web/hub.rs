@@ -112,6 +112,33 @@ async fn a_download_from_a_hub_goes_on_at_its_commit() {
 }
 
 #[wasm_bindgen_test]
+async fn a_repository_is_looked_at_again_where_nothing_came_of_a_download() {
+    let (store, bytes) = (database().await, model(12));
+    serve_hub(V1, &bytes, Digest::of(&bytes));
+    let repository = || {
+        let hub = Server::hub("o/n", None, Some("https://hub.test"), &signal(), &Rc::default());
+        WebUpstream::Server(hub.unwrap())
+    };
+    for _ in 0..2 {
+        let mut source = open(&store, repository()).await;
+        source.settle().await.unwrap();
+        assert_eq!(source.kind(), Kind::Gguf("m.gguf".into()));
+        source.open("m.gguf").await.unwrap();
+        source.abandon(&Error::Aborted).await;
+        assert_eq!(store.list().await.unwrap()[0].bytes(), 0);
+    }
+    // A hub that is out of order says nothing of what it has.
+    let answer = "self.fetch = async () => new Response('', {status: 501})";
+    Function::new_no_args(&answer.replace("501", "403")).call0(&JsValue::NULL).unwrap();
+    assert_eq!(open(&database().await, repository()).await.settle().await.unwrap_err().code(), "hub/gated");
+    Function::new_no_args(answer).call0(&JsValue::NULL).unwrap();
+    let mut source = open(&database().await, repository()).await;
+    source.settle().await.unwrap();
+    stop_serving();
+    assert_eq!(source.kind(), Kind::HuggingFace, "a mirror without a list");
+}
+
+#[wasm_bindgen_test]
 async fn a_branch_is_not_a_commit() {
     let (store, bytes) = (database().await, model(11));
     // Like a hub, but it tells neither commits nor digests.
