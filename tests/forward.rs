@@ -77,8 +77,9 @@ fn f32_with_llama3_rope() {
 fn gguf_files_of_every_format() {
     let golden: GoldenFiles = common::json("gguf/golden.json");
     assert_eq!(golden.files.len(), 25);
-    for file in &golden.files {
-        for (kv, tolerance) in TINY {
+    for (number, file) in golden.files.iter().enumerate() {
+        // The cache's format has nothing to do with the weights'.
+        for (kv, tolerance) in TINY.into_iter().take(if number % 3 == 0 { 2 } else { 1 }) {
             let mut engine = open(&data(&format!("gguf/{}", file.file)), kv, None);
             for prompt in &file.prompts {
                 check_prompt(&format!("{} {kv:?}", file.file), &mut engine, tolerance, prompt);

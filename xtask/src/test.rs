@@ -84,7 +84,7 @@ fn browser_tests(system: &System) -> Result<()> {
             .env("CHROMEDRIVER", &system.driver)
             .env("WASM_BINDGEN_TEST_WEBDRIVER_JSON", webdriver_json(&system.browser)?)
             // A software adapter takes its time.
-            .env("WASM_BINDGEN_TEST_TIMEOUT", "600"),
+            .env("WASM_BINDGEN_TEST_TIMEOUT", "1500"),
     )
 }
 
