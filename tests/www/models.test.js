@@ -45,6 +45,20 @@ test("a failed load shows message, advice and a next step", async (t) => {
   await visitor.button("Download and start").waitFor();
 });
 
+test("whether a model will run is asked before its download, and answered with figures or the reason", async (t) => {
+  const small = await serveApp({ model: "models/large.gguf?small" });
+  t.after(() => small.close());
+  await visitor.page.goto(app.origin);
+  await visitor.button("Will it run here?").click();
+  const figures = "It takes 190 MB of graphics memory with 4,096 tokens of context and 98.4 MB of storage. Some 9.9 tokens a second written, 42 read.";
+  await visitor.chat.getByText(`It will probably run here. ${figures}`).waitFor();
+  assert.ok(!visitor.requests.some((url) => url.endsWith(".gguf")));
+  await visitor.page.goto(small.origin);
+  await visitor.button("Will it run here?").click();
+  await visitor.chat.getByText("It will not run here: there is no room for even one of its 30 layers.").waitFor();
+  await visitor.button("Download and start").waitFor();
+});
+
 test("an engine that does not arrive is an error, and trying again can work", async () => {
   await visitor.page.route("**/pkg/pagellama.js", (route) => route.abort());
   await visitor.page.goto(app.origin);

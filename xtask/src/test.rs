@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Instant;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
 use crate::bundle::{self, Far};
@@ -56,12 +56,17 @@ fn run_steps(yes: bool, full: bool, steps: &mut Steps) -> Result<()> {
         }
         run::run(tests.args(["test", "--workspace"]).env("VK_DRIVER_FILES", &system.lavapipe))
     })?;
-    steps.run("Kernels on the browser's software Vulkan", || {
+    // Both wait for a compiler of shaders that uses one core.
+    steps.run("Tests in the browser, and of kernels on its software Vulkan", || {
         let mut tests = run::cargo();
-        tests.args(["test", "--package", "pagellama", "--test", "ops"]);
-        run::run(tests.env("VK_DRIVER_FILES", &system.swiftshader))
+        tests.args(["test", "--package", "pagellama", "--test", "ops"]).env("VK_DRIVER_FILES", &system.swiftshader);
+        std::thread::scope(|scope| {
+            let kernels = scope.spawn(|| run::run(&mut tests));
+            let browser = browser_tests(&system);
+            kernels.join().unwrap_or_else(|_| bail!("the kernels' tests could not be started"))?;
+            browser
+        })
     })?;
-    steps.run("Tests in the browser", || browser_tests(&system))?;
 
     let dist = steps.run("The page's folder and its size", || {
         let dist = bundle::build(&Model::File(model), Far::Symlink)?;

@@ -37,6 +37,23 @@ export default async function init() {
 }
 
 /**
+ * What is to be expected of a model: nothing good of one whose address says so.
+ * @param {{model: {url?: string}, options: {context?: number}}} request
+ */
+export async function preflight({ model, options }) {
+  const small = new URL(model.url ?? "", self.location.href).searchParams.has("small");
+  const because = "there is no room for even one of its 30 layers";
+  return {
+    verdict: small ? { kind: "wont_fit", because } : { kind: "likely_fits" },
+    context: options.context ?? 4096,
+    memory: { weights: 90_000_000, cache: 90_000_000, activations: 10_000_000 },
+    speed: { prefill: 41.8, decode: 9.94 },
+    stored_bytes: 98_362_432,
+    adapter: "Fake adapter",
+  };
+}
+
+/**
  * @param {{model: {url?: string, hub?: string, files?: File[], stored?: string}, options: {context?: number, store?: boolean, tune?: boolean}}} request
  * @param {(progress: Progress) => void} progress
  * @param {AbortSignal} signal
