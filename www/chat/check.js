@@ -27,7 +27,7 @@ import { errorNotice } from "./notice.js";
  */
 export function checker(about, chosen, { opening, permits, session, signal, blocked }) {
   const answer = h("div", { class: "check-answer", "aria-live": "polite" });
-  const label = about ? `Will ${about} run here?` : null;
+  const label = about ? `Check whether ${about} runs here` : null;
   const button = h("button", { type: "button", class: "button", disabled: blocked, "aria-label": label, onclick: () => ask() }, about ? "Check" : "Will it run here?");
   const ask = async () => {
     button.disabled = true;
