@@ -1,4 +1,4 @@
-// Eight neighbouring weights of a row, dequantised. Joined after a weights_*.wgsl file, each of which defines
+// Eight neighbouring weights of a row, dequantised. Joined after the files of a format (weights_*.wgsl and the like), which define
 //
 // BLOCK_WORDS, TILE_WORDS              words of a block of 32 columns x 32 rows, and of a tile of 32 rows
 // PLACES                               what the quants are to be multiplied by besides the scale

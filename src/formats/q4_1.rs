@@ -1,7 +1,7 @@
 //! Q4_1: weight = scale * nibble + minimum; a block is the f16 scale, the f16 minimum and 32 nibbles.
 
 use super::fields::{half_at, nibble};
-use super::shaders::{BLOCKS, BYTES_NIBBLES, MASKED, NIBBLES, QUANTS4};
+use super::shaders::{BLOCKS, BYTES_NIBBLES, MASKED, NIBBLES, QUANTS4, SCALE_MINIMUM};
 use super::tile::{each_unit, put_nibbles, put_words};
 use super::{Layout, finite_halves};
 use crate::weights::ROW_GROUP;
@@ -18,7 +18,7 @@ pub(super) const Q4_1: Layout = Layout {
     finite: |bytes| finite_halves::<BYTES, 2>(bytes, [0, 2]),
     unit_words: WORDS,
     pack: |rows, row_bytes, tile| each_unit(rows, row_bytes, tile, pack),
-    shader: &[MASKED, NIBBLES, QUANTS4, BLOCKS, wgsl!("common/weights_q4_1.wgsl")],
+    shader: &[MASKED, NIBBLES, QUANTS4, BLOCKS, SCALE_MINIMUM],
     bytes_shader: Some(BYTES_NIBBLES),
 };
 

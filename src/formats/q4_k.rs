@@ -3,7 +3,7 @@
 //! A block of 256 is d and d_min as f16, 12 bytes of scales and minima, 128 bytes of nibbles.
 
 use super::fields::{half_at, nibble_of_256, scale_and_minimum};
-use super::shaders::{BYTES_NIBBLES, MASKED, NIBBLES, QUANTS4, RUNS, SIXES as SIXES_WGSL};
+use super::shaders::{BYTES_NIBBLES, MASKED, NIBBLES, QUANTS4, RUNS, SCALES_MINIMA, SIXES as SIXES_WGSL};
 use super::tile::{SIXES, each_unit, put_nibbles_of_256, put_sixes, put_words};
 use super::{Layout, finite_halves};
 use crate::weights::ROW_GROUP;
@@ -21,7 +21,7 @@ pub(super) const Q4_K: Layout = Layout {
     finite: |bytes| finite_halves::<BYTES, 2>(bytes, [0, 2]),
     unit_words: WORDS,
     pack: |rows, row_bytes, tile| each_unit(rows, row_bytes, tile, pack),
-    shader: &[MASKED, NIBBLES, QUANTS4, SIXES_WGSL, RUNS, wgsl!("common/weights_q4_k.wgsl")],
+    shader: &[MASKED, NIBBLES, QUANTS4, SIXES_WGSL, RUNS, SCALES_MINIMA],
     bytes_shader: Some(BYTES_NIBBLES),
 };
 

@@ -2,7 +2,7 @@
 
 use super::fields::{half_at, nibble, spread_bits};
 use super::q5_0::fifth_bits;
-use super::shaders::{BLOCKS, BYTES_QUANTS, FIELDS, MASKED, NIBBLES, QUANTS5};
+use super::shaders::{BLOCKS, BYTES_QUANTS, FIELDS, MASKED, NIBBLES, QUANTS5, SCALE_MINIMUM};
 use super::tile::{each_unit, put_nibbles, put_words};
 use super::{Layout, finite_halves};
 use crate::weights::ROW_GROUP;
@@ -19,7 +19,7 @@ pub(super) const Q5_1: Layout = Layout {
     finite: |bytes| finite_halves::<BYTES, 2>(bytes, [0, 2]),
     unit_words: WORDS,
     pack: |rows, row_bytes, tile| each_unit(rows, row_bytes, tile, pack),
-    shader: &[MASKED, NIBBLES, FIELDS, QUANTS5, BLOCKS, wgsl!("common/weights_q5_1.wgsl")],
+    shader: &[MASKED, NIBBLES, FIELDS, QUANTS5, BLOCKS, SCALE_MINIMUM],
     bytes_shader: Some(BYTES_QUANTS),
 };
 

@@ -4,7 +4,7 @@
 
 use super::fields::{bit_of_256, nibble_of_256};
 use super::q4_k::{dequantise, put_scales};
-use super::shaders::{BYTES_QUANTS, FIELDS, MASKED, NIBBLES, QUANTS5, RUNS, SIXES as SIXES_WGSL};
+use super::shaders::{BYTES_QUANTS, FIELDS, MASKED, NIBBLES, QUANTS5, RUNS, SCALES_MINIMA, SIXES as SIXES_WGSL};
 use super::tile::{SIXES, each_unit, put_bits, put_nibbles_of_256};
 use super::{Layout, finite_halves};
 use crate::weights::ROW_GROUP;
@@ -24,7 +24,7 @@ pub(super) const Q5_K: Layout = Layout {
     finite: |bytes| finite_halves::<BYTES, 2>(bytes, [0, 2]),
     unit_words: WORDS,
     pack: |rows, row_bytes, tile| each_unit(rows, row_bytes, tile, pack),
-    shader: &[MASKED, NIBBLES, FIELDS, QUANTS5, SIXES_WGSL, RUNS, wgsl!("common/weights_q5_k.wgsl")],
+    shader: &[MASKED, NIBBLES, FIELDS, QUANTS5, SIXES_WGSL, RUNS, SCALES_MINIMA],
     bytes_shader: Some(BYTES_QUANTS),
 };
 

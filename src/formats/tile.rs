@@ -1,6 +1,6 @@
 //! Rows as published become tiles as the shaders read them: as many bits per weight, in another order.
 //!
-//! A tile holds 32 rows with all their columns. Its layout is stated in each `shaders/common/weights_*.wgsl`; the kernel tests
+//! A tile holds 32 rows with all their columns. Its layout is stated in the last of the shader files that a format names; the kernel tests
 //! compare what the shaders make of it with the plain reading of the same rows.
 
 use super::Format;

@@ -1,5 +1,5 @@
-// Q4_K: weight = d * s * q - d_min * m, q of four bits, s and m of six bits for 32 weights, d and d_min f16 for 256. Joined after
-// quants4.wgsl and sixes.wgsl.
+// Q4_K and Q5_K: weight = d * s * q - d_min * m, q of four or five bits, s and m of six bits for 32 weights, d and d_min f16 for 256.
+// Joined after quants4.wgsl or quants5.wgsl, and sixes.wgsl.
 //
 // Tile: runs of blocks. Block: the quants. Behind a run: the sixes (a block's s and m), then a word for each row with d (low half)
 // and d_min.
