@@ -2,10 +2,11 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { loadAlone } from "./support/heap.js";
 import { launch, serveBlank, serveEngine, serveMadeModels } from "./support/page.js";
 import { open } from "./support/setup.js";
 
-/** @typedef {{before: number, after: number, info?: import("./types/pkg/pagellama.js").Info, error?: {code: string, message: string}}} Heap */
+/** @import { Heap } from "./support/heap.js" */
 
 /** A chunk of a model's file, as it is downloaded and stored. Bytes. */
 const CHUNK = 4 * 2 ** 20;
@@ -22,16 +23,7 @@ await page.goto(site.origin);
  * @returns {Promise<Heap>}
  */
 function load(model, { adapter = true } = {}) {
-  return page.evaluate(
-    (order) =>
-      new Promise((resolve, reject) => {
-        const worker = new Worker("/heap-worker.js", { type: "module" });
-        worker.addEventListener("message", ({ data }) => (worker.terminate(), resolve(data)));
-        worker.addEventListener("error", ({ message }) => reject(new Error(message)));
-        worker.postMessage(order);
-      }),
-    { engine: app.address, model, adapter },
-  );
+  return loadAlone(page, { engine: app.address, model, adapter });
 }
 
 test("loading takes three chunks and the tokenizer at most, as much for 98 MB as for 1 GB", async (t) => {

@@ -5,11 +5,10 @@ import assert from "node:assert/strict";
 import { readdirSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
+import { loadAlone } from "./support/heap.js";
 import { launch, madeModel, serveBlank, serveEngine, serveMadeModels } from "./support/page.js";
 import { open } from "./support/setup.js";
 
-/** @import { Info, StoredModel } from "./types/pkg/pagellama.js" */
-/** @typedef {{before: number, after: number, info?: Info, answer?: number[], stored?: StoredModel[], error?: {message: string}}} Loaded */
 
 const FOLDER = process.env.PAGELLAMA_FULL ? "tinyllama-1.1b" : "llama2-tiny";
 const MB = 2 ** 20;
@@ -19,19 +18,11 @@ const page = await browser.newPage();
 page.setDefaultTimeout(0);
 await page.goto(site.origin);
 
-/** Loads the folder in a worker of its own and writes a few tokens. @returns {Promise<Loaded>} */
+/** Loads the folder in a worker of its own and writes a few tokens. */
 function load() {
   const options = { quantise: "q4_0", tune: false, context: 64 };
-  return page.evaluate(
-    (order) =>
-      new Promise((resolve, reject) => {
-        const worker = new Worker("/heap-worker.js", { type: "module" });
-        worker.addEventListener("message", ({ data }) => (worker.terminate(), resolve(data)));
-        worker.addEventListener("error", ({ message }) => reject(new Error(message)));
-        worker.postMessage(order);
-      }),
-    { engine: app.address, model: `${models.origin}/${FOLDER}/`, adapter: true, options, ids: [1, 450, 4996, 17354] },
-  );
+  const order = { engine: app.address, model: `${models.origin}/${FOLDER}/`, adapter: true, options, ids: [1, 450, 4996, 17354] };
+  return loadAlone(page, order);
 }
 
 test("a folder is stored in 4 bits, in a bounded heap, and read again without its server", async (t) => {
