@@ -164,7 +164,8 @@ impl Gpu {
         let view = staging
             .raw
             .get_mapped_range(0..mapping.bytes)
-            .map_err(|error| Error::Gpu { detail: format!("read-back: {error}") })?;
+            // A browser takes a device's mappings away before it tells that the device is lost.
+            .map_err(|error| Error::DeviceLost { detail: format!("read-back: {error}") })?;
         let taken = take(&view);
         drop(view);
         staging.raw.unmap();

@@ -81,6 +81,25 @@ async fn an_answer_outlives_its_device_at_several_moments() {
 }
 
 #[wasm_bindgen_test]
+async fn an_answer_outlives_a_device_that_goes_with_what_was_mapped() {
+    let options = json!({ "temperature": 0, "max_tokens": 20 });
+    let engine = opened(&unstored()).await;
+    let whole = answered(&engine, &options, &[]).await;
+    run("const { mapAsync } = GPUBuffer.prototype;
+         self.restore = () => { GPUBuffer.prototype.mapAsync = mapAsync };
+         let calls = 0;
+         GPUBuffer.prototype.mapAsync = function (...range) {
+             const mapped = mapAsync.apply(this, range);
+             return ++calls === 7 ? mapped.then(() => self.devices.at(-1).destroy()) : mapped;
+         }");
+    let told = answered(&engine, &options, &[]).await;
+    run("self.restore()");
+    assert_eq!(run("return self.devices.length"), 2);
+    assert_same(&told, &whole, &[]);
+    engine.unload();
+}
+
+#[wasm_bindgen_test]
 async fn what_is_not_stored_comes_again_from_where_it_came() {
     let options = json!({ "temperature": 0, "max_tokens": 20 });
     let blob = Blob::new_with_u8_array_sequence(&Array::of1(&Uint8Array::from(STORY))).unwrap();
