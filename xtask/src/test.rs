@@ -59,7 +59,8 @@ fn run_steps(yes: bool, full: bool, steps: &mut Steps) -> Result<()> {
     // Both wait for a compiler of shaders that uses one core.
     steps.run("Tests in the browser, and of kernels on its software Vulkan", || {
         let mut tests = run::cargo();
-        tests.args(["test", "--package", "pagellama", "--test", "ops"]).env("VK_DRIVER_FILES", &system.swiftshader);
+        // Of the workspace, as before: a package alone may have other features, and be built once more.
+        tests.args(["test", "--workspace", "--test", "ops"]).env("VK_DRIVER_FILES", &system.swiftshader);
         std::thread::scope(|scope| {
             let kernels = scope.spawn(|| run::run(&mut tests));
             let browser = browser_tests(&system);
@@ -115,7 +116,7 @@ fn page_tests(steps: &mut Steps, system: &System, dist: &Path, full: bool) -> Re
     if full {
         steps.run("A model of Llama-2-7B's shape", || {
             let mut test = run::cargo();
-            test.args(["test", "--package", "pagellama", "--test", "large", "--", "--ignored"]);
+            test.args(["test", "--workspace", "--test", "native", "--", "--ignored", "a_model_of_7b"]);
             run::run(test.env("VK_DRIVER_FILES", &system.lavapipe).env("PAGELLAMA_7B", models.join(LLAMA2_7B)))
         })?;
     }
@@ -160,10 +161,11 @@ pub fn made_models(full: bool) -> Result<PathBuf> {
     }
     std::fs::create_dir_all(&folder)?;
     let large = if full { &LARGE_MODELS[..] } else { &[] };
+    run::run(run::cargo().args(["build", "--workspace", "--example", "make_model"]))?;
     for (shape, format, name) in MADE_MODELS.iter().chain(large) {
         let (model, unfinished) = (folder.join(name), folder.join(format!("{name}.unfinished")));
         if !model.exists() {
-            run::run(run::cargo().args(["run", "--example", "make_model", "--", shape, format]).arg(&unfinished))?;
+            run::run(Command::new(target().join("debug/examples/make_model")).args([shape, format]).arg(&unfinished))?;
             std::fs::rename(unfinished, model)?;
         }
     }

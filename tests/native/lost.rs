@@ -1,10 +1,7 @@
 //! A device that goes away in the middle of an answer: another engine goes on with it, and nobody can tell from the text.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
-mod common;
-
-use common::files::MemorySource;
-use common::{Random, data};
+use crate::common::files::MemorySource;
+use crate::common::{Random, data};
 use pagellama::generate::{Answer, Engine, FinishReason, Generation, OpenOptions, Prompt, Request, Stop};
 use pagellama::sampling::Sampling;
 use pollster::block_on;

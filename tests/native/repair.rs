@@ -1,13 +1,9 @@
 //! Bytes that are not what they were: found, fetched again, or refused.
-#![cfg(not(target_arch = "wasm32"))]
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
-
-mod common;
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use common::upstream::{Reader, Server, list, open, read, stored};
+use crate::common::upstream::{Reader, Server, list, open, read, stored};
 use pagellama::digest::{Digest, FileDigests};
 use pagellama::error::Error;
 use pagellama::store::memory::Memory;

@@ -1,11 +1,9 @@
 //! The whole forward pass on the device against golden values of an independent implementation.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
-mod common;
-
+use crate::common;
 use std::path::Path;
 
-use common::{Golden, GoldenFiles, GoldenPrompt, GoldenStory, argmax, assert_close, data, rms};
+use crate::common::{Golden, GoldenFiles, GoldenPrompt, GoldenStory, argmax, assert_close, data, rms};
 use pagellama::generate::{Engine, FinishReason, OpenOptions, Prompt, Request, Stop};
 use pagellama::gpu::Gpu;
 use pagellama::gpu::tune::Tuning;

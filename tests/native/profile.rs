@@ -1,11 +1,8 @@
 //! What the profile says that kernels move and compute, against the sizes of the model, and the adapter's own limits.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
-
-mod common;
 
 use std::path::Path;
 
-use common::{argmax, data};
+use crate::common::{argmax, data};
 use pagellama::config::ModelConfig;
 use pagellama::formats::Format;
 use pagellama::formats::tile;

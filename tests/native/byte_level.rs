@@ -1,10 +1,7 @@
 //! Byte-level vocabularies in GGUF's form against Hugging Face's tokenizers library.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
-mod common;
-
-use common::vocabulary::{Golden, Vocabulary};
-use common::{default_model, json};
+use crate::common::vocabulary::{Golden, Vocabulary};
+use crate::common::{default_model, json};
 use pagellama::chat::{ChatFormat, Message};
 use pagellama::tokenizer::Tokenizer;
 use pagellama::tokenizer::gguf::{GgufVocabulary, build};

@@ -1,10 +1,8 @@
 //! The plain Rust model against golden values of an independent implementation: logits, greedy text, and the values
 //! on the way. Whatever is measured against the reference later stands on this.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
-mod common;
-
-use common::{Golden, GoldenFiles, GoldenPrompt, GoldenStory, argmax, assert_close, data, rms};
+use crate::common;
+use crate::common::{Golden, GoldenFiles, GoldenPrompt, GoldenStory, argmax, assert_close, data, rms};
 use pagellama::reference::Model;
 use pagellama::weights::native::NativeSource;
 

@@ -1,10 +1,8 @@
 //! Messages that try to steer the model: whatever they hold, a prompt's special tokens are the template's own.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
-mod common;
-
-use common::Random;
-use common::vocabulary::Vocabulary;
+use crate::common;
+use crate::common::Random;
+use crate::common::vocabulary::Vocabulary;
 use pagellama::chat::{ChatFormat, Message, Segment};
 use pagellama::tokenizer::Tokenizer;
 

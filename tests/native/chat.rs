@@ -1,9 +1,7 @@
 //! Chats as the official Llama-2 template renders them, and as transformers renders what other templates use.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
-mod common;
-
-use common::vocabulary::Vocabulary;
+use crate::common;
+use crate::common::vocabulary::Vocabulary;
 use pagellama::Result;
 use pagellama::chat::{ChatFormat, Message};
 use pagellama::tokenizer::Tokenizer;

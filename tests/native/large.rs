@@ -1,16 +1,14 @@
 //! A model of Llama-2-7B's shape on the device, against a reference that holds one layer at a time.
 //!
 //! `cargo xtask test --full` makes the file, names it in `PAGELLAMA_7B` and asks for the ignored test.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
-mod common;
-#[path = "../examples/make_model/synthetic/mod.rs"]
+#[path = "../../examples/make_model/synthetic/mod.rs"]
 #[allow(dead_code, reason = "the example around it uses all of it")]
 mod synthetic;
 
 use std::path::Path;
 
-use common::{assert_close, rms};
+use crate::common::{assert_close, rms};
 use pagellama::Result;
 use pagellama::config::ModelConfig;
 use pagellama::generate::{Engine, OpenOptions};

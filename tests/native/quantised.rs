@@ -1,13 +1,10 @@
 //! Checkpoints that are quantised while they stream into a store.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
-
-mod common;
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use common::upstream::{Server, list};
-use common::{Random, data};
+use crate::common::upstream::{Server, list};
+use crate::common::{Random, data};
 use pagellama::config::ModelConfig;
 use pagellama::formats::{self, Format};
 use pagellama::reference::Weights;

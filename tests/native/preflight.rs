@@ -1,11 +1,8 @@
 //! What is foretold of a model before it is loaded, against what its load then takes.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
-
-mod common;
 
 use std::path::{Path, PathBuf};
 
-use common::{data, default_model};
+use crate::common::{data, default_model};
 use pagellama::generate::preflight::{Preflight, Verdict};
 use pagellama::generate::{Engine, OpenOptions};
 use pagellama::gpu::Gpu;

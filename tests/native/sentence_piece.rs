@@ -1,12 +1,9 @@
 //! `tokenizer.model` files against SentencePiece itself, and against hostile bytes.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
-
-mod common;
 
 use std::collections::HashMap;
 
-use common::files::MemorySource;
-use common::{Random, data};
+use crate::common::files::MemorySource;
+use crate::common::{Random, data};
 use pagellama::chat::{ChatFormat, Message};
 use pagellama::tokenizer::Tokenizer;
 use pagellama::weights::loader::{self, TextFiles, VocabularyFile};

@@ -1,9 +1,7 @@
 //! SentencePiece vocabularies against golden cases: Llama 2's, from `tokenizer.json` and as a GGUF file would carry it, and
 //! those of the small models, from their folders and from their GGUF files.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
-mod common;
-
+use crate::common;
 use pagellama::chat::{ChatFormat, Message};
 use pagellama::sampling::Sampling;
 use pagellama::tokenizer::Tokenizer;

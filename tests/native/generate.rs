@@ -1,10 +1,7 @@
 //! The loop from prompt to answer: what a seed repeats, what a stop leaves, and what follows an output that is not finite.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
-mod common;
-
-use common::data;
-use common::files::MemorySource;
+use crate::common::data;
+use crate::common::files::MemorySource;
 use pagellama::Result;
 use pagellama::generate::{Engine, FinishReason, Generation, OpenOptions, Prompt, Request, Stop};
 use pagellama::model::kv_cache::KvFormat;

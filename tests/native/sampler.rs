@@ -1,9 +1,6 @@
 //! The sampler against a naive account of the same steps, and against probabilities worked out by hand.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
-mod common;
-
-use common::Random;
+use crate::common::Random;
 use pagellama::reference::sampler::Sampler;
 use pagellama::sampling::Sampling;
 use pagellama::weights::loader::{TextFiles, VocabularyFile};

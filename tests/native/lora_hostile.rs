@@ -1,11 +1,8 @@
 //! Adapters that are broken, made for another model, or ask for what is not supported: each ends in the right typed error.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
-mod common;
-
-use common::Random;
-use common::adapters::AdapterFiles;
-use common::files::{GgufFile, MemorySource};
+use crate::common::Random;
+use crate::common::adapters::AdapterFiles;
+use crate::common::files::{GgufFile, MemorySource};
 use pagellama::Result;
 use pagellama::config::ModelConfig;
 use pagellama::weights::loader;

@@ -1,12 +1,10 @@
 //! Checkpoints become rows of named weights: formats, chunks, row order, progress.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
-mod common;
-
+use crate::common;
 use std::collections::HashMap;
 
-use common::files::{GgufFile, MemorySource, gguf_string};
-use common::{GoldenFiles, data, json};
+use crate::common::files::{GgufFile, MemorySource, gguf_string};
+use crate::common::{GoldenFiles, data, json};
 use pagellama::config::{ModelConfig, RopeScaling};
 use pagellama::formats::{self, Format};
 use pagellama::reference::Weights;

@@ -1,13 +1,9 @@
 //! The store's contract and reading through it, natively: what is kept, what is gone on with, what is not kept.
-#![cfg(not(target_arch = "wasm32"))]
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
-
-mod common;
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use common::upstream::{Reader, Server, list, open, read, stored};
+use crate::common::upstream::{Reader, Server, list, open, read, stored};
 use pagellama::error::Error;
 use pagellama::store::memory::Memory;
 use pagellama::store::read_through::ReadThrough;

@@ -1,7 +1,0 @@
-//! The executor on this machine's graphics adapter.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
-
-#[macro_use]
-mod common;
-#[path = "common/executor.rs"]
-mod executor;
