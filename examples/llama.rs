@@ -1,6 +1,6 @@
 //! Llama in the terminal, on the same shaders as the page.
 //!
-//! `cargo run --release --example llama -- COMMAND MODEL [--context N] [--kv f16|f32] [--tune] [--quantise q8_0|q4_0]
+//! `cargo run --release --example llama -- COMMAND MODEL [--context N] [--kv f16|f32|q8] [--tune] [--quantise q8_0|q4_0]
 //! [--lora DIR[=WEIGHT]]...`
 //!
 //! MODEL is a GGUF file or a Hugging Face folder. `--tune` first measures which kernels are the fastest, `--quantise` reads a
@@ -37,7 +37,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 const USAGE: &str = "usage: llama chat|preflight|perplexity|tokenize|render|logits|generate|profile MODEL \
-    [--context N] [--kv f16|f32] [--tune] [--quantise q8_0|q4_0] [--lora DIR[=WEIGHT]]...";
+    [--context N] [--kv f16|f32|q8] [--tune] [--quantise q8_0|q4_0] [--lora DIR[=WEIGHT]]...";
 
 fn main() -> ExitCode {
     let arguments = match Arguments::parse(std::env::args().skip(1)) {
@@ -79,11 +79,10 @@ impl Arguments {
                     let value = words.next().and_then(|value| value.parse().ok());
                     options.context = Some(value.ok_or("--context needs a number")?);
                 }
-                "--kv" => match words.next().as_deref() {
-                    Some("f16") => options.kv = KvFormat::F16,
-                    Some("f32") => options.kv = KvFormat::F32,
-                    _ => return Err("--kv is f16 or f32".to_owned()),
-                },
+                "--kv" => {
+                    let kv = words.next().and_then(|name| KvFormat::named(&name));
+                    options.kv = kv.ok_or("--kv is f16, f32 or q8")?;
+                }
                 "--quantise" => {
                     let recipe = words.next().and_then(|name| Recipe::named(&name));
                     quantise = Some(recipe.ok_or("--quantise is q8_0 or q4_0")?);

@@ -6,7 +6,8 @@
 // one part of the positions that it sees, and up to four query heads that share their keys, so that these are read once.
 // Joined in front: HEADS, KV_HEADS, PAIRS (head_dim / 2), Q_STRIDE (pairs from a token to the next), OUT_STRIDE (the same, in
 // out), CONTEXT, PARTS (1, or a multiple of 8), TOGETHER (1 to 4, a divisor of HEADS / KV_HEADS), SCALE (1 / sqrt(head_dim)),
-// step.wgsl, a kv_*.wgsl file, kv_cache.wgsl.
+// step.wgsl, kv_*.wgsl files of one format,
+// kv_cache.wgsl.
 //
 // q              [tokens][Q_STRIDE] pairs, turned by rope
 // keys, values   the cache, as in kv_cache.wgsl
@@ -54,17 +55,34 @@ fn eight_pairs(p0: vec2f, p1: vec2f, p2: vec2f, p3: vec2f, p4: vec2f, p5: vec2f,
     );
 }
 
-fn eight_keys(at: u32) -> EightPairs {
+// Pair i of eight keys, the first of which lies at `first`.
+fn eight_keys(first: u32, i: u32) -> EightPairs {
+    let at = first + i / WORD_PAIRS * KV_TILE;
     return eight_pairs(
-        unpack_pair(keys[at]), unpack_pair(keys[at + 8u]), unpack_pair(keys[at + 16u]), unpack_pair(keys[at + 24u]),
-        unpack_pair(keys[at + 32u]), unpack_pair(keys[at + 40u]), unpack_pair(keys[at + 48u]), unpack_pair(keys[at + 56u]),
+        unpack_pair(keys[at], i), unpack_pair(keys[at + 8u], i), unpack_pair(keys[at + 16u], i), unpack_pair(keys[at + 24u], i),
+        unpack_pair(keys[at + 32u], i), unpack_pair(keys[at + 40u], i), unpack_pair(keys[at + 48u], i), unpack_pair(keys[at + 56u], i),
     );
 }
 
-fn eight_values(at: u32) -> EightPairs {
+fn eight_values(first: u32, i: u32) -> EightPairs {
+    let at = first + i / WORD_PAIRS * KV_TILE;
     return eight_pairs(
-        unpack_pair(values[at]), unpack_pair(values[at + 8u]), unpack_pair(values[at + 16u]), unpack_pair(values[at + 24u]),
-        unpack_pair(values[at + 32u]), unpack_pair(values[at + 40u]), unpack_pair(values[at + 48u]), unpack_pair(values[at + 56u]),
+        unpack_pair(values[at], i), unpack_pair(values[at + 8u], i), unpack_pair(values[at + 16u], i), unpack_pair(values[at + 24u], i),
+        unpack_pair(values[at + 32u], i), unpack_pair(values[at + 40u], i), unpack_pair(values[at + 48u], i), unpack_pair(values[at + 56u], i),
+    );
+}
+
+fn key_scales(kv_head: u32, position: u32) -> Eight {
+    return Eight(
+        vec4f(key_scale(kv_head, position), key_scale(kv_head, position + 8u), key_scale(kv_head, position + 16u), key_scale(kv_head, position + 24u)),
+        vec4f(key_scale(kv_head, position + 32u), key_scale(kv_head, position + 40u), key_scale(kv_head, position + 48u), key_scale(kv_head, position + 56u)),
+    );
+}
+
+fn value_scales(kv_head: u32, position: u32) -> Eight {
+    return Eight(
+        vec4f(value_scale(kv_head, position), value_scale(kv_head, position + 8u), value_scale(kv_head, position + 16u), value_scale(kv_head, position + 24u)),
+        vec4f(value_scale(kv_head, position + 32u), value_scale(kv_head, position + 40u), value_scale(kv_head, position + 48u), value_scale(kv_head, position + 56u)),
     );
 }
 
@@ -75,12 +93,12 @@ fn add_scores(head: ptr<function, Head>, at: u32, key: EightPairs) {
     (*head).eight.high += query.x * key.x.high + query.y * key.y.high;
 }
 
-// Turns scores to weights; `positions` are those of the first four, of which there are `visible`.
-fn weigh(head: ptr<function, Head>, positions: vec4u, visible: u32) {
+// Turns scores to weights, those of vectors with scales; `positions` are those of the first four, of which there are `visible`.
+fn weigh(head: ptr<function, Head>, positions: vec4u, visible: u32, keys_by: Eight, values_by: Eight) {
     let lows = positions < vec4u(visible);
     let highs = positions + 32u < vec4u(visible);
-    let low = select(vec4f(LOWEST), (*head).eight.low, lows);
-    let high = select(vec4f(LOWEST), (*head).eight.high, highs);
+    let low = select(vec4f(LOWEST), (*head).eight.low * keys_by.low, lows);
+    let high = select(vec4f(LOWEST), (*head).eight.high * keys_by.high, highs);
     let four = max(low, high);
     let maximum = max((*head).maximum, max(max(four.x, four.y), max(four.z, four.w)));
     (*head).shrink = exp((*head).maximum - maximum);
@@ -88,7 +106,7 @@ fn weigh(head: ptr<function, Head>, positions: vec4u, visible: u32) {
     let low_weights = select(vec4f(), exp(low - maximum), lows);
     let high_weights = select(vec4f(), exp(high - maximum), highs);
     (*head).sum = (*head).sum * (*head).shrink + dot(low_weights + high_weights, vec4f(1.0));
-    (*head).eight = Eight(low_weights * PAIR_SCALE, high_weights * PAIR_SCALE);
+    (*head).eight = Eight(low_weights * PAIR_SCALE * values_by.low, high_weights * PAIR_SCALE * values_by.high);
 }
 
 // The weighted sum of one pair of the values, added to that of the positions before.
@@ -145,7 +163,7 @@ fn attention(@builtin(global_invocation_id) id: vec3u) {
         start(&head2);
         start(&head3);
         for (var i = 0u; i < PAIRS; i++) {
-            let key = eight_keys(first + i * KV_TILE);
+            let key = eight_keys(first, i);
             add_scores(&head0, q_at + i, key);
             if (TOGETHER > 1u) {
                 add_scores(&head1, q_at + PAIRS + i, key);
@@ -158,12 +176,14 @@ fn attention(@builtin(global_invocation_id) id: vec3u) {
             }
         }
         let positions = position + vec4u(0u, 8u, 16u, 24u);
-        weigh(&head0, positions, visible);
-        weigh(&head1, positions, visible);
-        weigh(&head2, positions, visible);
-        weigh(&head3, positions, visible);
+        let keys_by = key_scales(kv_head, position);
+        let values_by = value_scales(kv_head, position);
+        weigh(&head0, positions, visible, keys_by, values_by);
+        weigh(&head1, positions, visible, keys_by, values_by);
+        weigh(&head2, positions, visible, keys_by, values_by);
+        weigh(&head3, positions, visible, keys_by, values_by);
         for (var i = 0u; i < PAIRS; i++) {
-            let value = eight_values(first + i * KV_TILE);
+            let value = eight_values(first, i);
             sums0[i] = mix(sums0[i], head0, value);
             if (TOGETHER > 1u) {
                 sums1[i] = mix(sums1[i], head1, value);

@@ -4,14 +4,14 @@
 // reorders the query and key rows of Hugging Face files (which pair halves) to it.
 // Queries are turned in place; keys are turned, and values copied, on their way into the cache.
 // Joined in front: HEADS, KV_HEADS, PAIRS (head_dim / 2), QKV_STRIDE (pairs from a token to the next), KEYS_AT and VALUES_AT
-// (pairs from a token's queries to its keys and values), CONTEXT (positions in the cache), step.wgsl, a kv_*.wgsl file,
-// kv_cache.wgsl.
+// (pairs from a token's queries to its keys and values), CONTEXT (positions in the cache), step.wgsl, kv_*.wgsl files of one
+// format, kv_cache.wgsl, and how that format is stored: kv_store_*.wgsl.
 //
 // angles         [positions in use, at most CONTEXT][PAIRS] (cosine, sine)
 // qkv            [tokens][QKV_STRIDE] pairs
 // keys, values   the cache, as in kv_cache.wgsl
 //
-// An invocation turns one pair of one query head, or one pair of a key head with the value beside it.
+// An invocation turns one pair of one query head, or stores one pair (or word) of a key head with the value beside it.
 @group(0) @binding(0) var<uniform> step: Step;
 @group(0) @binding(1) var<storage, read> angles: array<vec2f>;
 @group(0) @binding(2) var<storage, read_write> qkv: array<vec2f>;
@@ -22,6 +22,15 @@ fn turn(pair: vec2f, angle: vec2f) -> vec2f {
     return vec2f(pair.x * angle.x - pair.y * angle.y, pair.x * angle.y + pair.y * angle.x);
 }
 
+fn key_pair(token: u32, kv_head: u32, position: u32, pair: u32) -> vec2f {
+    let key = qkv[token * QKV_STRIDE + KEYS_AT + kv_head * PAIRS + pair];
+    return turn(key, angles[position * PAIRS + pair]);
+}
+
+fn value_pair(token: u32, kv_head: u32, pair: u32) -> vec2f {
+    return qkv[token * QKV_STRIDE + VALUES_AT + kv_head * PAIRS + pair];
+}
+
 @compute @workgroup_size(64)
 fn rope(@builtin(global_invocation_id) id: vec3u) {
     let head = id.x / PAIRS;
@@ -30,14 +39,10 @@ fn rope(@builtin(global_invocation_id) id: vec3u) {
     if (head >= HEADS + KV_HEADS || position >= CONTEXT) {
         return;
     }
-    let angle = angles[position * PAIRS + pair];
-    let row = id.y * QKV_STRIDE;
     if (head < HEADS) {
-        qkv[row + id.x] = turn(qkv[row + id.x], angle);
-        return;
+        let at = id.y * QKV_STRIDE + id.x;
+        qkv[at] = turn(qkv[at], angles[position * PAIRS + pair]);
+    } else {
+        store(id.y, head - HEADS, position, pair);
     }
-    let kv_head = head - HEADS;
-    let at = cache_at(kv_head, position) + pair * KV_TILE;
-    keys[at] = pack_pair(turn(qkv[row + KEYS_AT + kv_head * PAIRS + pair], angle));
-    values[at] = pack_pair(qkv[row + VALUES_AT + kv_head * PAIRS + pair]);
 }

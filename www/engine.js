@@ -20,19 +20,21 @@
  *   & {digests?: Record<string, FileDigests>, token?: string}} ModelRequest
  */
 /**
- * `context`: tokens to make room for; without it the engine chooses. `kv`: number format of the key/value cache.
+ * `context`: tokens to make room for; without it the engine chooses. `kv`: number format of the key/value cache, "f16" unless it is
+ * named: "q8" takes little more than half of the memory and is less exact, "f32" twice as much.
  * `store: false` keeps no copy in the browser. `connections`: how many requests fetch a file at a time (default 4). `tune: false`
  * takes the kernels that suit most adapters; otherwise the first load measures which are the fastest, in less than two seconds.
  * `activations: "int8"` rounds what a prompt's products take to bytes, where device and weights allow it: not exact, and faster on
  * GPUs that multiply bytes. `quantise` turns the weights of a Hugging Face folder into 8.5 or 4.5 bits each on their way: what is
  * stored is that copy, which the next load does not make again.
- * @typedef {{context?: number, kv?: "f16" | "f32", device?: "auto" | "webgpu", store?: boolean, connections?: number, tune?: boolean, activations?: "f32" | "int8", quantise?: Recipe}} OpenOptions
+ * @typedef {{context?: number, kv?: KvFormat, device?: "auto" | "webgpu", store?: boolean, connections?: number, tune?: boolean, activations?: "f32" | "int8", quantise?: Recipe}} OpenOptions
  */
 /**
  * Where a LoRA adapter comes from, a folder with `adapter_config.json` and `adapter_model.safetensors` as PEFT saves it: its address,
  * a Hugging Face repository, or files from disk. No copy of it is kept.
  * @typedef {{url: string} | {hub: string, revision?: string, host?: string, token?: string} | {files: File[]}} AdapterRequest
  */
+/** @typedef {"f16" | "f32" | "q8"} KvFormat */
 /** @typedef {SamplingOptions & {max_tokens?: number, ignore_eos?: boolean}} GenerateOptions */
 /** Bytes, of how many; `waiting` while another tab has the model, whose figures they are. @typedef {{done: number, total: number, waiting?: Waiting}} Count */
 /** What a call that takes a while can be given. @typedef {{onProgress?: (progress: Count) => void, signal?: AbortSignal}} LongCall */

@@ -1,8 +1,12 @@
-// Where the cache holds keys and values: [KV_HEADS][CONTEXT / KV_TILE][PAIRS][KV_TILE], so that invocations which take
-// neighbouring positions read neighbouring words. Joined in front: CONTEXT (a multiple of KV_TILE), PAIRS (head_dim / 2).
+// Where the cache holds keys and values: [KV_HEADS][CONTEXT / KV_TILE][WORDS][KV_TILE], so that invocations which take
+// neighbouring positions read neighbouring words. Joined in front: CONTEXT (a multiple of KV_TILE), PAIRS (head_dim / 2), a
+// kv_*.wgsl file.
 const KV_TILE: u32 = 64u;
 
-// The first pair of a position; pair i is i * KV_TILE further.
+// Words of a head's vector: several pairs may share one.
+const WORDS: u32 = (PAIRS + WORD_PAIRS - 1u) / WORD_PAIRS;
+
+// The first word of a position; pair i is in the one i / WORD_PAIRS * KV_TILE further.
 fn cache_at(kv_head: u32, position: u32) -> u32 {
-    return (kv_head * CONTEXT + position / KV_TILE * KV_TILE) * PAIRS + position % KV_TILE;
+    return (kv_head * CONTEXT + position / KV_TILE * KV_TILE) * WORDS + position % KV_TILE;
 }

@@ -12,7 +12,7 @@ const PAIR_SCALE: f32 = 5.192296858534828e33;
 // By moving a half's bits to a float's places, sign and all, which takes processors a fraction of what unpack2x16float does.
 // They are moved by multiplying, for vectors are shifted lane by lane there; to the right, by way of a float whose mantissa
 // holds an integer. Halves below 2^-14 may count as zero, as WGSL lets a device treat denormal floats.
-fn unpack_pair(pair: Pair) -> vec2f {
+fn unpack_pair(pair: Pair, i: u32) -> vec2f {
     let low = (pair & 0x7fffu) * 8192u + (pair & 0x8000u) * 65536u;
     let integer = bitcast<u32>(f32(i32(pair & 0x7fff0000u)) * 0.0000152587890625 + 8388608.0);
     return bitcast<vec2f>(vec2u(low, integer * 8192u + (pair & 0x80000000u)));

@@ -8,6 +8,6 @@ fn pack_pair(pair: vec2f) -> Pair {
 // What unpacked pairs are to be multiplied by.
 const PAIR_SCALE: f32 = 1.0;
 
-fn unpack_pair(pair: Pair) -> vec2f {
+fn unpack_pair(pair: Pair, i: u32) -> vec2f {
     return pair;
 }

@@ -170,7 +170,7 @@ pub(super) fn executor_options(gpu: &Gpu, config: &ModelConfig, options: &OpenOp
 
 /// The most positions whose keys fit a binding, whole tiles of them.
 pub(super) fn fitting_context(gpu: &Gpu, config: &ModelConfig, options: &OpenOptions) -> usize {
-    let position_bytes = (config.kv_size() as u64 / 2) * options.kv.pair_bytes();
+    let position_bytes = config.kv_heads as u64 * options.kv.vector_bytes(config.head_dim);
     (gpu.max_binding_bytes() / position_bytes.max(1)) as usize / KV_TILE * KV_TILE
 }
 

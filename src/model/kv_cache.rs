@@ -1,24 +1,42 @@
 //! The KV cache's bookkeeping: which tokens it holds, and so the position of the next one. Its keys and values lie with the
 //! device that plays the forward pass.
 
+use serde::Deserialize;
+
 use crate::error::{Error, Result};
 
 /// Number format of cached keys and values.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum KvFormat {
     /// Half precision: half the memory, and the reading that goes with it.
     #[default]
     F16,
     /// Single precision, for exact comparisons.
     F32,
+    /// 8 bits, and a scale for each head's vector: little more than half of [`KvFormat::F16`], and coarser.
+    Q8,
 }
 
 impl KvFormat {
-    /// Bytes of two neighbouring dimensions.
-    pub fn pair_bytes(self) -> u64 {
+    /// The format that is called `name`: `f16`, `f32` or `q8`.
+    pub fn named(name: &str) -> Option<Self> {
+        match name {
+            "f16" => Some(Self::F16),
+            "f32" => Some(Self::F32),
+            "q8" => Some(Self::Q8),
+            _ => None,
+        }
+    }
+
+    /// Bytes of one head's key or value, of `head_dim` numbers.
+    pub fn vector_bytes(self, head_dim: usize) -> u64 {
+        let dims = head_dim as u64;
         match self {
-            KvFormat::F16 => 4,
-            KvFormat::F32 => 8,
+            Self::F16 => 2 * dims,
+            Self::F32 => 4 * dims,
+            // Whole words, and the scale.
+            Self::Q8 => dims.next_multiple_of(4) + 4,
         }
     }
 }

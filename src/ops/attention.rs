@@ -59,8 +59,9 @@ pub fn attention(gpu: &Gpu, shape: &HeadShape, step: &Buffer, args: &Attention<'
         ("TOGETHER", Size::Count(together)),
         ("SCALE", Size::Number((shape.head_dim as f32).sqrt().recip())),
     ]);
-    let [format, cache] = shape.cache_parts();
-    let kernel = Kernel { name: "attention", parts: &[STEP, format, cache, wgsl!("attention.wgsl")], sizes: &sizes };
+    let [format, scales, cache] = shape.cache_parts();
+    let kernel =
+        Kernel { name: "attention", parts: &[STEP, format, scales, cache, wgsl!("attention.wgsl")], sizes: &sizes };
     let bindings = [step, args.qkv, args.keys, args.values, args.out, args.stats];
     let heads = Extent::fixed(shape.heads / together, 1);
     let dispatch = gpu.dispatch(&kernel, &bindings, Extent::per_token(args.parts, LANES), heads);

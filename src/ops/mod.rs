@@ -100,12 +100,12 @@ impl HeadShape {
 
     /// Bytes of one layer's keys (or values) in the cache.
     pub fn cache_bytes(&self) -> u64 {
-        (self.kv_heads * self.cache_positions() * self.pairs()) as u64 * self.kv.pair_bytes()
+        (self.kv_heads * self.cache_positions()) as u64 * self.kv.vector_bytes(self.head_dim)
     }
 
     /// Bytes of one layer's keys and values of one position.
     fn position_bytes(&self) -> u64 {
-        2 * (self.kv_heads * self.pairs()) as u64 * self.kv.pair_bytes()
+        2 * self.kv_heads as u64 * self.kv.vector_bytes(self.head_dim)
     }
 
     /// The constants of kernels that use the cache.
@@ -119,14 +119,20 @@ impl HeadShape {
     }
 
     /// The helper files of kernels that use the cache: its format and its layout.
-    fn cache_parts(&self) -> [&'static str; 2] {
-        [self.kv_part(), wgsl!("common/kv_cache.wgsl")]
+    fn cache_parts(&self) -> [&'static str; 3] {
+        let [format, scales] = match self.kv {
+            KvFormat::F16 => [wgsl!("common/kv_f16.wgsl"), wgsl!("common/kv_unscaled.wgsl")],
+            KvFormat::F32 => [wgsl!("common/kv_f32.wgsl"), wgsl!("common/kv_unscaled.wgsl")],
+            KvFormat::Q8 => [wgsl!("common/kv_q8.wgsl"), ""],
+        };
+        [format, scales, wgsl!("common/kv_cache.wgsl")]
     }
 
-    fn kv_part(&self) -> &'static str {
+    /// How a position's keys and values are put into the cache.
+    fn store_part(&self) -> &'static str {
         match self.kv {
-            KvFormat::F16 => wgsl!("common/kv_f16.wgsl"),
-            KvFormat::F32 => wgsl!("common/kv_f32.wgsl"),
+            KvFormat::F16 | KvFormat::F32 => wgsl!("common/kv_store_pairs.wgsl"),
+            KvFormat::Q8 => wgsl!("common/kv_store_q8.wgsl"),
         }
     }
 }

@@ -28,8 +28,9 @@ pub fn rope(gpu: &Gpu, shape: &HeadShape, step: &Buffer, buffers: &Rope<'_>) -> 
         ("KEYS_AT", Size::Count(keys_at / 2)),
         ("VALUES_AT", Size::Count(values_at / 2)),
     ]);
-    let [format, cache] = shape.cache_parts();
-    let kernel = Kernel { name: "rope", parts: &[STEP, format, cache, wgsl!("rope.wgsl")], sizes: &sizes };
+    let [format, scales, cache] = shape.cache_parts();
+    let parts = [STEP, format, scales, cache, shape.store_part(), wgsl!("rope.wgsl")];
+    let kernel = Kernel { name: "rope", parts: &parts, sizes: &sizes };
     let bindings = [step, buffers.angles, buffers.qkv, buffers.keys, buffers.values];
     let pairs = (shape.heads + shape.kv_heads) * shape.pairs();
     let dispatch = gpu.dispatch(&kernel, &bindings, Extent::fixed(pairs, 64), Extent::per_token(1, 1));

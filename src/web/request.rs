@@ -42,7 +42,7 @@ struct Model {
 #[serde(default)]
 struct Options {
     context: Option<usize>,
-    kv: Kv,
+    kv: KvFormat,
     device: Device,
     store: bool,
     connections: usize,
@@ -55,7 +55,7 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             context: None,
-            kv: Kv::F16,
+            kv: KvFormat::default(),
             device: Device::Auto,
             store: true,
             connections: CONNECTIONS,
@@ -64,13 +64,6 @@ impl Default for Options {
             quantise: None,
         }
     }
-}
-
-#[derive(Clone, Copy, Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum Kv {
-    F16,
-    F32,
 }
 
 #[derive(Clone, Copy, Deserialize)]
@@ -107,13 +100,9 @@ pub async fn look_at(request: &JsValue, signal: &AbortSignal) -> Result<(WebSour
 
 impl Options {
     fn of_engine(&self, tuning: Tuning) -> OpenOptions {
-        let kv = match self.kv {
-            Kv::F16 => KvFormat::F16,
-            Kv::F32 => KvFormat::F32,
-        };
         // Both mean the only device there is.
         let (Device::Auto | Device::WebGpu) = self.device;
-        OpenOptions { context: self.context, kv, tuning, activations: self.activations }
+        OpenOptions { context: self.context, kv: self.kv, tuning, activations: self.activations }
     }
 }
 

@@ -1,5 +1,7 @@
 //! RoPE and attention through the KV cache against their plain twins.
 
+use pagellama::gpu::Gpu;
+use pagellama::gpu::tensor::Buffer;
 use pagellama::model::kv_cache::KvFormat;
 use pagellama::ops::{self, HeadShape};
 use pagellama::reference;
@@ -10,6 +12,7 @@ use super::kernels::{open, padded, run, step, unpadded};
 tests! {
     attention_over_an_f32_cache,
     attention_over_an_f16_cache,
+    attention_over_a_q8_cache,
     attention_beyond_the_largest_half_stays_finite,
 }
 
@@ -75,15 +78,43 @@ async fn check_attention(kv: KvFormat, tolerance: f32) {
             Ok(recorded)
         })
         .await;
-        let round = |values: Vec<f32>| match kv {
-            KvFormat::F16 => values.into_iter().map(|value| half::f16::from_f32(value).to_f32()).collect(),
-            KvFormat::F32 => values,
+        let k = reference::rope(&k, &frequencies, kv_heads, 0);
+        let halves = |values: &[f32]| values.iter().map(|&value| half::f16::from_f32(value).to_f32()).collect();
+        let (k, v) = match kv {
+            KvFormat::F32 => (k, v),
+            KvFormat::F16 => (halves(&k), halves(&v)),
+            // What lies between two bytes may be rounded to either, which is too far for the result.
+            KvFormat::Q8 => {
+                (cached_bytes(&gpu, &shape, &keys, &k).await, cached_bytes(&gpu, &shape, &values, &v).await)
+            }
         };
-        let k = round(reference::rope(&k, &frequencies, kv_heads, 0));
         let shape = reference::Heads { queries: heads, keys: kv_heads, head_dim };
-        let expected = reference::attention(&expected_q, &k, &round(v), shape);
+        let expected = reference::attention(&expected_q, &k, &v, shape);
         assert_close(&name, &unpadded(&got, queries, tokens), &expected, tolerance);
     }
+}
+
+/// The vectors that a Q8 cache holds, each number at most half a step from that of `expected`.
+async fn cached_bytes(gpu: &Gpu, shape: &HeadShape, cache: &Buffer, expected: &[f32]) -> Vec<f32> {
+    let words: Vec<u32> = gpu.read(cache).await.unwrap();
+    let HeadShape { kv_heads, head_dim, .. } = *shape;
+    let (context, row) = (shape.context.next_multiple_of(ops::KV_TILE), head_dim.div_ceil(4));
+    let scales = kv_heads * context * row;
+    let vectors = expected.chunks_exact(head_dim).enumerate().flat_map(|(vector, numbers)| {
+        let (position, head) = (vector / kv_heads, vector % kv_heads);
+        let scale = f32::from_bits(words[scales + head * context + position]);
+        let largest = numbers.iter().fold(0.0_f32, |largest, number| largest.max(number.abs()));
+        assert_close("scale", &[scale], &[largest / 127.0], 1e-5);
+        let tile = (head * context + position / ops::KV_TILE * ops::KV_TILE) * row + position % ops::KV_TILE;
+        let words = &words;
+        numbers.iter().enumerate().map(move |(at, &number)| {
+            let byte = words[tile + at / 4 * ops::KV_TILE].to_le_bytes()[at % 4] as i8;
+            let held = f32::from(byte) * scale;
+            assert!((held - number).abs() <= 0.501 * scale, "{number} is held as {held}, in steps of {scale}");
+            held
+        })
+    });
+    vectors.collect()
 }
 
 async fn attention_over_an_f32_cache() {
@@ -94,6 +125,10 @@ async fn attention_over_an_f32_cache() {
 async fn attention_over_an_f16_cache() {
     // As above, and a key on the border between two halves may be rounded to the other one.
     check_attention(KvFormat::F16, 6e-3).await;
+}
+
+async fn attention_over_a_q8_cache() {
+    check_attention(KvFormat::Q8, 3e-3).await;
 }
 
 async fn attention_beyond_the_largest_half_stays_finite() {

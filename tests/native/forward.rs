@@ -1,8 +1,8 @@
 //! The whole forward pass on the device against golden values of an independent implementation.
 
-use crate::common;
 use std::path::Path;
 
+use crate::common;
 use crate::common::{Golden, GoldenFiles, GoldenPrompt, GoldenStory, argmax, assert_close, data, rms};
 use pagellama::generate::{Engine, FinishReason, OpenOptions, Prompt, Request, Stop};
 use pagellama::gpu::Gpu;
@@ -171,12 +171,11 @@ fn check_smollm2(kv: KvFormat, tolerance: f32) {
 }
 
 /// Logits every so many tokens of the prose, all of which pass as parts of prompts, and the perplexity of the token after each.
-fn prose_logits(activations: ActivationFormat) -> (Vec<Vec<f32>>, f64) {
-    const STEP: usize = 4;
-    let options = OpenOptions { context: Some(512), activations, ..OpenOptions::default() };
-    let mut engine = open_with(&common::default_model(), options);
-    let rounds = engine.info().device.variants.contains(&MATMUL_BYTES);
-    assert_eq!(rounds, activations == ActivationFormat::Int8);
+fn prose_logits(options: OpenOptions) -> (Vec<Vec<f32>>, f64) {
+    const STEP: usize = 8;
+    let rounded = options.activations == ActivationFormat::Int8;
+    let mut engine = open_with(&common::default_model(), OpenOptions { context: Some(512), ..options });
+    assert_eq!(engine.info().device.variants.contains(&MATMUL_BYTES), rounded);
     let prose = std::fs::read_to_string(data("prose.txt")).unwrap();
     let ids = engine.prompt_ids(&Prompt::Text(prose)).unwrap();
     let (mut all, mut surprise) = (Vec::new(), 0.0);
@@ -192,19 +191,25 @@ fn prose_logits(activations: ActivationFormat) -> (Vec<Vec<f32>>, f64) {
 }
 
 #[test]
-fn rounded_activations_keep_logits_and_perplexity() {
-    let (exact, expected) = prose_logits(ActivationFormat::F32);
-    let (rounded, got) = prose_logits(ActivationFormat::Int8);
-    assert!(exact.len() > 90 && (2.0..40.0).contains(&expected), "{expected} over {}", exact.len());
-    let (mut mean, exact_count) = (0.0, exact.len() as f32);
-    for (at, (exact, rounded)) in exact.iter().zip(&rounded).enumerate() {
-        let off: Vec<f32> = exact.iter().zip(rounded).map(|(a, b)| a - b).collect();
-        let part = rms(&off) / rms(exact);
-        assert!(part > 0.0 && part <= 1e-1, "logits {at} are off by {part} of their root mean square");
-        mean += part / exact_count;
+fn what_is_rounded_keeps_logits_and_perplexity() {
+    let (exact, expected) = prose_logits(OpenOptions::default());
+    assert!(exact.len() > 45 && (2.0..40.0).contains(&expected), "{expected} over {}", exact.len());
+    let activations = OpenOptions { activations: ActivationFormat::Int8, ..OpenOptions::default() };
+    let cache = OpenOptions { kv: KvFormat::Q8, ..OpenOptions::default() };
+    for (options, mean_bound) in [(activations, 3e-2), (cache, 3e-2)] {
+        let name = format!("{:?} activations, {:?} cache", options.activations, options.kv);
+        let (rounded, got) = prose_logits(options);
+        let (mut mean, exact_count) = (0.0, exact.len() as f32);
+        for (at, (exact, rounded)) in exact.iter().zip(&rounded).enumerate() {
+            let off: Vec<f32> = exact.iter().zip(rounded).map(|(a, b)| a - b).collect();
+            let part = rms(&off) / rms(exact);
+            assert!(part > 0.0 && part <= 1e-1, "{name}: logits {at} are off by {part} of their root mean square");
+            mean += part / exact_count;
+        }
+        println!("{name}: off by {mean} on average, perplexity {got} instead of {expected}");
+        assert!(mean <= mean_bound, "{name}: logits are off by {mean} of their root mean square on average");
+        assert!((got / expected - 1.0).abs() <= 1e-2, "{name}: perplexity {got} instead of {expected}");
     }
-    assert!(mean <= 3e-2, "logits are off by {mean} of their root mean square on average");
-    assert!((got / expected - 1.0).abs() <= 1e-2, "perplexity {got} instead of {expected}");
 }
 
 #[test]

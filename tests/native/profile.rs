@@ -77,8 +77,8 @@ fn attention_reads_every_position_once_and_computes_with_each_twice() {
         let attention =
             |engine: &mut Engine, position| sum(&profile(engine, 1, position), |kernel| kernel == "attention");
         let (near, far) = (attention(&mut engine, 10), attention(&mut engine, 110));
-        let numbers = (100 * config.layers * 2 * config.kv_size()) as u64;
-        assert_eq!(far.bytes - near.bytes, numbers / 2 * KvFormat::default().pair_bytes(), "{name}");
+        let vectors = (100 * config.layers * 2 * config.kv_heads) as u64;
+        assert_eq!(far.bytes - near.bytes, vectors * KvFormat::default().vector_bytes(config.head_dim), "{name}");
         assert_eq!(far.flops - near.flops, (100 * config.layers * 4 * config.query_size()) as u64, "{name}");
     }
 }

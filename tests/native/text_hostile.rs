@@ -1,8 +1,8 @@
 //! Broken and hostile tokenizers and templates: typed errors, no panic, bounded time and memory.
 
-use crate::common;
 use std::time::{Duration, Instant};
 
+use crate::common;
 use crate::common::Random;
 use crate::common::vocabulary::Vocabulary;
 use pagellama::Result;

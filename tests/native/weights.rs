@@ -1,8 +1,8 @@
 //! Checkpoints become rows of named weights: formats, chunks, row order, progress.
 
-use crate::common;
 use std::collections::HashMap;
 
+use crate::common;
 use crate::common::files::{GgufFile, MemorySource, gguf_string};
 use crate::common::{GoldenFiles, data, json};
 use pagellama::config::{ModelConfig, RopeScaling};

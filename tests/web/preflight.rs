@@ -102,3 +102,59 @@ async fn verdicts_are_right_where_limits_are_low() {
         run("self.stopLowering()");
     }
 }
+
+/// The device is full when buffers take more than `most` bytes, until `stopFilling`.
+fn fill(most: f64) {
+    run(&format!(
+        "const device = GPUDevice.prototype;
+         const {{ createBuffer, pushErrorScope, popErrorScope }} = device;
+         const scopes = [];
+         device.createBuffer = function (descriptor) {{
+             const buffer = createBuffer.call(this, descriptor);
+             const memory = scopes.findLast(({{ filter }}) => filter === 'out-of-memory');
+             if (self.bufferBytes > {most}) memory.full = true;
+             return buffer;
+         }};
+         device.pushErrorScope = function (filter) {{
+             scopes.push({{ filter, full: false }});
+             pushErrorScope.call(this, filter);
+         }};
+         device.popErrorScope = function () {{
+             const {{ full }} = scopes.pop();
+             return popErrorScope.call(this).then((error) => (full ? new GPUOutOfMemoryError('full') : error));
+         }};
+         self.stopFilling = () => Object.assign(device, {{ createBuffer, pushErrorScope, popErrorScope }});"
+    ));
+}
+
+#[wasm_bindgen_test]
+async fn verdicts_are_right_where_memory_is_short() {
+    let story = [file("story.gguf", data!("gguf/stories260k.Q8_0.gguf"))];
+    let options = |context: u64| json!({ "store": false, "tune": false, "context": context });
+    let of = |told: &Value, part: &str| told["memory"][part].as_f64().unwrap();
+    run(COUNT);
+    let room = foretold(&story, &options(512)).await;
+    let (fixed, cache) = (of(&room, "weights") + of(&room, "activations"), of(&room, "cache"));
+    let none = "there is no room for even one of its 5 layers";
+    // With the context halved, some of the activations go, too.
+    for (most, kind, context, because) in [
+        (fixed + cache, "likely_fits", 512, ""),
+        (fixed + 0.6 * cache, "fits_with_context", 256, ""),
+        (fixed + 0.3 * cache, "wont_fit", 256, "and there is less"),
+        (0.5 * fixed, "wont_fit", 0, none),
+    ] {
+        let before = run("return self.bufferBytes").as_f64().unwrap();
+        assert_eq!(before, 0.0, "everything was freed");
+        fill(most);
+        let told = foretold(&story, &options(512)).await;
+        let verdict = &told["verdict"];
+        assert_eq!((&verdict["kind"], &told["context"]), (&json!(kind), &json!(context)), "{told}");
+        assert!(verdict["because"].as_str().unwrap_or_default().contains(because), "{told}");
+        if kind != "likely_fits" {
+            let error = open(picked(&story, &options(512)), nothing(), signal()).await.err().unwrap();
+            assert_eq!(Reflect::get(&error, &"code".into()).unwrap(), "gpu/out-of-memory");
+        }
+        run("self.stopFilling()");
+    }
+    run("self.stopCounting()");
+}

@@ -132,6 +132,24 @@ test("a longer context loads the model again", async () => {
   await visitor.chat.getByText("/ 512 tokens").waitFor();
 });
 
+test("fewer bits of the context load the model again and outlive a reload", async () => {
+  await visitor.begin(app.origin);
+  await visitor.button("Settings").click();
+  const bits = visitor.chat.getByLabel("Bits of the context");
+  assert.equal(await bits.inputValue(), "f16");
+  await bits.selectOption("8 bits");
+  await visitor.button("Save").click();
+  await visitor.field.waitFor();
+  assert.match(await (await visitor.say("one")).locator(".body").innerText(), /You sent 1 messages, with a q8 cache/);
+  await visitor.page.evaluate(readPreferences);
+  await visitor.page.reload();
+  await visitor.field.waitFor();
+  await visitor.button("Settings").click();
+  assert.equal(await bits.inputValue(), "q8");
+  await visitor.button("Reset to defaults").click();
+  assert.equal(await bits.inputValue(), "f16");
+});
+
 test("measuring kernels can be turned off, which loads the model again and outlives a reload", async () => {
   await visitor.begin(app.origin);
   await visitor.button("Settings").click();

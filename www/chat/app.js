@@ -8,6 +8,7 @@ import { Frame, greetingOf } from "./frame.js";
 import { ModelDock } from "./model-dock.js";
 import { ModelSession } from "./model-session.js";
 import { answerCut, contextFull, errorNotice, notice } from "./notice.js";
+import { Opening } from "./opening.js";
 import { Permits } from "./permits.js";
 import { picker } from "./picker.js";
 import { openSettings } from "./settings.js";
@@ -16,16 +17,16 @@ import { defaultModel, fromFiles, sourceOf } from "./sources.js";
 import { DEVICE_LOST, Transcript } from "./transcript.js";
 
 /** @import { EngineError, Model, OpenOptions } from "../engine.js" */
-/** @import { Recipe, StoredModel } from "../pkg/pagellama.js" */
+/** @import { StoredModel } from "../pkg/pagellama.js" */
 /** @import { Conversation, Message, Preferences, Settings } from "./conversations.js" */
 /** @import { Choice } from "./model-session.js" */
-/** @import { Loading } from "./settings.js" */
+/** @import { Loading } from "./opening.js" */
 
 /**
  * `offer`: the model to begin with, else the one that the build comes with. `autoload`: load the last visit's model
- * without asking. `system`, `context`: what new chats and loads begin with. `name`: chats of that name are shared. `hub`: where
+ * without asking. `system`, `open`: what new chats and loads begin with. `name`: chats of that name are shared. `hub`: where
  * repositories come from, unless the visitor has chosen another place.
- * @typedef {{offer?: Choice, autoload: boolean, system?: string, context?: number, open: OpenOptions, name: string, hub?: string}} AppOptions
+ * @typedef {{offer?: Choice, autoload: boolean, system?: string, open: OpenOptions, name: string, hub?: string}} AppOptions
  */
 
 /** A context that is half as long is offered down to this. Tokens. */
@@ -51,11 +52,8 @@ export class App {
   #offer;
   /** @type {Preferences["model"]} */
   #last;
-  /** @type {number | undefined} */
-  #context;
-  #tune = true;
-  /** @type {Recipe | undefined} */
-  #quantise;
+  /** @type {Opening | undefined} */
+  #opening;
   /** @type {Permits | undefined} */
   #permits;
   /** @type {EngineError | undefined} */
@@ -119,27 +117,23 @@ export class App {
 
   /** Reads what the last visit left, then shows the chat or the choice of a model. */
   async start() {
-    const { autoload, offer, name, context, hub } = this.#options;
+    const { autoload, offer, name, open, hub } = this.#options;
     const chats = await Conversations.open(name);
     if (this.#disposed) return chats.close();
     this.#chats = chats;
-    const [missing, permits, list, last, current, chosen, tune, quantise, settings] = await Promise.all([
+    const [missing, permits, opening, list, last, current, settings] = await Promise.all([
       missingSupport(),
       Permits.open(this.#root, chats, hub),
+      Opening.open(chats, open),
       chats.list(),
       chats.preference("model"),
       chats.preference("current"),
-      chats.preference("context"),
-      chats.preference("tune"),
-      chats.preference("quantise"),
       chats.preference("settings"),
     ]);
     this.#missing = missing;
     this.#list = list;
     this.#last = last;
-    this.#context = chosen ?? context;
-    this.#tune = tune ?? true;
-    this.#quantise = quantise;
+    this.#opening = opening;
     this.#permits = permits;
     this.#offer = offer ?? (await defaultModel().catch(() => undefined));
     const fresh = newConversation(settings ?? (this.#options.system ? { system: this.#options.system } : {}));
@@ -183,7 +177,7 @@ export class App {
       agreed: this.#agreed,
       missing: this.#missing,
       permits,
-      opening: (choice) => this.#opening(choice),
+      opening: (choice) => this.#opening?.of(choice) ?? {},
       choose: (choice) => this.#load(choice),
       remove: (model) => this.#removeModel(model),
       signal: this.#view.signal,
@@ -211,14 +205,7 @@ export class App {
     this.#answering.stop();
     // Set again once the model is ready: one that takes the tab down is not loaded again by itself.
     this.#chats?.prefer("model", undefined);
-    this.#session.load(choice, { ...this.#opening(choice), token: this.#permits?.token(choice) });
-  }
-
-  /** What a model is loaded with. @param {Choice} choice */
-  #opening(choice) {
-    const context = this.#context === undefined ? {} : { context: this.#context };
-    const quantise = choice.quantise === undefined ? this.#quantise : choice.quantise;
-    return { ...this.#options.open, ...context, ...(quantise && { quantise }), tune: this.#tune };
+    this.#session.load(choice, { ...this.#opening?.of(choice), token: this.#permits?.token(choice) });
   }
 
   #modelChanged() {
@@ -484,7 +471,8 @@ export class App {
     const reload = phase.kind === "ready" && /^(gpu|engine)\//.test(code);
     const retry = reload ? () => this.#load(phase.choice) : () => this.#regenerate();
     const half = Math.floor((this.#session.model?.info.context ?? 0) / 2);
-    const shorter = phase.kind === "ready" && half >= LEAST_CONTEXT ? () => this.#useContext(half, phase.choice) : undefined;
+    const shorten = () => (this.#opening?.choose({ context: half }), this.#reload());
+    const shorter = phase.kind === "ready" && half >= LEAST_CONTEXT ? shorten : undefined;
     this.#transcript.notice(
       errorNotice(error, {
         retry,
@@ -496,23 +484,19 @@ export class App {
     );
   }
 
-  /**
-   * Loads a model once more, with another context from now on.
-   * @param {number} context
-   * @param {Choice} choice
-   */
-  #useContext(context, choice) {
-    this.#context = context;
-    this.#chats?.prefer("context", context);
-    this.#load(choice);
+  /** Loads the model once more. */
+  #reload() {
+    const { phase } = this.#session;
+    if (phase.kind === "ready" || phase.kind === "failed") this.#load(phase.choice);
   }
 
   // settings, keys, drops
 
   #openSettings() {
     const conversation = this.#conversation;
-    const loading = { context: this.#context, tune: this.#tune, quantise: this.#quantise };
-    const current = { settings: conversation.settings, ...loading, model: this.#session.model, permits: this.#permits };
+    if (!this.#opening) return;
+    const { loading } = this.#opening;
+    const current = { settings: conversation.settings, loading, model: this.#session.model, permits: this.#permits };
     openSettings(this.#root, current, (settings, loading) => this.#applySettings(conversation, settings, loading));
   }
 
@@ -521,20 +505,11 @@ export class App {
    * @param {Settings} settings
    * @param {Loading} loading
    */
-  #applySettings(conversation, settings, { context, tune, quantise }) {
+  #applySettings(conversation, settings, loading) {
     conversation.settings = settings;
     this.#chats?.prefer("settings", settings);
     if (conversation.messages.length > 0) this.#save(conversation);
-    this.#quantise = quantise;
-    this.#chats?.prefer("quantise", quantise);
-    if (context !== this.#context || tune !== this.#tune) {
-      this.#context = context;
-      this.#tune = tune;
-      this.#chats?.prefer("context", context);
-      this.#chats?.prefer("tune", tune);
-      const { phase } = this.#session;
-      if (phase.kind === "ready" || phase.kind === "failed") this.#load(phase.choice);
-    }
+    if (this.#opening?.choose(loading)) this.#reload();
     this.#measure();
   }
 

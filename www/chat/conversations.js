@@ -1,5 +1,6 @@
 // Conversations and preferences at rest, in IndexedDB; in memory where the browser stores nothing.
 
+/** @import { KvFormat } from "../engine.js" */
 /** @import { Recipe, Result, SamplingOptions, Stats } from "../pkg/pagellama.js" */
 
 /**
@@ -17,11 +18,10 @@
  */
 /**
  * `model`: the last one loaded, by the engine's id; `source` is where it came from. `settings`: what a new conversation
- * begins with. `context`: tokens. `tune`: whether kernels are measured, as they are unless that is refused. `quantise`: what the
- * weights of Hugging Face folders are turned into. `hub`: the address that repositories come from. `licences`: those that were
+ * begins with. `context`, `kv`, `tune`, `quantise`: what models are loaded with, as in opening.js. `hub`: the address that repositories come from. `licences`: those that were
  * accepted, by name.
  * @typedef {{model: {id: string, name: string, source?: string} | undefined, settings: Settings | undefined, context: number | undefined,
- *   tune: boolean | undefined, quantise: Recipe | undefined, current: string | undefined, hub: string | undefined,
+ *   kv: KvFormat | undefined, tune: boolean | undefined, quantise: Recipe | undefined, current: string | undefined, hub: string | undefined,
  *   licences: string[] | undefined}} Preferences
  */
 /**

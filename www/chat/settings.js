@@ -1,15 +1,15 @@
-// The dialog for the system prompt, sampling, context length, kernels and adapters. An empty field means the model's default.
+// The dialog for the system prompt, sampling, memory, kernels and adapters. An empty field means the model's default.
 
 import { adapterSection } from "./adapters.js";
 import { h, iconButton } from "./dom.js";
 
-/** @import { Model } from "../engine.js" */
+/** @import { KvFormat, Model } from "../engine.js" */
 /** @import { Info, Recipe } from "../pkg/pagellama.js" */
 /** @import { Settings } from "./conversations.js" */
+/** @import { Loading } from "./opening.js" */
 /** @import { Permits } from "./permits.js" */
 
 /** @typedef {Exclude<keyof Settings, "system">} NumberSetting */
-/** What a model is loaded with: tokens to make room for, and whether its kernels are measured, and what a folder's weights are turned into. @typedef {{context: number | undefined, tune: boolean, quantise: Recipe | undefined}} Loading */
 
 /** @type {{name: NumberSetting, label: string, hint: string, min: number, max: number, step: number}[]} */
 const NUMBERS = [
@@ -24,24 +24,26 @@ const NUMBERS = [
 
 /**
  * @param {ShadowRoot} root where the dialog lives while it is open
- * @param {{settings: Settings, model: Model | undefined, permits: Permits | undefined} & Loading} current
+ * @param {{settings: Settings, loading: Loading, model: Model | undefined, permits: Permits | undefined}} current
  * @param {(settings: Settings, loading: Loading) => void} apply
  */
-export function openSettings(root, { settings, context, tune, quantise, model, permits }, apply) {
+export function openSettings(root, { settings, loading, model, permits }, apply) {
   const info = model?.info;
   const system = h("textarea", { id: "system", rows: "4", placeholder: "None. For example: Answer in one short paragraph." });
   system.value = settings.system ?? "";
   const fields = NUMBERS.map((setting) => numberField(setting, settings[setting.name], defaultOf(setting.name, info)));
   const length = numberField(
     { name: "context", label: "Context length", hint: "In tokens. A change loads the model again.", min: 64, max: 131072, step: 1 },
-    context,
+    loading.context,
     info ? String(info.context) : "chosen by the engine",
   );
-  const measured = h("input", { type: "checkbox", id: "setting-tune", checked: tune, "aria-describedby": "setting-tune-hint" });
-  const bits = recipeField(quantise);
+  const measured = h("input", { type: "checkbox", id: "setting-tune", checked: loading.tune, "aria-describedby": "setting-tune-hint" });
+  const bits = choiceField({ name: "quantise", label: "Bits of each weight", hint: RECIPES_HINT, choices: RECIPES }, loading.quantise);
+  const cache = choiceField({ name: "kv", label: "Bits of the context", hint: CACHES_HINT, choices: CACHES }, loading.kv);
   const reset = () => {
     measured.checked = true;
     bits.select.value = "";
+    cache.select.value = "f16";
     for (const { input } of [...fields, length]) input.value = "";
   };
   const submit = () => {
@@ -53,7 +55,7 @@ export function openSettings(root, { settings, context, tune, quantise, model, p
       if (name && input.value !== "") chosen[name] = input.valueAsNumber;
     });
     const context = length.input.value === "" ? undefined : length.input.valueAsNumber;
-    apply(chosen, { context, tune: measured.checked, quantise: RECIPES.find(({ name }) => name === bits.select.value)?.name });
+    apply(chosen, { context, kv: cache.chosen() ?? "f16", tune: measured.checked, quantise: bits.chosen() });
   };
   const form = h(
     "form",
@@ -63,7 +65,7 @@ export function openSettings(root, { settings, context, tune, quantise, model, p
     h("label", { for: "system", class: "strong" }, "System prompt"),
     system,
     h("fieldset", {}, h("legend", {}, "Sampling"), h("div", { class: "grid" }, ...fields.map(({ element }) => element))),
-    h("fieldset", {}, h("legend", {}, "Memory"), h("div", { class: "grid" }, length.element, bits.element)),
+    h("fieldset", {}, h("legend", {}, "Memory"), h("div", { class: "grid" }, length.element, cache.element, bits.element)),
     h(
       "fieldset",
       {},
@@ -84,6 +86,7 @@ export function openSettings(root, { settings, context, tune, quantise, model, p
   dialog.showModal();
 }
 
+const RECIPES_HINT = "Of Hugging Face folders that are downloaded from now on: fewer bits take less memory, at some loss of quality.";
 /** @type {{name: Recipe | undefined, label: string}[]} */
 const RECIPES = [
   { name: undefined, label: "as published" },
@@ -91,14 +94,26 @@ const RECIPES = [
   { name: "q4_0", label: "4 bits" },
 ];
 
-/** @param {Recipe | undefined} quantise */
-function recipeField(quantise) {
-  const id = "setting-quantise";
-  const choices = RECIPES.map(({ name, label }) => h("option", { value: name ?? "", selected: name === quantise }, label));
-  const select = h("select", { id, name: "quantise", "aria-describedby": `${id}-hint` }, ...choices);
-  const hint = "Of Hugging Face folders that are downloaded from now on: fewer bits take less memory, at some loss of quality.";
-  const element = h("div", { class: "field" }, h("label", { for: id }, "Bits of each weight"), select, h("p", { class: "hint", id: `${id}-hint` }, hint));
-  return { element, select };
+const CACHES_HINT = "Of each number that the model keeps of the chat: 8 bits take half the memory. A change loads the model again.";
+/** @type {{name: KvFormat, label: string}[]} */
+const CACHES = [
+  { name: "f32", label: "32 bits" },
+  { name: "f16", label: "16 bits" },
+  { name: "q8", label: "8 bits" },
+];
+
+/**
+ * A choice of few.
+ * @template {string | undefined} T
+ * @param {{name: string, label: string, hint: string, choices: {name: T, label: string}[]}} setting
+ * @param {T} current
+ */
+function choiceField({ name, label, hint, choices }, current) {
+  const id = `setting-${name}`;
+  const options = choices.map(({ name, label }) => h("option", { value: name ?? "", selected: name === current }, label));
+  const select = h("select", { id, name, "aria-describedby": `${id}-hint` }, ...options);
+  const element = h("div", { class: "field" }, h("label", { for: id }, label), select, h("p", { class: "hint", id: `${id}-hint` }, hint));
+  return { element, select, chosen: () => choices.find(({ name }) => (name ?? "") === select.value)?.name };
 }
 
 /**

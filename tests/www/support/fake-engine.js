@@ -54,7 +54,7 @@ export async function preflight({ model, options }) {
 }
 
 /**
- * @param {{model: {url?: string, hub?: string, files?: File[], stored?: string}, options: {context?: number, store?: boolean, tune?: boolean}}} request
+ * @param {{model: {url?: string, hub?: string, files?: File[], stored?: string}, options: {context?: number, kv?: string, store?: boolean, tune?: boolean}}} request
  * @param {(progress: Progress) => void} progress
  * @param {AbortSignal} signal
  * @returns {Promise<Engine>}
@@ -92,7 +92,7 @@ export async function open({ model, options }, progress, signal) {
   }
   progress({ phase: "compile", done: 0, total: 0, stored: keep });
   if (keep) await put({ id, name, bytes: BYTES, total: BYTES, complete: true, last_used: Date.now(), url: model.url });
-  return new FakeEngine(id, name, steer.has("plain"), options.context ?? Number(steer.get("context") ?? 2048), options.tune !== false);
+  return new FakeEngine(id, name, steer.has("plain"), options.context ?? Number(steer.get("context") ?? 2048), { tuned: options.tune !== false, kv: options.kv ?? "f16" });
 }
 
 /**
@@ -113,6 +113,8 @@ function nameOf(id) {
   return (id.split("?")[0] ?? "").split("/").at(-1)?.replace(".gguf", "") ?? "fake";
 }
 
+/** What shows in answers of how the model was loaded. @typedef {{tuned: boolean, kv: string}} Loaded */
+
 /** @implements {Engine} */
 class FakeEngine {
   /**
@@ -120,14 +122,14 @@ class FakeEngine {
    * @param {string} name
    * @param {boolean} plain
    * @param {number} context
-   * @param {boolean} tuned
+   * @param {Loaded} loaded
    */
-  constructor(id, name, plain, context, tuned) {
+  constructor(id, name, plain, context, loaded) {
     this.id = id;
     this.name = name;
     this.plain = plain;
     this.context = context;
-    this.tuned = tuned;
+    this.loaded = loaded;
     /** @type {AdapterInfo[]} */
     this.adapters = [];
   }
@@ -143,7 +145,7 @@ class FakeEngine {
       context: this.context,
       chat: !this.plain,
       vocab_size: 49152,
-      device: { kind: "webgpu", adapter: "Fake adapter", variants: ["portable"], tuning_ms: this.tuned ? 2.5 : null },
+      device: { kind: "webgpu", adapter: "Fake adapter", variants: ["portable"], tuning_ms: this.loaded.tuned ? 2.5 : null },
       sampling: { temperature: 0.7, top_k: 40, top_p: 0.95, min_p: 0, repetition_penalty: 1, seed: 0 },
     };
   }
@@ -160,7 +162,7 @@ class FakeEngine {
     const prompt_tokens = this.count_tokens(prompt);
     if (prompt_tokens >= this.context) throw failure("generate/context-full", "The prompt does not fit.");
     const room = Math.min(options.max_tokens ?? Infinity, this.context - prompt_tokens);
-    const pieces = answer(prompt, options, this.tuned, this.adapters);
+    const pieces = answer(prompt, options, this.loaded, this.adapters);
     let text = "";
     let count = 0;
     /** @type {Result["finish_reason"]} */
@@ -273,11 +275,11 @@ class FakeEngine {
 /**
  * @param {Prompt} prompt
  * @param {object} options
- * @param {boolean} tuned
+ * @param {Loaded} loaded
  * @param {AdapterInfo[]} adapters
  * @returns {Iterable<string>}
  */
-function answer(prompt, options, tuned, adapters) {
+function answer(prompt, options, { tuned, kv }, adapters) {
   if ("ids" in prompt) return forever();
   if ("text" in prompt) return [" and", " so", " it", " went", " on."];
   const messages = "messages" in prompt ? prompt.messages : [];
@@ -287,7 +289,7 @@ function answer(prompt, options, tuned, adapters) {
   if (last.startsWith("burst: ")) return [last.slice(7)];
   if (last.startsWith("fail: ")) return ["Half", " an", " answer", `FAIL ${last.slice(6)}`];
   if (last === "long") return forever();
-  const said = `You sent ${messages.length} messages${tuned ? "" : ", untuned,"}${adapters.map(({ name, weight }) => ` through ${weight} ${name}`).join("")} with ${JSON.stringify(options)}: ${messages.map(({ role, content }) => `${role}=${content}`).join(" | ")}`;
+  const said = `You sent ${messages.length} messages${tuned ? "" : ", untuned,"}${kv === "f16" ? "" : `, with a ${kv} cache,`}${adapters.map(({ name, weight }) => ` through ${weight} ${name}`).join("")} with ${JSON.stringify(options)}: ${messages.map(({ role, content }) => `${role}=${content}`).join(" | ")}`;
   return said.match(/[\s\S]{1,6}/g) ?? [];
 }
 

@@ -1,19 +1,22 @@
 // Loads one model in a wasm of its own and tells what the heap's size was. A heap never shrinks: its size is its peak.
 //
-// It is given {engine, model, adapter, options, ids}: the address of the engine's folder, the model's, whether there is a graphics
-// adapter, what it is opened with, and tokens to go on from. Without an adapter the engine gets as far as the tokenizer, before any
+// It is given {engine, model, adapter, options, ids, foretell}: the address of the engine's folder, the model's, whether there is a graphics
+// adapter, what it is opened with, tokens to go on from, and whether its preflight is made first. Without an adapter the engine gets as far as the tokenizer, before any
 // weight.
-// It answers {before, after, info, answer, stored} or {before, after, error}, sizes in bytes.
+// It answers {before, after, foretold, info, answer, stored} or {before, after, foretold, error}, sizes in bytes.
 
-self.addEventListener("message", async ({ data: { engine, model, adapter, options, ids } }) => {
-  const { default: init, heap_bytes, open, stored_models } = await import(`${engine}pkg/pagellama.js`);
+self.addEventListener("message", async ({ data: { engine, model, adapter, options, ids, foretell } }) => {
+  const { default: init, heap_bytes, open, preflight, stored_models } = await import(`${engine}pkg/pagellama.js`);
   await init();
   if (!adapter) Object.getPrototypeOf(Reflect.get(navigator, "gpu")).requestAdapter = async () => null;
   const before = heap_bytes();
   const request = { model: { url: model }, options: { device: "webgpu", ...options } };
-  const read = () => ({ before, after: heap_bytes() });
+  /** @type {object | undefined} */
+  let foretold;
+  const read = () => ({ before, after: heap_bytes(), foretold });
   try {
     const { signal } = new AbortController();
+    if (foretell) foretold = await preflight(request, signal);
     const opened = await open(request, () => {}, signal);
     const found = { ...read(), info: opened.info(), stored: await stored_models() };
     const greedy = { temperature: 0, max_tokens: 8, ignore_eos: true };

@@ -1,11 +1,11 @@
 // A model that is loaded in a worker of its own, whose heap shows how much it took: a heap never shrinks.
 
 /** @import { Page } from "playwright-core" */
-/** @import { Info, StoredModel } from "../types/pkg/pagellama.js" */
+/** @import { Info, Preflight, StoredModel } from "../types/pkg/pagellama.js" */
 
-/** @typedef {{engine: string, model: string, adapter: boolean, options?: object, ids?: number[]}} Order as heap-worker.js tells */
+/** @typedef {{engine: string, model: string, adapter: boolean, options?: object, ids?: number[], foretell?: boolean}} Order as heap-worker.js tells */
 /**
- * @typedef {{before: number, after: number, info?: Info, answer?: number[], stored?: StoredModel[], error?: {code: string, message: string}}} Heap
+ * @typedef {{before: number, after: number, foretold?: Preflight, info?: Info, answer?: number[], stored?: StoredModel[], error?: {code: string, message: string}}} Heap
  */
 
 /**

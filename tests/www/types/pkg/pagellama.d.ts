@@ -168,7 +168,7 @@ export function open(
     /** `digests` by file name: a file that has others is refused. */
     model: { url?: string; hub?: string; revision?: string; host?: string; stored?: string; files?: File[]; token?: string; digests?: Record<string, FileDigests> };
     /** `connections`: how many requests fetch a file at a time (default 4). `tune`: whether kernels are measured (default true). */
-    options: { context?: number; kv?: "f16" | "f32"; device?: "auto" | "webgpu"; store?: boolean; connections?: number; tune?: boolean };
+    options: { context?: number; kv?: "f16" | "f32" | "q8"; device?: "auto" | "webgpu"; store?: boolean; connections?: number; tune?: boolean };
   },
   progress: (progress: Progress) => void,
   signal: AbortSignal,

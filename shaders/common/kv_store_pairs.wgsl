@@ -1,0 +1,6 @@
+// Puts a pair of a position's keys, and of its values, into the cache.
+fn store(token: u32, kv_head: u32, position: u32, pair: u32) {
+    let at = cache_at(kv_head, position) + pair * KV_TILE;
+    keys[at] = pack_pair(key_pair(token, kv_head, position, pair));
+    values[at] = pack_pair(value_pair(token, kv_head, pair));
+}
