@@ -1,4 +1,5 @@
-//! What runs natively, in one program, which is linked once. Kernels alone are in `ops.rs`, damaged files in `fuzz.rs`.
+//! What runs natively, in one program, which is linked once. Apart from it: `ops.rs`, the kernels alone, and those that measure the
+//! memory of their process: `fuzz.rs`, `text_hostile.rs`, `weights_hostile.rs`.
 #![cfg(not(target_arch = "wasm32"))]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
@@ -25,8 +26,6 @@ mod native {
     mod sampler;
     mod sentence_piece;
     mod store;
-    mod text_hostile;
     mod tokenizer;
     mod weights;
-    mod weights_hostile;
 }

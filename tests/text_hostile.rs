@@ -1,10 +1,12 @@
 //! Broken and hostile tokenizers and templates: typed errors, no panic, bounded time and memory.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+
+mod common;
 
 use std::time::{Duration, Instant};
 
-use crate::common;
-use crate::common::Random;
-use crate::common::vocabulary::Vocabulary;
+use common::Random;
+use common::vocabulary::Vocabulary;
 use pagellama::Result;
 use pagellama::chat::{ChatFormat, Message};
 use pagellama::tokenizer::Tokenizer;

@@ -1,8 +1,11 @@
 //! Files that are broken, cut off, or not what they claim: each ends in the right typed error, never in a panic or in
 //! an allocation that the file's size does not justify.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
-use crate::common::files::{GgufFile, MemorySource, gguf_string};
-use crate::common::{Random, data};
+mod common;
+
+use common::files::{GgufFile, MemorySource, gguf_string};
+use common::{Random, data};
 use pagellama::config::{ModelConfig, RopeScaling};
 use pagellama::formats::Format;
 use pagellama::reference::Weights;
