@@ -10,6 +10,7 @@ mod executor;
 #[path = "common/lora.rs"]
 mod lora;
 mod native {
+    mod adapters;
     mod byte_level;
     mod chat;
     mod forward;

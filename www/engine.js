@@ -38,6 +38,7 @@
 /** @typedef {SamplingOptions & {max_tokens?: number, ignore_eos?: boolean}} GenerateOptions */
 /** Bytes, of how many; `waiting` while another tab has the model, whose figures they are. @typedef {{done: number, total: number, waiting?: Waiting}} Count */
 /** What a call that takes a while can be given. @typedef {{onProgress?: (progress: Count) => void, signal?: AbortSignal}} LongCall */
+/** `token`: shown to the model's server where it asks for one. @typedef {LongCall & {token?: string}} StoredCall */
 /**
  * A message to the worker; worker.js opens with their table.
  * @typedef {{type: "open", id: number, request: ModelRequest, options: OpenOptions}
@@ -51,7 +52,8 @@
  *   | {type: "detach", id: number, name: string}
  *   | {type: "weigh", id: number, name: string, weight: number}
  *   | {type: "stored", id: number}
- *   | {type: "delete" | "verify" | "export", id: number, model: string}
+ *   | {type: "delete", id: number, model: string}
+ *   | {type: "verify" | "export", id: number, model: string, token: string | undefined}
  *   | {type: "abort", id: number}} Call
  */
 /**
@@ -63,7 +65,7 @@
  */
 /**
  * A `Call` before it has its number, whichever kind it is.
- * @typedef {{type: Call["type"], request?: ModelRequest, options?: OpenOptions | GenerateOptions | {name?: string, weight?: number}, prompt?: Prompt, model?: string, tokens?: number, position?: number, source?: AdapterRequest, name?: string, weight?: number}} Order
+ * @typedef {{type: Call["type"], request?: ModelRequest, options?: OpenOptions | GenerateOptions | {name?: string, weight?: number}, prompt?: Prompt, model?: string, token?: string | undefined, tokens?: number, position?: number, source?: AdapterRequest, name?: string, weight?: number}} Order
  */
 
 /** How long a cancelled load may take to end by itself before its worker is ended for it. Milliseconds. */
@@ -151,21 +153,21 @@ export async function deleteModel(id) {
  * Reads all that is stored of a model; parts that are damaged are fetched again where that is possible. While another tab
  * loads the same model from the network, it waits.
  * @param {string} id
- * @param {LongCall} [options]
+ * @param {StoredCall} [options]
  * @returns {Promise<Verified>}
  */
 export async function verifyModel(id, options) {
-  return /** @type {Verified} */ (await callOnce({ type: "verify", model: id }, options));
+  return /** @type {Verified} */ (await callOnce({ type: "verify", model: id, token: options?.token }, options));
 }
 
 /**
  * The files of a stored model, as they were published.
  * @param {string} id
- * @param {LongCall} [options]
+ * @param {StoredCall} [options]
  * @returns {Promise<File[]>}
  */
 export async function exportModel(id, options) {
-  return /** @type {File[]} */ (await callOnce({ type: "export", model: id }, options));
+  return /** @type {File[]} */ (await callOnce({ type: "export", model: id, token: options?.token }, options));
 }
 
 /**

@@ -13,8 +13,8 @@
 //   weigh     {id, name, weight}                    result (all adapters) or error
 //   stored    {id}                                  result (list) or error
 //   delete    {id, model}                           result or error
-//   verify    {id, model}                           progress*, then result (what was found) or error
-//   export    {id, model}                           progress*, then result (files) or error
+//   verify    {id, model, token}                    progress*, then result (what was found) or error
+//   export    {id, model, token}                    progress*, then result (files) or error
 //   abort     {id}                                  nothing: the call it names ends early
 //
 // worker -> page
@@ -112,9 +112,9 @@ async function perform(call, signal) {
     case "delete":
       return delete_model(call.model);
     case "verify":
-      return verifyInTurn(call.model, report, signal);
+      return verifyInTurn(call, report, signal);
     case "export":
-      return export_model(call.model, report, signal);
+      return export_model(call.model, call.token, report, signal);
     default:
       throw new Error(`no such call: ${call.type}`);
   }
@@ -139,17 +139,17 @@ async function openInTurn({ request, options }, report, signal) {
 /**
  * What verifying fetches again must not cross a download of the same model.
  *
- * @param {string} id
+ * @param {{model: string, token?: string}} call
  * @param {(progress: Count) => void} report
  * @param {AbortSignal} signal
  */
-async function verifyInTurn(id, report, signal) {
+async function verifyInTurn({ model: id, token }, report, signal) {
   const { url } = (await stored_models()).find((model) => model.id === id) ?? {};
   // Files from disk have no address, and nothing to fetch them from.
   const turn = url === undefined ? undefined : await takeTurn(model_key({ url }), report, signal);
   const tell = (/** @type {Count} */ { done, total }) => turn?.tell({ phase: "read", done, total, stored: true });
   try {
-    return await verify_model(id, turn ? tell : report, signal);
+    return await verify_model(id, token, turn ? tell : report, signal);
   } finally {
     turn?.end();
   }

@@ -40,11 +40,17 @@ pub fn model_key(model: JsValue) -> JsResult<String> {
     request::key(&model).map_err(js_error)
 }
 
-/// Checks every stored part of a model and fetches damaged ones again: `{chunks, damaged, repaired}`.
+/// Checks every stored part of a model and fetches damaged ones again, with a token where its server asks for one:
+/// `{chunks, damaged, repaired}`.
 #[wasm_bindgen]
-pub async fn verify_model(id: String, progress: Function, signal: AbortSignal) -> JsResult<JsValue> {
+pub async fn verify_model(
+    id: String,
+    token: Option<String>,
+    progress: Function,
+    signal: AbortSignal,
+) -> JsResult<JsValue> {
     let verified = async {
-        let mut source = request::stored(&id, None, &signal, Rc::default()).await?;
+        let mut source = request::stored(&id, token.as_deref(), &signal, Rc::default()).await?;
         let mut go_on = |done, total| {
             tell(&progress, done, total);
             !signal.aborted()
@@ -54,14 +60,19 @@ pub async fn verify_model(id: String, progress: Function, signal: AbortSignal) -
     to_js(&verified.await.map_err(js_error)?)
 }
 
-/// The files of a stored model, each checked on the way: `File[]`.
+/// The files of a stored model, each checked on the way, and what is damaged fetched again likewise: `File[]`.
 #[wasm_bindgen]
-pub async fn export_model(id: String, progress: Function, signal: AbortSignal) -> JsResult<Array> {
-    exported(&id, &progress, &signal).await.map_err(js_error)
+pub async fn export_model(
+    id: String,
+    token: Option<String>,
+    progress: Function,
+    signal: AbortSignal,
+) -> JsResult<Array> {
+    exported(&id, token.as_deref(), &progress, &signal).await.map_err(js_error)
 }
 
-async fn exported(id: &str, progress: &Function, signal: &AbortSignal) -> Result<Array> {
-    let mut source = request::stored(id, None, signal, Rc::default()).await?;
+async fn exported(id: &str, token: Option<&str>, progress: &Function, signal: &AbortSignal) -> Result<Array> {
+    let mut source = request::stored(id, token, signal, Rc::default()).await?;
     let names: Vec<String> = source.manifest().files.iter().map(|file| file.name.clone()).collect();
     let (total, mut done) = (source.manifest().bytes(), 0);
     let files = Array::new();

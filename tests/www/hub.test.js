@@ -103,6 +103,25 @@ test("a token opens a gated repository, and goes to the hub alone", async () => 
   assert.deepEqual(hub.elsewhere.filter(({ authorization }) => authorization !== undefined), [], "the token went to another server");
 });
 
+test("what is damaged of a gated model is fetched again with a token, and not without", async () => {
+  await visitor.page.goto(blank.origin);
+  const found = await visitor.page.evaluate(
+    async ({ engine, model }) => {
+      const { load, verifyModel } = await import(`${engine}engine.js`);
+      const { damage, manifests } = await import(/** @type {string} */ ("/fault-client.js"));
+      const loaded = await load({ model, tune: false, device: "webgpu" });
+      await loaded.unload();
+      const [{ id, files }] = await manifests();
+      await damage({ id, file: files[0].name, start: 0, harm: "change" });
+      const without = await verifyModel(id);
+      return [without, await verifyModel(id, { token: model.token }), await verifyModel(id)];
+    },
+    { engine: app.address, model: { host: hub.origin, hub: "o/gated", token: SECRET } },
+  );
+  assert.deepEqual(found.map(({ damaged, repaired }) => [damaged.length, repaired]), [[1, 0], [1, 1], [0, 0]]);
+  assert.ok(hub.asked.some(({ authorization }) => authorization === undefined), "it was tried without a token");
+});
+
 test("each refusal says what is wrong and what to do", async () => {
   for (const [model, code, message] of /** @type {const} */ ([
     [{ hub: "o/absent" }, "hub/no-repository", /no repository o\/absent/],

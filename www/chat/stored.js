@@ -9,12 +9,14 @@ import { isFor } from "./sources.js";
 /** @import { Count, LongCall } from "../engine.js" */
 /** @import { StoredModel, Verified } from "../pkg/pagellama.js" */
 /** @import { Choice, ModelSession, Phase } from "./model-session.js" */
+/** @import { Permits } from "./permits.js" */
 
 /**
  * @typedef {object} ManagerOptions
  * @property {ShadowRoot} root where dialogs go
  * @property {ModelSession} session
  * @property {Choice | undefined} offer
+ * @property {Permits} permits
  * @property {boolean} blocked whether no model can run here
  * @property {(choice: Choice) => void} choose
  * @property {(model: StoredModel) => void} remove
@@ -155,7 +157,7 @@ function storedRow(model, options, news, changed) {
  * @param {HTMLElement} news
  * @param {() => void} changed told when a task has ended: what happened meanwhile has yet to be shown
  */
-function upkeep(model, { root, remove, session, signal }, news, changed) {
+function upkeep(model, { root, remove, session, permits, signal }, news, changed) {
   const name = nameOf(model);
   const task = h("div", { class: "task" });
   /** @type {(label: string, work: (call: LongCall) => Promise<HTMLElement>) => (event: Event) => Promise<void>} */
@@ -174,8 +176,10 @@ function upkeep(model, { root, remove, session, signal }, news, changed) {
     fill(news, outcome);
     changed();
   };
-  const verify = perform("Verifying", async (call) => verdict(await verifyModel(model.id, call)));
-  const save = perform("Reading", async (call) => saveFiles(await exportModel(model.id, call), signal));
+  // For what is damaged, and fetched again.
+  const token = () => permits.token({ request: { stored: model.id }, name, address: model.url });
+  const verify = perform("Verifying", async (call) => verdict(await verifyModel(model.id, { ...call, token: token() })));
+  const save = perform("Reading", async (call) => saveFiles(await exportModel(model.id, { ...call, token: token() }), signal));
   const erase = async () => void ((await confirmed(root, model)) && remove(model));
   const tool = (/** @type {string} */ text, /** @type {string} */ label, /** @type {(event: Event) => void} */ onclick) =>
     h("button", { type: "button", class: "tool", "aria-label": label, onclick }, text);

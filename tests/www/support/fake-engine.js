@@ -309,11 +309,12 @@ export async function delete_model(id) {
 
 /**
  * @param {string} id
+ * @param {string | undefined} token
  * @param {(progress: {done: number, total: number}) => void} progress
  * @param {AbortSignal} signal
  * @returns {Promise<Verified>}
  */
-export async function verify_model(id, progress, signal) {
+export async function verify_model(id, token, progress, signal) {
   const steer = steering(id);
   await readAll(steer, progress, signal);
   const count = Number(steer.get("damaged") ?? 0);
@@ -323,11 +324,12 @@ export async function verify_model(id, progress, signal) {
 
 /**
  * @param {string} id
+ * @param {string | undefined} token
  * @param {(progress: {done: number, total: number}) => void} progress
  * @param {AbortSignal} signal
  * @returns {Promise<File[]>}
  */
-export async function export_model(id, progress, signal) {
+export async function export_model(id, token, progress, signal) {
   const steer = steering(id);
   await readAll(steer, progress, signal);
   const names = steer.has("parts") ? ["config.json", "model.safetensors"] : [`${nameOf(id)}.gguf`];

@@ -206,12 +206,14 @@ export function model_key(model: object): string;
 /** Reads all that is stored of a model, and fetches what is damaged again where that is possible. */
 export function verify_model(
   id: string,
+  token: string | undefined,
   progress: (progress: { done: number; total: number }) => void,
   signal: AbortSignal,
 ): Promise<Verified>;
 /** The files of a stored model, each checked on the way. */
 export function export_model(
   id: string,
+  token: string | undefined,
   progress: (progress: { done: number; total: number }) => void,
   signal: AbortSignal,
 ): Promise<File[]>;
