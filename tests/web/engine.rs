@@ -452,7 +452,7 @@ async fn what_goes_wrong_is_thrown_with_what_to_do() {
     assert_eq!(open_code(picked(&[file("photo.jpg", b"x")], &options)).await, "weights/not-a-model");
     assert_eq!(open_code(picked(&[file("x.gguf", b"not one")], &options)).await, "weights/not-a-model");
     assert_eq!(open_code(picked(&[file("cut.gguf", &TINY[..90_000])], &options)).await, "net/truncated");
-    assert_eq!(open_code(picked(&[file("a.gguf", TINY)], &json!({ "kv": "q8" }))).await, "generate/bad-request");
+    assert_eq!(open_code(picked(&[file("a.gguf", TINY)], &json!({ "kv": "q3" }))).await, "generate/bad-request");
     let long = json!({ "store": false, "context": 257 });
     assert_eq!(open_code(picked(&[file("a.gguf", TINY)], &long)).await, "generate/bad-request");
     assert_eq!(open_code(JsValue::UNDEFINED).await, "generate/bad-request");

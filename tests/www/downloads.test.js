@@ -6,8 +6,8 @@ import { until } from "./support/faults.js";
 import { launch, serveApp, Visitor } from "./support/page.js";
 import { open, visitEach } from "./support/setup.js";
 
-/** The model of `slow` takes about four seconds. */
-const [browser, app, slow] = await open(launch(), serveApp(), serveApp({ model: "models/slow.gguf?slow=200" }));
+/** The model of `slow` takes about eight seconds. */
+const [browser, app, slow] = await open(launch(), serveApp(), serveApp({ model: "models/slow.gguf?slow=400" }));
 /** @type {Visitor} */
 let visitor;
 visitEach(browser, (arrived) => (visitor = arrived));
@@ -99,7 +99,7 @@ for (const [reason, text] of [
 /** Another tab of the same visitor. */
 async function anotherTab() {
   const page = await visitor.page.context().newPage();
-  page.setDefaultTimeout(15_000);
+  page.setDefaultTimeout(60_000);
   return new Visitor(page);
 }
 
