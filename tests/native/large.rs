@@ -8,7 +8,7 @@ mod synthetic;
 
 use std::path::Path;
 
-use crate::common::{assert_close, rms};
+use crate::common::{argmax, assert_close, rms};
 use pagellama::Result;
 use pagellama::config::ModelConfig;
 use pagellama::generate::{Engine, OpenOptions};
@@ -102,7 +102,7 @@ fn a_model_of_7b() {
     let logits = block_on(engine.logits(&IDS)).unwrap();
     drop(engine);
     let expected = reference_logits(Path::new(&path));
-    println!("logits of root mean square {}", rms(&expected));
+    println!("logits of root mean square {}, the largest that of {}", rms(&expected), argmax(&expected));
     assert_close("last logits", &logits, &expected, 1e-3 * rms(&expected));
 }
 
