@@ -6,8 +6,8 @@
 // one part of the positions that it sees, and up to four query heads that share their keys, so that these are read once.
 // Joined in front: HEADS, KV_HEADS, PAIRS (head_dim / 2), Q_STRIDE (pairs from a token to the next), OUT_STRIDE (the same, in
 // out), CONTEXT, PARTS (1, or a multiple of 8), TOGETHER (1 to 4, a divisor of HEADS / KV_HEADS), SCALE (1 / sqrt(head_dim)),
-// step.wgsl, kv_*.wgsl files of one format,
-// kv_cache.wgsl.
+// step.wgsl, the
+// cache's format and kv_cache.wgsl, which says what formats there are.
 //
 // q              [tokens][Q_STRIDE] pairs, turned by rope
 // keys, values   the cache, as in kv_cache.wgsl
@@ -19,8 +19,8 @@
 // (PARTS / 8)-th tile: neighbouring invocations read neighbouring words. With one, they do neighbouring tokens over the same words.
 @group(0) @binding(0) var<uniform> step: Step;
 @group(0) @binding(1) var<storage, read> q: array<vec2f>;
-@group(0) @binding(2) var<storage, read> keys: array<Pair>;
-@group(0) @binding(3) var<storage, read> values: array<Pair>;
+@group(0) @binding(2) var<storage, read> keys: array<Word>;
+@group(0) @binding(3) var<storage, read> values: array<Word>;
 @group(0) @binding(4) var<storage, read_write> out: array<vec2f>;
 @group(0) @binding(5) var<storage, read_write> stats: array<vec2f>;
 
@@ -106,7 +106,10 @@ fn weigh(head: ptr<function, Head>, positions: vec4u, visible: u32, keys_by: Eig
     let low_weights = select(vec4f(), exp(low - maximum), lows);
     let high_weights = select(vec4f(), exp(high - maximum), highs);
     (*head).sum = (*head).sum * (*head).shrink + dot(low_weights + high_weights, vec4f(1.0));
-    (*head).eight = Eight(low_weights * PAIR_SCALE * values_by.low, high_weights * PAIR_SCALE * values_by.high);
+    // The scale of a position that is not visible may be anything.
+    let low_scaled = select(vec4f(), low_weights * PAIR_SCALE * values_by.low, lows);
+    let high_scaled = select(vec4f(), high_weights * PAIR_SCALE * values_by.high, highs);
+    (*head).eight = Eight(low_scaled, high_scaled);
 }
 
 // The weighted sum of one pair of the values, added to that of the positions before.

@@ -4,8 +4,8 @@
 // reorders the query and key rows of Hugging Face files (which pair halves) to it.
 // Queries are turned in place; keys are turned, and values copied, on their way into the cache.
 // Joined in front: HEADS, KV_HEADS, PAIRS (head_dim / 2), QKV_STRIDE (pairs from a token to the next), KEYS_AT and VALUES_AT
-// (pairs from a token's queries to its keys and values), CONTEXT (positions in the cache), step.wgsl, kv_*.wgsl files of one
-// format, kv_cache.wgsl, and how that format is stored: kv_store_*.wgsl.
+// (pairs from a token's queries to its keys and values), CONTEXT (positions in the cache), step.wgsl, the cache's
+// format and kv_cache.wgsl, which says what formats there are, and the format's kv_store_pairs.wgsl or kv_store_q8.wgsl.
 //
 // angles         [positions in use, at most CONTEXT][PAIRS] (cosine, sine)
 // qkv            [tokens][QKV_STRIDE] pairs
@@ -15,8 +15,8 @@
 @group(0) @binding(0) var<uniform> step: Step;
 @group(0) @binding(1) var<storage, read> angles: array<vec2f>;
 @group(0) @binding(2) var<storage, read_write> qkv: array<vec2f>;
-@group(0) @binding(3) var<storage, read_write> keys: array<Pair>;
-@group(0) @binding(4) var<storage, read_write> values: array<Pair>;
+@group(0) @binding(3) var<storage, read_write> keys: array<Word>;
+@group(0) @binding(4) var<storage, read_write> values: array<Word>;
 
 fn turn(pair: vec2f, angle: vec2f) -> vec2f {
     return vec2f(pair.x * angle.x - pair.y * angle.y, pair.x * angle.y + pair.y * angle.x);

@@ -412,11 +412,13 @@ impl Error {
             Error::NoAdapter { .. } => {
                 "Turn on hardware acceleration in the browser's settings and update the graphics driver."
             }
-            Error::AdapterLimit { .. } => "Choose a smaller model or a shorter context.",
-            Error::OutOfMemory { .. } => "Close other tabs, or choose a smaller model or a shorter context.",
+            Error::AdapterLimit { .. } => "Choose a smaller model, a shorter context or 8 bits for the context.",
+            Error::OutOfMemory { .. } => {
+                "Close other tabs, or choose a smaller model, a shorter context or 8 bits for it."
+            }
             Error::DeviceLost { .. } => "Load the model again.",
             Error::LostAgain { .. } => {
-                "Choose a shorter context, a smaller model or one of fewer bits, or close what else uses the graphics card."
+                "Choose a shorter context or 8 bits for it, a smaller model or one of fewer bits, or close what else uses the graphics card."
             }
             Error::Gpu { .. } => "Reload the page; if it happens again, update the graphics driver and report it.",
             Error::OutputNotFinite => {

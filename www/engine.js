@@ -38,7 +38,7 @@
 /** @typedef {SamplingOptions & {max_tokens?: number, ignore_eos?: boolean}} GenerateOptions */
 /** Bytes, of how many; `waiting` while another tab has the model, whose figures they are. @typedef {{done: number, total: number, waiting?: Waiting}} Count */
 /** What a call that takes a while can be given. @typedef {{onProgress?: (progress: Count) => void, signal?: AbortSignal}} LongCall */
-/** `token`: shown to the model's server where it asks for one. @typedef {LongCall & {token?: string}} StoredCall */
+/** `token`: for what is fetched again, shown to the model's own server alone. @typedef {LongCall & {token?: string}} StoredCall */
 /**
  * A message to the worker; worker.js opens with their table.
  * @typedef {{type: "open", id: number, request: ModelRequest, options: OpenOptions}

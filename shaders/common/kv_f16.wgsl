@@ -1,7 +1,7 @@
-// Keys and values in half precision: a pair of neighbouring dimensions in a word.
-alias Pair = u32;
+// Keys and values in half precision: a pair of neighbouring dimensions in a word. Joined behind: kv_unscaled.wgsl, kv_cache.wgsl.
+alias Word = u32;
 
-fn pack_pair(pair: vec2f) -> Pair {
+fn pack_pair(pair: vec2f) -> Word {
     // Beyond the largest half a conversion's result is indeterminate in WGSL.
     return pack2x16float(clamp(pair, vec2f(-65504.0), vec2f(65504.0)));
 }
@@ -11,9 +11,9 @@ const PAIR_SCALE: f32 = 5.192296858534828e33;
 
 // By moving a half's bits to a float's places, sign and all, which takes processors a fraction of what unpack2x16float does.
 // They are moved by multiplying, for vectors are shifted lane by lane there; to the right, by way of a float whose mantissa
-// holds an integer. Halves below 2^-14 may count as zero, as WGSL lets a device treat denormal floats.
-fn unpack_pair(pair: Pair, i: u32) -> vec2f {
-    let low = (pair & 0x7fffu) * 8192u + (pair & 0x8000u) * 65536u;
-    let integer = bitcast<u32>(f32(i32(pair & 0x7fff0000u)) * 0.0000152587890625 + 8388608.0);
-    return bitcast<vec2f>(vec2u(low, integer * 8192u + (pair & 0x80000000u)));
+// holds an integer. `i`: which pair of its vector it is, all the same here. Halves below 2^-14 may count as zero, as WGSL lets a device treat denormal floats.
+fn unpack_pair(word: Word, i: u32) -> vec2f {
+    let low = (word & 0x7fffu) * 8192u + (word & 0x8000u) * 65536u;
+    let integer = bitcast<u32>(f32(i32(word & 0x7fff0000u)) * 0.0000152587890625 + 8388608.0);
+    return bitcast<vec2f>(vec2u(low, integer * 8192u + (word & 0x80000000u)));
 }

@@ -1,13 +1,15 @@
-// Keys and values in single precision: a pair of neighbouring dimensions.
-alias Pair = vec2f;
+// Keys and values in single precision: a "word" is a pair of neighbouring dimensions. Joined behind: kv_unscaled.wgsl,
+// kv_cache.wgsl.
+alias Word = vec2f;
 
-fn pack_pair(pair: vec2f) -> Pair {
+fn pack_pair(pair: vec2f) -> Word {
     return pair;
 }
 
 // What unpacked pairs are to be multiplied by.
 const PAIR_SCALE: f32 = 1.0;
 
-fn unpack_pair(pair: Pair, i: u32) -> vec2f {
-    return pair;
+// `i`: which pair of its vector it is, all the same here.
+fn unpack_pair(word: Word, i: u32) -> vec2f {
+    return word;
 }

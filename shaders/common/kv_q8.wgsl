@@ -1,7 +1,7 @@
 // Keys and values in 8 bits: two pairs of neighbouring dimensions in a word, the first in its low half. A head's vector has one
 // scale, its largest absolute value over 127; the scales of all vectors follow the words, [KV_HEADS][CONTEXT].
 // Joined in front: KV_HEADS, CONTEXT, PAIRS. Joined behind: kv_cache.wgsl; `keys` and `values` are the kernel's.
-alias Pair = u32;
+alias Word = u32;
 
 const WORD_PAIRS: u32 = 2u;
 
@@ -9,7 +9,7 @@ const WORD_PAIRS: u32 = 2u;
 const PAIR_SCALE: f32 = 1.0;
 
 // Pair i of a vector, from the word that holds it.
-fn unpack_pair(word: Pair, i: u32) -> vec2f {
+fn unpack_pair(word: Word, i: u32) -> vec2f {
     let upper = bitcast<i32>(word << (16u - 16u * (i % WORD_PAIRS)));
     return vec2f(f32((upper << 8u) >> 24u), f32(upper >> 24u));
 }

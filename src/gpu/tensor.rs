@@ -161,16 +161,18 @@ impl Gpu {
             Ok(Ok(())) => {}
             _ => return Err(Error::DeviceLost { detail: "a read-back was cancelled".to_owned() }),
         }
-        let view = staging
-            .raw
-            .get_mapped_range(0..mapping.bytes)
-            // A browser takes a device's mappings away before it tells that the device is lost.
-            .map_err(|error| Error::DeviceLost { detail: format!("read-back: {error}") })?;
+        let view =
+            staging.raw.get_mapped_range(0..mapping.bytes).map_err(|error| unmapped(format!("read-back: {error}")))?;
         let taken = take(&view);
         drop(view);
         staging.raw.unmap();
         Ok(taken)
     }
+}
+
+/// Of a range that was mapped a moment ago: a browser takes a device's mappings away before it tells that the device is lost.
+fn unmapped(detail: String) -> Error {
+    if cfg!(target_arch = "wasm32") { Error::DeviceLost { detail } } else { Error::Gpu { detail } }
 }
 
 /// The first bytes of a staging buffer on their way to the host.

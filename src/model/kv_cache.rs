@@ -2,6 +2,8 @@
 //! device that plays the forward pass.
 
 use serde::Deserialize;
+use serde::de::IntoDeserializer;
+use serde::de::value::{self, StrDeserializer};
 
 use crate::error::{Error, Result};
 
@@ -21,12 +23,8 @@ pub enum KvFormat {
 impl KvFormat {
     /// The format that is called `name`: `f16`, `f32` or `q8`.
     pub fn named(name: &str) -> Option<Self> {
-        match name {
-            "f16" => Some(Self::F16),
-            "f32" => Some(Self::F32),
-            "q8" => Some(Self::Q8),
-            _ => None,
-        }
+        let name: StrDeserializer<'_, value::Error> = name.into_deserializer();
+        Self::deserialize(name).ok()
     }
 
     /// Bytes of one head's key or value, of `head_dim` numbers.

@@ -1,4 +1,4 @@
-use super::{HeadShape, STEP, expect_room};
+use super::{HeadShape, STEP, expect_cache, expect_room};
 use crate::error::Result;
 use crate::gpu::Gpu;
 use crate::gpu::cost::Cost;
@@ -50,6 +50,7 @@ pub fn attention(gpu: &Gpu, shape: &HeadShape, step: &Buffer, args: &Attention<'
     let out = if args.parts == 1 { shape.query_stride() } else { args.parts * shape.heads * shape.head_dim };
     expect_room("attention", "out", args.out, out)?;
     expect_room("attention", "stats", args.stats, if args.parts == 1 { 2 } else { args.parts * shape.heads * 2 })?;
+    expect_cache("attention", shape, args.keys, args.values)?;
     let together = shape.together();
     let mut sizes = shape.cache_sizes().to_vec();
     sizes.extend([
@@ -59,9 +60,8 @@ pub fn attention(gpu: &Gpu, shape: &HeadShape, step: &Buffer, args: &Attention<'
         ("TOGETHER", Size::Count(together)),
         ("SCALE", Size::Number((shape.head_dim as f32).sqrt().recip())),
     ]);
-    let [format, scales, cache] = shape.cache_parts();
-    let kernel =
-        Kernel { name: "attention", parts: &[STEP, format, scales, cache, wgsl!("attention.wgsl")], sizes: &sizes };
+    let parts = [vec![STEP], shape.cache_parts(), vec![wgsl!("attention.wgsl")]].concat();
+    let kernel = Kernel { name: "attention", parts: &parts, sizes: &sizes };
     let bindings = [step, args.qkv, args.keys, args.values, args.out, args.stats];
     let heads = Extent::fixed(shape.heads / together, 1);
     let dispatch = gpu.dispatch(&kernel, &bindings, Extent::per_token(args.parts, LANES), heads);

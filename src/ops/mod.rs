@@ -119,13 +119,15 @@ impl HeadShape {
     }
 
     /// The helper files of kernels that use the cache: its format and its layout.
-    fn cache_parts(&self) -> [&'static str; 3] {
-        let [format, scales] = match self.kv {
-            KvFormat::F16 => [wgsl!("common/kv_f16.wgsl"), wgsl!("common/kv_unscaled.wgsl")],
-            KvFormat::F32 => [wgsl!("common/kv_f32.wgsl"), wgsl!("common/kv_unscaled.wgsl")],
-            KvFormat::Q8 => [wgsl!("common/kv_q8.wgsl"), ""],
+    fn cache_parts(&self) -> Vec<&'static str> {
+        const UNSCALED: &str = wgsl!("common/kv_unscaled.wgsl");
+        let mut parts = match self.kv {
+            KvFormat::F16 => vec![wgsl!("common/kv_f16.wgsl"), UNSCALED],
+            KvFormat::F32 => vec![wgsl!("common/kv_f32.wgsl"), UNSCALED],
+            KvFormat::Q8 => vec![wgsl!("common/kv_q8.wgsl")],
         };
-        [format, scales, wgsl!("common/kv_cache.wgsl")]
+        parts.push(wgsl!("common/kv_cache.wgsl"));
+        parts
     }
 
     /// How a position's keys and values are put into the cache.
@@ -135,6 +137,13 @@ impl HeadShape {
             KvFormat::Q8 => wgsl!("common/kv_store_q8.wgsl"),
         }
     }
+}
+
+/// Errors unless both halves of a layer's cache have the shape's size.
+fn expect_cache(kernel: &str, shape: &HeadShape, keys: &Buffer, values: &Buffer) -> Result<()> {
+    let words = shape.cache_bytes() as usize / 4;
+    expect_room(kernel, "keys", keys, words)?;
+    expect_room(kernel, "values", values, words)
 }
 
 /// Errors unless `buffer` has room for `values` 32-bit values.

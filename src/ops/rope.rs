@@ -1,4 +1,4 @@
-use super::{HeadShape, STEP, expect_room};
+use super::{HeadShape, STEP, expect_cache, expect_room};
 use crate::error::Result;
 use crate::gpu::Gpu;
 use crate::gpu::cost::Cost;
@@ -21,6 +21,7 @@ pub struct Rope<'a> {
 pub fn rope(gpu: &Gpu, shape: &HeadShape, step: &Buffer, buffers: &Rope<'_>) -> Result<Dispatch> {
     expect_room("rope", "angles", buffers.angles, shape.context * shape.head_dim)?;
     expect_room("rope", "qkv", buffers.qkv, shape.qkv_stride())?;
+    expect_cache("rope", shape, buffers.keys, buffers.values)?;
     let [_, keys_at, values_at] = shape.qkv_starts();
     let mut sizes = shape.cache_sizes().to_vec();
     sizes.extend([
@@ -28,8 +29,7 @@ pub fn rope(gpu: &Gpu, shape: &HeadShape, step: &Buffer, buffers: &Rope<'_>) -> 
         ("KEYS_AT", Size::Count(keys_at / 2)),
         ("VALUES_AT", Size::Count(values_at / 2)),
     ]);
-    let [format, scales, cache] = shape.cache_parts();
-    let parts = [STEP, format, scales, cache, shape.store_part(), wgsl!("rope.wgsl")];
+    let parts = [vec![STEP], shape.cache_parts(), vec![shape.store_part(), wgsl!("rope.wgsl")]].concat();
     let kernel = Kernel { name: "rope", parts: &parts, sizes: &sizes };
     let bindings = [step, buffers.angles, buffers.qkv, buffers.keys, buffers.values];
     let pairs = (shape.heads + shape.kv_heads) * shape.pairs();

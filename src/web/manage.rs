@@ -40,7 +40,7 @@ pub fn model_key(model: JsValue) -> JsResult<String> {
     request::key(&model).map_err(js_error)
 }
 
-/// Checks every stored part of a model and fetches damaged ones again, with a token where its server asks for one:
+/// Checks every stored part of a model and fetches damaged ones again, with a token for its own server if there is one:
 /// `{chunks, damaged, repaired}`.
 #[wasm_bindgen]
 pub async fn verify_model(

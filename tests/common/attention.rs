@@ -104,12 +104,14 @@ async fn cached_bytes(gpu: &Gpu, shape: &HeadShape, cache: &Buffer, expected: &[
         let (position, head) = (vector / kv_heads, vector % kv_heads);
         let scale = f32::from_bits(words[scales + head * context + position]);
         let largest = numbers.iter().fold(0.0_f32, |largest, number| largest.max(number.abs()));
-        assert_close("scale", &[scale], &[largest / 127.0], 1e-5);
+        // As far as a device's division and cosines are off.
+        assert_close(&format!("scale of {head} at {position}"), &[scale], &[largest / 127.0], 1e-5);
         let tile = (head * context + position / ops::KV_TILE * ops::KV_TILE) * row + position % ops::KV_TILE;
         let words = &words;
         numbers.iter().enumerate().map(move |(at, &number)| {
             let byte = words[tile + at / 4 * ops::KV_TILE].to_le_bytes()[at % 4] as i8;
             let held = f32::from(byte) * scale;
+            // Half a step, and what the device's number is off before it is rounded.
             assert!((held - number).abs() <= 0.501 * scale, "{number} is held as {held}, in steps of {scale}");
             held
         })
@@ -128,6 +130,7 @@ async fn attention_over_an_f16_cache() {
 }
 
 async fn attention_over_a_q8_cache() {
+    // Keys and values are compared apart: the rest is as with f32.
     check_attention(KvFormat::Q8, 3e-3).await;
 }
 

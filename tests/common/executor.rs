@@ -173,7 +173,7 @@ async fn a_full_context_ends_it() {
 }
 
 async fn an_output_that_is_not_finite_is_told_and_leaves_no_trace() {
-    for kv in [KvFormat::F32, KvFormat::F16] {
+    for kv in [KvFormat::F32, KvFormat::F16, KvFormat::Q8] {
         let mut good = executor(&GgufFile::llama(), kv).await;
         let calm = answer(&mut good, &Sampling::default(), &OTHER, 8, 2).await.unwrap();
         let story = answer(&mut good, &sampled(), &PROMPT, 30, 2).await.unwrap();

@@ -1,13 +1,13 @@
 //! What is foretold of a model, against the buffers that its load really makes in the browser.
 
-use js_sys::{Function, Reflect};
+use js_sys::Reflect;
 use pagellama::web::engine::{open, preflight};
 use serde_json::{Value, json};
 use wasm_bindgen::JsValue;
 use wasm_bindgen_test::wasm_bindgen_test;
 use web_sys::File;
 
-use super::engine::{file, from_js, nothing, picked, signal, tiny_folder};
+use super::engine::{file, from_js, nothing, picked, run, signal, tiny_folder};
 use super::golden::data;
 
 /// Counts the bytes of buffers that are alive.
@@ -27,10 +27,6 @@ const COUNT: &str = "
         return buffer;
     };";
 
-fn run(body: &str) -> JsValue {
-    Function::new_no_args(body).call0(&JsValue::NULL).unwrap()
-}
-
 fn buffer_bytes() -> f64 {
     Reflect::get(&js_sys::global(), &"bufferBytes".into()).unwrap().as_f64().unwrap()
 }
@@ -47,9 +43,9 @@ async fn memory_is_foretold() {
     run(COUNT);
     for files in [&mixed[..], &story, &folder] {
         let longer = files.len() == 1;
-        for (context, quantise) in [(128, json!("q4_0")), (256, Value::Null)].into_iter().take(1 + usize::from(longer))
-        {
-            let options = json!({ "store": false, "tune": false, "context": context, "quantise": quantise });
+        let cases = [(128, "q8", json!("q4_0")), (256, "f16", Value::Null)];
+        for (context, kv, quantise) in cases.into_iter().take(1 + usize::from(longer)) {
+            let options = json!({ "store": false, "tune": false, "context": context, "kv": kv, "quantise": quantise });
             let before = buffer_bytes();
             let foretold = foretold(files, &options).await;
             assert_eq!(foretold["verdict"]["kind"], "likely_fits");
@@ -77,19 +73,24 @@ fn lower(most: u64) {
     ));
 }
 
+/// The code of the error with which a load ends, if it does.
+async fn refusal(files: &[File], options: &Value) -> Option<String> {
+    match open(picked(files, options), nothing(), signal()).await {
+        Ok(engine) => {
+            engine.unload();
+            None
+        }
+        Err(error) => Reflect::get(&error, &"code".into()).unwrap().as_string(),
+    }
+}
+
+fn with_context(context: u64) -> Value {
+    json!({ "store": false, "tune": false, "context": context })
+}
+
 #[wasm_bindgen_test]
 async fn verdicts_are_right_where_limits_are_low() {
     let story = [file("story.gguf", data!("gguf/stories260k.Q8_0.gguf"))];
-    let opens = async |context: u64| {
-        let options = json!({ "store": false, "tune": false, "context": context });
-        match open(picked(&story, &options), nothing(), signal()).await {
-            Ok(engine) => {
-                engine.unload();
-                None
-            }
-            Err(error) => Reflect::get(&error, &"code".into()).unwrap().as_string(),
-        }
-    };
     // 64 bytes of keys for each position of a layer; 64 rows of the widest product take 24 576.
     for (most, kind, context) in
         [(1 << 20, "likely_fits", 512), (64 * 384, "fits_with_context", 384), (8000, "wont_fit", 0)]
@@ -97,8 +98,8 @@ async fn verdicts_are_right_where_limits_are_low() {
         lower(most);
         let told = foretold(&story, &json!({ "store": false, "context": 512 })).await;
         assert_eq!((&told["verdict"]["kind"], told["context"].as_u64()), (&json!(kind), Some(context)), "{told}");
-        assert_eq!(opens(512).await.is_none(), kind == "likely_fits");
-        assert!(context == 0 || opens(context).await.is_none());
+        assert_eq!(refusal(&story, &with_context(512)).await.is_none(), kind == "likely_fits");
+        assert!(context == 0 || refusal(&story, &with_context(context)).await.is_none());
         run("self.stopLowering()");
     }
 }
@@ -130,10 +131,9 @@ fn fill(most: f64) {
 #[wasm_bindgen_test]
 async fn verdicts_are_right_where_memory_is_short() {
     let story = [file("story.gguf", data!("gguf/stories260k.Q8_0.gguf"))];
-    let options = |context: u64| json!({ "store": false, "tune": false, "context": context });
     let of = |told: &Value, part: &str| told["memory"][part].as_f64().unwrap();
     run(COUNT);
-    let room = foretold(&story, &options(512)).await;
+    let room = foretold(&story, &with_context(512)).await;
     let (fixed, cache) = (of(&room, "weights") + of(&room, "activations"), of(&room, "cache"));
     let none = "there is no room for even one of its 5 layers";
     // With the context halved, some of the activations go, too.
@@ -143,18 +143,16 @@ async fn verdicts_are_right_where_memory_is_short() {
         (fixed + 0.3 * cache, "wont_fit", 256, "and there is less"),
         (0.5 * fixed, "wont_fit", 0, none),
     ] {
-        let before = run("return self.bufferBytes").as_f64().unwrap();
-        assert_eq!(before, 0.0, "everything was freed");
         fill(most);
-        let told = foretold(&story, &options(512)).await;
+        let told = foretold(&story, &with_context(512)).await;
         let verdict = &told["verdict"];
         assert_eq!((&verdict["kind"], &told["context"]), (&json!(kind), &json!(context)), "{told}");
         assert!(verdict["because"].as_str().unwrap_or_default().contains(because), "{told}");
-        if kind != "likely_fits" {
-            let error = open(picked(&story, &options(512)), nothing(), signal()).await.err().unwrap();
-            assert_eq!(Reflect::get(&error, &"code".into()).unwrap(), "gpu/out-of-memory");
-        }
+        let full = (kind != "likely_fits").then_some("gpu/out-of-memory");
+        assert_eq!(refusal(&story, &with_context(512)).await.as_deref(), full);
+        assert!(kind == "wont_fit" || refusal(&story, &with_context(context)).await.is_none());
         run("self.stopFilling()");
+        assert_eq!(buffer_bytes(), 0.0, "everything was freed");
     }
     run("self.stopCounting()");
 }

@@ -136,7 +136,7 @@ test("fewer bits of the context load the model again and outlive a reload", asyn
   await visitor.begin(app.origin);
   await visitor.button("Settings").click();
   const bits = visitor.chat.getByLabel("Bits of the context");
-  assert.equal(await bits.inputValue(), "f16");
+  assert.equal(await bits.inputValue(), "");
   await bits.selectOption("8 bits");
   await visitor.button("Save").click();
   await visitor.field.waitFor();
@@ -147,7 +147,7 @@ test("fewer bits of the context load the model again and outlive a reload", asyn
   await visitor.button("Settings").click();
   assert.equal(await bits.inputValue(), "q8");
   await visitor.button("Reset to defaults").click();
-  assert.equal(await bits.inputValue(), "f16");
+  assert.equal(await bits.inputValue(), "");
 });
 
 test("measuring kernels can be turned off, which loads the model again and outlives a reload", async () => {
@@ -260,6 +260,19 @@ test("a device that is lost again and again offers smaller choices", async () =>
   await visitor.chat.getByText("/ 1,024 tokens").waitFor();
   await visitor.page.reload();
   await visitor.chat.getByText("/ 1,024 tokens").waitFor();
+});
+
+test("a load without room for it offers smaller choices, each once", async (t) => {
+  const full = await serveApp({ model: "models/full.gguf?fail=gpu/out-of-memory" });
+  t.after(() => full.close());
+  await visitor.page.goto(full.origin);
+  await visitor.button("Download and start").click();
+  const coarser = visitor.chat.getByRole("alert").getByRole("button", { name: "Load with 8 bits for the context" });
+  await coarser.click();
+  await visitor.chat.getByRole("alert").getByRole("button", { name: "Load with half the context" }).waitFor();
+  assert.equal(await coarser.count(), 0);
+  await visitor.button("Settings").first().click();
+  assert.equal(await visitor.chat.getByLabel("Bits of the context").inputValue(), "q8");
 });
 
 test("a full context is said plainly, and the chat goes on without its oldest turns", async (t) => {

@@ -29,9 +29,6 @@ import { DEVICE_LOST, Transcript } from "./transcript.js";
  * @typedef {{offer?: Choice, autoload: boolean, system?: string, open: OpenOptions, name: string, hub?: string}} AppOptions
  */
 
-/** A context that is half as long is offered down to this. Tokens. */
-const LEAST_CONTEXT = 512;
-
 export class App {
   #root;
   #options;
@@ -79,6 +76,7 @@ export class App {
       again: (choice) => this.#begin(choice),
       pick: () => this.#show("picker"),
       settings: () => this.#openSettings(),
+      smaller: (choice) => this.#smaller(choice),
       remove: (model) => this.#removeModel(model),
       announce: (text) => this.#frame.announce(text),
       percent: () => this.#tellTitle(),
@@ -470,13 +468,11 @@ export class App {
     // After a lost device or a crash the model has to be loaded again; otherwise the answer is asked for again.
     const reload = phase.kind === "ready" && /^(gpu|engine)\//.test(code);
     const retry = reload ? () => this.#load(phase.choice) : () => this.#regenerate();
-    const half = Math.floor((this.#session.model?.info.context ?? 0) / 2);
-    const shorten = () => (this.#opening?.choose({ context: half }), this.#reload());
-    const shorter = phase.kind === "ready" && half >= LEAST_CONTEXT ? shorten : undefined;
+    const smaller = phase.kind === "ready" ? this.#smaller(phase.choice) : {};
     this.#transcript.notice(
       errorNotice(error, {
+        ...smaller,
         retry,
-        shorter,
         pick: () => this.#show("picker"),
         "new-chat": () => this.#newChat(),
         settings: () => this.#openSettings(),
@@ -484,10 +480,15 @@ export class App {
     );
   }
 
-  /** Loads the model once more. */
-  #reload() {
-    const { phase } = this.#session;
-    if (phase.kind === "ready" || phase.kind === "failed") this.#load(phase.choice);
+  /** Steps that load a model with less memory. @param {Choice} choice */
+  #smaller(choice) {
+    const opening = this.#opening;
+    const { shorter, coarser } = opening?.smaller(this.#session.model?.info.context) ?? {};
+    const load = (/** @type {Partial<Loading>} */ changed) => () => {
+      opening?.choose(changed);
+      this.#load(choice);
+    };
+    return { ...(shorter && { shorter: load(shorter) }), ...(coarser && { coarser: load(coarser) }) };
   }
 
   // settings, keys, drops
@@ -509,7 +510,10 @@ export class App {
     conversation.settings = settings;
     this.#chats?.prefer("settings", settings);
     if (conversation.messages.length > 0) this.#save(conversation);
-    if (this.#opening?.choose(loading)) this.#reload();
+    const { phase } = this.#session;
+    // A load that was paused goes on with them.
+    const begun = phase.kind === "ready" || phase.kind === "failed" || phase.kind === "loading";
+    if (this.#opening?.choose(loading) && begun) this.#load(phase.choice);
     this.#measure();
   }
 

@@ -18,8 +18,8 @@
  */
 /**
  * `model`: the last one loaded, by the engine's id; `source` is where it came from. `settings`: what a new conversation
- * begins with. `context`, `kv`, `tune`, `quantise`: what models are loaded with, as in opening.js. `hub`: the address that repositories come from. `licences`: those that were
- * accepted, by name.
+ * begins with. `context`, `kv`, `tune`, `quantise`: what models are loaded with, as in opening.js. `hub`: the address that
+ * repositories come from. `licences`: those that were accepted, by name.
  * @typedef {{model: {id: string, name: string, source?: string} | undefined, settings: Settings | undefined, context: number | undefined,
  *   kv: KvFormat | undefined, tune: boolean | undefined, quantise: Recipe | undefined, current: string | undefined, hub: string | undefined,
  *   licences: string[] | undefined}} Preferences

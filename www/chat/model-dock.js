@@ -19,6 +19,7 @@ import { Vigil } from "./vigil.js";
  * @property {(choice: Choice) => void} again loads without leaving what the visitor looks at
  * @property {() => void} pick
  * @property {() => void} settings
+ * @property {(choice: Choice) => {shorter?: () => void, coarser?: () => void}} smaller ways to load it with less memory
  * @property {(model: StoredModel) => Promise<void>} remove
  * @property {(text: string) => void} announce
  * @property {() => void} percent told when `percent` has changed
@@ -120,7 +121,7 @@ export class ModelDock {
    * @param {unknown} error
    */
   #failed(choice, error) {
-    const { load, token, again, pick, settings, remove } = this.#actions;
+    const { load, token, again, pick, settings, smaller, remove } = this.#actions;
     const { code } = describe(error);
     const { choices } = /** @type {{choices?: HubChoice[]}} */ (error);
     if (choices) return several(choice, choices, { load, pick });
@@ -129,7 +130,7 @@ export class ModelDock {
     const unkept = () => load({ ...choice, store: false });
     const room = ROOM.includes(code) ? roomList(choice, { root: this.#root, remove }) : undefined;
     const help = WANT_TOKEN.includes(code) ? tokenForm(choice, (given) => token(choice, given)) : room;
-    return errorNotice(error, { retry, pick, settings, unkept }, help);
+    return errorNotice(error, { ...smaller(choice), retry, pick, settings, unkept }, help);
   }
 }
 

@@ -3,7 +3,7 @@
 import { h, icon } from "./dom.js";
 
 /** @typedef {{label: string, run: () => void, primary?: boolean}} Action */
-/** @typedef {"retry" | "pick" | "new-chat" | "settings" | "reload" | "unkept" | "shorter"} Step */
+/** @typedef {"retry" | "pick" | "new-chat" | "settings" | "reload" | "unkept" | "shorter" | "coarser"} Step */
 
 /** The next steps that help with an error, by its code or its code's room; without an entry, trying again. @type {Record<string, Step[]>} */
 const NEXT_STEPS = {
@@ -18,9 +18,9 @@ const NEXT_STEPS = {
   weights: ["pick"],
   "gpu/no-webgpu": [],
   "gpu/no-adapter": ["reload"],
-  "gpu/limit": ["pick", "settings"],
-  "gpu/out-of-memory": ["pick", "settings", "retry"],
-  "gpu/lost-again": ["shorter", "pick", "settings", "retry"],
+  "gpu/limit": ["shorter", "coarser", "pick", "settings"],
+  "gpu/out-of-memory": ["shorter", "coarser", "pick", "settings", "retry"],
+  "gpu/lost-again": ["shorter", "coarser", "pick", "settings", "retry"],
   "gpu/error": ["reload"],
   "gpu/not-finite": ["pick"],
   "text/tokenizer": ["pick"],
@@ -40,6 +40,7 @@ const LABELS = {
   reload: "Reload the page",
   unkept: "Go on without keeping it",
   shorter: "Load with half the context",
+  coarser: "Load with 8 bits for the context",
 };
 
 /**

@@ -6,19 +6,20 @@
 /** @import { Choice } from "./model-session.js" */
 
 /**
- * `context`: tokens to make room for, unless the engine chooses. `kv`: number format of the cache of keys and values. `tune`:
- * whether kernels are measured. `quantise`: what a folder's weights are turned into.
- * @typedef {{context: number | undefined, kv: KvFormat, tune: boolean, quantise: Recipe | undefined}} Loading
+ * `context`: tokens to make room for. `kv`: number format of what is kept of them. `tune`: whether kernels are measured.
+ * `quantise`: what a folder's weights are turned into. What is undefined is up to the element, and else to the engine.
+ * @typedef {{context: number | undefined, kv: KvFormat | undefined, tune: boolean, quantise: Recipe | undefined}} Loading
  */
 
-/** Those that need a loaded model to be loaded again. @type {("context" | "kv" | "tune")[]} */
-const OF_LOADED = ["context", "kv", "tune"];
+/** A context that is half as long is offered down to this. Tokens. */
+const LEAST_CONTEXT = 512;
+/** What the engine makes room for where nobody says more, if the model has as many. Tokens. */
+const DEFAULT_CONTEXT = 4096;
 
 export class Opening {
   #chats;
   #options;
-  /** @type {Loading} */
-  loading;
+  #loading;
 
   /**
    * @param {Conversations} chats where they are kept
@@ -28,7 +29,12 @@ export class Opening {
   constructor(chats, options, loading) {
     this.#chats = chats;
     this.#options = options;
-    this.loading = loading;
+    this.#loading = loading;
+  }
+
+  /** What was chosen. */
+  get loading() {
+    return this.#loading;
   }
 
   /**
@@ -43,7 +49,7 @@ export class Opening {
       chats.preference("tune"),
       chats.preference("quantise"),
     ]);
-    return new Opening(chats, options, { context: context ?? options.context, kv: kv ?? options.kv ?? "f16", tune: tune ?? true, quantise });
+    return new Opening(chats, options, { context, kv, tune: tune ?? true, quantise });
   }
 
   /**
@@ -52,9 +58,14 @@ export class Opening {
    * @returns {OpenOptions}
    */
   of(choice) {
-    const { context, kv, tune } = this.loading;
-    const quantise = choice.quantise === undefined ? this.loading.quantise : choice.quantise;
-    return { ...this.#options, ...(context && { context }), kv, ...(quantise && { quantise }), tune };
+    const quantise = choice.quantise === undefined ? this.#loading.quantise : choice.quantise;
+    return { ...this.#ofLoaded(), ...(quantise && { quantise }) };
+  }
+
+  /** Those options for which a loaded model has to be loaded again. */
+  #ofLoaded() {
+    const { context, kv, tune } = this.#loading;
+    return { ...this.#options, ...(context && { context }), ...(kv && { kv }), tune };
   }
 
   /**
@@ -62,11 +73,21 @@ export class Opening {
    * @param {Partial<Loading>} changed
    */
   choose(changed) {
-    const before = this.loading;
-    this.loading = { ...before, ...changed };
-    for (const key of /** @type {(keyof Loading)[]} */ (Object.keys(changed))) {
-      if (this.loading[key] !== before[key]) void this.#chats.prefer(key, this.loading[key]);
-    }
-    return OF_LOADED.some((key) => this.loading[key] !== before[key]);
+    const before = this.#ofLoaded();
+    this.#loading = { ...this.#loading, ...changed };
+    for (const key of /** @type {(keyof Loading)[]} */ (Object.keys(changed))) this.#chats.prefer(key, this.#loading[key]);
+    const { context, kv, tune } = this.#ofLoaded();
+    return context !== before.context || kv !== before.kv || tune !== before.tune;
+  }
+
+  /**
+   * Choices that take less memory than the present ones.
+   * @param {number} [context] tokens that there was to be room for, where that is known
+   * @returns {{shorter?: Partial<Loading>, coarser?: Partial<Loading>}}
+   */
+  smaller(context) {
+    const present = this.#ofLoaded();
+    const half = Math.floor((context ?? present.context ?? DEFAULT_CONTEXT) / 2);
+    return { ...(half >= LEAST_CONTEXT && { shorter: { context: half } }), ...(present.kv !== "q8" && { coarser: { kv: "q8" } }) };
   }
 }

@@ -43,7 +43,7 @@ export function openSettings(root, { settings, loading, model, permits }, apply)
   const reset = () => {
     measured.checked = true;
     bits.select.value = "";
-    cache.select.value = "f16";
+    cache.select.value = "";
     for (const { input } of [...fields, length]) input.value = "";
   };
   const submit = () => {
@@ -55,13 +55,13 @@ export function openSettings(root, { settings, loading, model, permits }, apply)
       if (name && input.value !== "") chosen[name] = input.valueAsNumber;
     });
     const context = length.input.value === "" ? undefined : length.input.valueAsNumber;
-    apply(chosen, { context, kv: cache.chosen() ?? "f16", tune: measured.checked, quantise: bits.chosen() });
+    apply(chosen, { context, kv: cache.chosen(), tune: measured.checked, quantise: bits.chosen() });
   };
   const form = h(
     "form",
     { method: "dialog", class: "settings", onsubmit: submit },
     h("div", { class: "row spread" }, h("h2", { id: "settings-title" }, "Settings"), iconButton("close", "Close without a change", () => dialog.close())),
-    h("p", { class: "hint" }, "They belong to this chat, and the next new chat begins with them."),
+    h("p", { class: "hint" }, "Prompt and sampling belong to this chat, and the next new chat begins with them; memory and speed hold for every chat."),
     h("label", { for: "system", class: "strong" }, "System prompt"),
     system,
     h("fieldset", {}, h("legend", {}, "Sampling"), h("div", { class: "grid" }, ...fields.map(({ element }) => element))),
@@ -94,10 +94,10 @@ const RECIPES = [
   { name: "q4_0", label: "4 bits" },
 ];
 
-const CACHES_HINT = "Of each number that the model keeps of the chat: 8 bits take half the memory. A change loads the model again.";
-/** @type {{name: KvFormat, label: string}[]} */
+const CACHES_HINT = "Of each number that the model keeps of what it has read: 8 take about half the memory of 16, at some loss of quality. A change loads the model again.";
+/** @type {{name: KvFormat | undefined, label: string}[]} */
 const CACHES = [
-  { name: "f32", label: "32 bits" },
+  { name: undefined, label: "default" },
   { name: "f16", label: "16 bits" },
   { name: "q8", label: "8 bits" },
 ];

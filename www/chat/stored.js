@@ -267,7 +267,7 @@ function verdict({ chunks, damaged, repaired }) {
   const [were, have] = all === 1 ? ["was", "has"] : ["were", "have"];
   const of = `${format.count(all)} of ${format.count(chunks)} parts`;
   if (repaired === all) return h("p", { class: "hint" }, `${of} ${were} damaged and ${have} been fetched again.`);
-  const text = `${repaired > 0 ? `${format.count(repaired)} of them could be fetched again. ` : ""}Verify again with a connection, or delete the model and download it anew.`;
+  const text = `${repaired > 0 ? `${format.count(repaired)} of them could be fetched again. ` : ""}Verify again with a connection, or load it, which asks for the token of a gated one, or delete it and download it anew.`;
   return notice({ title: `${of} ${were} damaged.`, text, tone: "error" });
 }
 

@@ -59,7 +59,7 @@ fn run_steps(yes: bool, full: bool, steps: &mut Steps) -> Result<()> {
     // Both wait for a compiler of shaders that uses one core.
     steps.run("Tests in the browser, and of kernels on its software Vulkan", || {
         let mut tests = run::cargo();
-        // Of the workspace, as before: a package alone may have other features, and be built once more.
+        // Of the workspace, as in the step above: a package alone may have other features, and be built once more.
         tests.args(["test", "--workspace", "--test", "ops"]).env("VK_DRIVER_FILES", &system.swiftshader);
         std::thread::scope(|scope| {
             let kernels = scope.spawn(|| run::run(&mut tests));
@@ -116,7 +116,16 @@ fn page_tests(steps: &mut Steps, system: &System, dist: &Path, full: bool) -> Re
     if full {
         steps.run("A model of Llama-2-7B's shape", || {
             let mut test = run::cargo();
-            test.args(["test", "--workspace", "--test", "native", "--", "--ignored", "a_model_of_7b"]);
+            test.args([
+                "test",
+                "--workspace",
+                "--test",
+                "native",
+                "--",
+                "--ignored",
+                "--exact",
+                "native::large::a_model_of_7b",
+            ]);
             run::run(test.env("VK_DRIVER_FILES", &system.lavapipe).env("PAGELLAMA_7B", models.join(LLAMA2_7B)))
         })?;
     }
