@@ -173,7 +173,7 @@ fn check_smollm2(kv: KvFormat, tolerance: f32) {
 /// Logits every so many tokens of the prose, all of which pass as parts of prompts, and the perplexity of the token after each.
 fn prose_logits(options: OpenOptions) -> (Vec<Vec<f32>>, f64) {
     const STEP: usize = 8;
-    let rounded = options.activations == ActivationFormat::Int8;
+    let rounded = options.activations == Some(ActivationFormat::Int8);
     let mut engine = open_with(&common::default_model(), OpenOptions { context: Some(512), ..options });
     assert_eq!(engine.info().device.variants.contains(&MATMUL_BYTES), rounded);
     let prose = std::fs::read_to_string(data("prose.txt")).unwrap();
@@ -194,7 +194,7 @@ fn prose_logits(options: OpenOptions) -> (Vec<Vec<f32>>, f64) {
 fn what_is_rounded_keeps_logits_and_perplexity() {
     let (exact, expected) = prose_logits(OpenOptions::default());
     assert!(exact.len() > 45 && (2.0..40.0).contains(&expected), "{expected} over {}", exact.len());
-    let activations = OpenOptions { activations: ActivationFormat::Int8, ..OpenOptions::default() };
+    let activations = OpenOptions { activations: Some(ActivationFormat::Int8), ..OpenOptions::default() };
     let cache = OpenOptions { kv: KvFormat::Q8, ..OpenOptions::default() };
     for (options, mean_bound) in [(activations, 3e-2), (cache, 3e-2)] {
         let name = format!("{:?} activations, {:?} cache", options.activations, options.kv);
