@@ -11,6 +11,7 @@ mod lora;
 mod native {
     mod byte_level;
     mod chat;
+    mod cpu;
     mod forward;
     mod generate;
     mod injection;

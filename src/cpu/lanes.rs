@@ -109,7 +109,7 @@ mod tests {
 
     #[test]
     fn a_table_is_looked_up() {
-        let table: [i8; 16] = std::array::from_fn(|i| -127 + 16 * i as i8);
+        let table: [i8; 16] = std::array::from_fn(|i| (16 * i as i32 - 127) as i8);
         let places: [u8; 16] = std::array::from_fn(|i| (i * 7 % 16) as u8);
         assert_eq!(bytes(places).numbers(&table), bytes(places.map(|place| table[usize::from(place)] as u8)));
     }
@@ -121,7 +121,7 @@ mod tests {
             assert_eq!(sum, 16 * i32::from(byte) * i32::from(level));
         }
         // Each byte meets the level of its own place.
-        let levels: [i8; 16] = std::array::from_fn(|i| i as i8 * 9 - 60);
+        let levels: [i8; 16] = std::array::from_fn(|i| i as i8 * 8 - 60);
         for place in 0..16 {
             let mut one = [0; 16];
             one[place] = 3;

@@ -11,6 +11,8 @@ mod ops;
 mod pass;
 pub(crate) mod products;
 pub(crate) mod rounded;
+#[cfg(test)]
+mod tests;
 mod weights;
 
 pub use executor::{Executor, ExecutorOptions, memory};

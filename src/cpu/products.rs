@@ -12,7 +12,7 @@ use super::rounded::Block;
 /// Vectors that meet a row's weights while those are unpacked, or rows that meet a vector: as many as a register has lanes.
 const TOGETHER: usize = 4;
 /// Rows that stay in the processor's cache while all vectors pass.
-const ROWS: usize = 32;
+const ROWS: usize = 64;
 
 /// Vectors that a product takes, one behind the other.
 #[derive(Clone, Copy)]
@@ -82,12 +82,18 @@ pub(crate) fn rounded<const BYTES: usize, const RUNS: usize, const SCALES: usize
             token += TOGETHER;
         }
         while let Some([vector]) = vectors.group(token) {
-            for (rows, first) in rows.chunks(TOGETHER * row_bytes).zip((first..).step_by(TOGETHER)) {
-                // Where they are fewer, the first one is done again.
-                let group = from_fn(|r| rows.get(r * row_bytes..(r + 1) * row_bytes).unwrap_or(&rows[..row_bytes]));
+            // Each of several rows in a row's stead is read from a place of its own on: the processor fetches ahead of all of them.
+            let apart = (rows.len() / row_bytes).div_ceil(TOGETHER);
+            let row = |at: usize| rows.get(at * row_bytes..(at + 1) * row_bytes);
+            for at in 0..apart {
+                // Where there are fewer, the first one is done again.
+                let group = from_fn(|r| row(at + r * apart).unwrap_or(&rows[at * row_bytes..(at + 1) * row_bytes]));
                 let dots = vector_dots::<BYTES, RUNS, SCALES>(group, vector, run);
-                let count = rows.len() / row_bytes;
-                dots[..count].iter().zip(first..).for_each(|(dot, at)| out.put(token, at, [*dot]));
+                for (dot, at) in dots.into_iter().zip((at..).step_by(apart)) {
+                    if at * row_bytes < rows.len() {
+                        out.put(token, first + at, [dot]);
+                    }
+                }
             }
             token += 1;
         }
