@@ -3,6 +3,7 @@
 //! ```text
 //! data   bytes > chunks > rows of tensors > GPU buffers > logits          > token   > text      > page
 //! room   net     store    weights           gpu, ops      model, shaders    sampling  tokenizer   generate, web
+//!                                           or cpu
 //! ```
 //!
 //! - [`error`]: every error, with its code and what to do about it

@@ -2,6 +2,8 @@
 //!
 //! Source: Milakov and Gimelshein 2018, "Online normalizer calculation for softmax".
 
+use wide::f32x8;
+
 use super::cache::Cached;
 use super::products::dots;
 use super::zeros;
@@ -97,17 +99,17 @@ impl Attention {
 
 /// One query among some positions: adds their values to `out`, each times the exponential of its score less the largest so far.
 fn look(query: &[f32], keys: &[f32], values: &[f32], scale: f32, [largest, sum]: &mut [f32; 2], out: &mut [f32]) {
-    let mut scores = [0.0; TILE];
+    // Scores first.
+    let mut weights = [0.0; TILE];
     let count = keys.len() / query.len();
-    let (fours, rest) = scores[..count].as_chunks_mut::<4>();
+    let (fours, rest) = weights[..count].as_chunks_mut::<4>();
     let mut left = keys.chunks_exact(query.len());
     for four in fours {
         let keys = std::array::from_fn(|_| left.next().unwrap_or_default());
         *four = dots(query, keys);
     }
     rest.iter_mut().zip(left).for_each(|(score, key)| [*score] = dots(query, [key]));
-    let scores = &mut scores[..count];
-    let most = scores.iter().fold(*largest, |most, score| most.max(score * scale));
+    let most = weights[..count].iter().fold(*largest, |most, score| most.max(score * scale));
     if most > *largest {
         // What was weighed against a smaller one.
         let less = (*largest - most).exp();
@@ -115,9 +117,28 @@ fn look(query: &[f32], keys: &[f32], values: &[f32], scale: f32, [largest, sum]:
         *sum *= less;
         *largest = most;
     }
-    for (score, value) in scores.iter().zip(values.chunks_exact(query.len())) {
-        let weight = (score * scale - most).exp();
-        *sum += weight;
-        out.iter_mut().zip(value).for_each(|(out, value)| *out += weight * value);
+    for eight in weights.as_chunks_mut::<8>().0.iter_mut().take(count.div_ceil(8)) {
+        *eight = (f32x8::new(*eight) * f32x8::splat(scale) - f32x8::splat(most)).exp().to_array();
+    }
+    let weights = &weights[..count];
+    *sum += weights.iter().sum::<f32>();
+    let (fours, rest) = weights.as_chunks::<4>();
+    let (of_fours, of_rest) = values.split_at(fours.len() * 4 * query.len());
+    for (four, values) in fours.iter().zip(of_fours.chunks_exact(4 * query.len())) {
+        mix(*four, values, out);
+    }
+    for (weight, value) in rest.iter().zip(of_rest.chunks_exact(query.len())) {
+        mix([*weight], value, out);
+    }
+}
+
+/// Adds vectors to `out`, each times its weight.
+fn mix<const N: usize>(weights: [f32; N], vectors: &[f32], out: &mut [f32]) {
+    let mut left = vectors.chunks_exact(out.len());
+    let vectors: [&[f32]; N] = std::array::from_fn(|_| left.next().unwrap_or_default());
+    let length = vectors.iter().map(|vector| vector.len()).fold(out.len(), usize::min);
+    let vectors = vectors.map(|vector| &vector[..length]);
+    for (i, out) in out[..length].iter_mut().enumerate() {
+        *out += (0..N).map(|n| weights[n] * vectors[n][i]).sum::<f32>();
     }
 }

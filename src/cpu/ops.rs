@@ -1,5 +1,7 @@
 //! What is between the products: norm, rotation, gate. Their plain twins in `reference` have the same names.
 
+use wide::f32x8;
+
 /// Scales each row of `x` to a root mean square of one, then by `gains`. Shapes `[tokens][gains.len()]`.
 pub(super) fn rmsnorm(x: &[f32], gains: &[f32], eps: f32, out: &mut [f32]) {
     for (row, out) in x.chunks_exact(gains.len()).zip(out.chunks_exact_mut(gains.len())) {
@@ -33,8 +35,16 @@ pub(super) fn rope(row: &mut [f32], angles: &[[f32; 2]]) {
 
 /// `silu(gate) * up`, where `silu(x) = x / (1 + e^-x)`.
 pub(super) fn swiglu(gate: &[f32], up: &[f32], out: &mut [f32]) {
-    for (out, (gate, up)) in out.iter_mut().zip(gate.iter().zip(up)) {
-        *out = gate / (1.0 + (-gate).exp()) * up;
+    let silu = |gate: [f32; 8], up: [f32; 8]| {
+        let (gate, up) = (f32x8::new(gate), f32x8::new(up));
+        (gate / (f32x8::ONE + (-gate).exp()) * up).to_array()
+    };
+    let (gates, gate_rest) = gate.as_chunks();
+    let (ups, up_rest) = up[..gate.len()].as_chunks();
+    let (outs, out_rest) = out[..gate.len()].as_chunks_mut();
+    outs.iter_mut().zip(gates.iter().zip(ups)).for_each(|(out, (gate, up))| *out = silu(*gate, *up));
+    for (out, (gate, up)) in out_rest.iter_mut().zip(gate_rest.iter().zip(up_rest)) {
+        [*out, ..] = silu([*gate; 8], [*up; 8]);
     }
 }
 

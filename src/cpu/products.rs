@@ -111,14 +111,14 @@ fn row_dots<const BYTES: usize, const RUNS: usize, const SCALES: usize>(
     let mut sums = [f32x4::ZERO; TOGETHER];
     let mut added = [0.0; TOGETHER];
     for (b, block) in row.iter().enumerate() {
+        let blocks = vectors.map(|vector| &vector[b]);
         for r in 0..RUNS {
             let run = run(block, r);
-            for t in 0..TOGETHER {
-                let x = &vectors[t][b][r];
+            for (x, (sum, added)) in blocks.iter().map(|x| &x[r]).zip(sums.iter_mut().zip(&mut added)) {
                 for part in 0..SCALES {
-                    sums[t] += f32x4::from_i32x4(run.dot(part, x)) * f32x4::splat(run.scales[part] * x.scale);
+                    *sum += f32x4::from_i32x4(run.dot(part, x)) * f32x4::splat(run.scales[part] * x.scale);
                     if let Some(offsets) = run.offsets {
-                        added[t] += offsets[part] * Run::<SCALES>::sum(part, x);
+                        *added += offsets[part] * Run::<SCALES>::sum(part, x);
                     }
                 }
             }

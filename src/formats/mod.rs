@@ -1,4 +1,5 @@
-//! The number formats of weights, one file for each: what a block's bytes mean, where they go in a tile, and which shader reads it.
+//! The number formats of weights, one file for each: what a block's bytes mean, where they go in a tile, which shader reads it, and
+//! which bytes the processor multiplies.
 //!
 //! Source: `ggml-common.h` (layouts of blocks) and `ggml-quants.c` (meaning) of ggml. Products are rounded to `f32` as there.
 
