@@ -1,9 +1,10 @@
-//! Llama in the terminal, on the same shaders as the page.
+//! Llama in the terminal, on the same shaders as the page, or on the processor.
 //!
-//! `cargo run --release --example llama -- COMMAND MODEL [--context N] [--kv f16|f32|q8] [--tune] [--quantise q8_0|q4_0]
-//! [--lora DIR[=WEIGHT]]...`
+//! `cargo run --release --example llama -- COMMAND MODEL [--device auto|webgpu|cpu] [--context N] [--kv f16|f32|q8]
+//! [--activations f32|int8] [--tune] [--quantise q8_0|q4_0] [--lora DIR[=WEIGHT]]...`
 //!
-//! MODEL is a GGUF file or a Hugging Face folder. `--tune` first measures which kernels are the fastest, `--quantise` reads a
+//! MODEL is a GGUF file or a Hugging Face folder. `--activations` says whether products are exact, as they are on WebGPU, or take
+//! activations in 8 bits, as they do on the processor. `--tune` first measures which kernels are the fastest, `--quantise` reads a
 //! folder's weights in fewer bits than it has, `--lora` attaches a LoRA adapter, a folder as PEFT saves it; several add up.
 //! `chat` talks; `preflight` says whether the model will run here, and how fast; `perplexity` reads a text on standard input and
 //! says how well the model foretells each token of it, a folder as published and in each of the fewer bits; the other commands
@@ -24,9 +25,10 @@ use std::process::ExitCode;
 
 use pagellama::chat::{ChatFormat, Message, Segment};
 use pagellama::generate::preflight::Preflight;
-use pagellama::generate::{Engine, OpenOptions, Options, Progress, Prompt, Stop};
+use pagellama::generate::{Device, Engine, OpenOptions, Options, Progress, Prompt, Stop};
 use pagellama::gpu::tune::Tuning;
 use pagellama::model::kv_cache::KvFormat;
+use pagellama::ops::ActivationFormat;
 use pagellama::store::disk;
 use pagellama::tokenizer::Tokenizer;
 use pagellama::weights::loader;
@@ -37,7 +39,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 const USAGE: &str = "usage: llama chat|preflight|perplexity|tokenize|render|logits|generate|profile MODEL \
-    [--context N] [--kv f16|f32|q8] [--tune] [--quantise q8_0|q4_0] [--lora DIR[=WEIGHT]]...";
+    [--device auto|webgpu|cpu] [--context N] [--kv f16|f32|q8] [--activations f32|int8] [--tune] [--quantise q8_0|q4_0] [--lora DIR[=WEIGHT]]...";
 
 fn main() -> ExitCode {
     let arguments = match Arguments::parse(std::env::args().skip(1)) {
@@ -82,6 +84,14 @@ impl Arguments {
                 "--kv" => {
                     let kv = words.next().and_then(|name| KvFormat::named(&name));
                     options.kv = kv.ok_or("--kv is f16, f32 or q8")?;
+                }
+                "--device" => {
+                    let device = words.next().and_then(|name| Device::named(&name));
+                    options.device = device.ok_or("--device is auto, webgpu or cpu")?;
+                }
+                "--activations" => {
+                    let format = words.next().and_then(|name| ActivationFormat::named(&name));
+                    options.activations = Some(format.ok_or("--activations is f32 or int8")?);
                 }
                 "--quantise" => {
                     let recipe = words.next().and_then(|name| Recipe::named(&name));

@@ -229,7 +229,7 @@ pub enum Error {
         detail: String,
     },
     /// An allocation failed.
-    #[error("out of graphics memory: {detail}")]
+    #[error("out of memory: {detail}")]
     OutOfMemory {
         /// What was being allocated, and its size.
         detail: String,

@@ -5,6 +5,7 @@ mod answer;
 mod losses;
 mod model;
 mod open;
+mod open_cpu;
 mod pace;
 pub mod preflight;
 
@@ -15,6 +16,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::chat::{ChatFormat, Message};
 use crate::error::{Error, Result};
+pub use crate::executor::Device;
+use crate::executor::Executor;
 use crate::gpu::limits::SpeedLimits;
 use crate::gpu::profile::Profile;
 use crate::gpu::tune::{Choice, Tuning};
@@ -37,8 +40,11 @@ pub struct OpenOptions {
     pub kv: KvFormat,
     /// How the kernels are chosen that there are several of.
     pub tuning: Tuning,
-    /// What the products of a prompt take.
-    pub activations: ActivationFormat,
+    /// What products take: on WebGPU those of a prompt, as they are by default; on the processor all with quantised weights, rounded
+    /// by default.
+    pub activations: Option<ActivationFormat>,
+    /// Where it is to run.
+    pub device: Device,
 }
 
 /// How far the opening of a model is.
@@ -183,7 +189,7 @@ pub struct Stats {
     pub time_to_first_token_ms: f64,
     /// Bytes of all GPU buffers that are alive.
     pub gpu_bytes: u64,
-    /// Bytes of wasm memory; none natively.
+    /// Bytes of wasm memory; natively those that a model on the processor takes, and none on WebGPU.
     pub host_bytes: Option<u64>,
     /// Kernels started for one generated token.
     pub dispatches_per_token: f64,
@@ -191,6 +197,14 @@ pub struct Stats {
     pub submits_per_token: f64,
     /// Buffers read back for one generated token.
     pub readbacks_per_token: f64,
+}
+
+impl Stats {
+    /// What is known before anything was generated.
+    fn of(executor: &Executor) -> Self {
+        let host_bytes = host_bytes().or_else(|| executor.main_bytes());
+        Self { gpu_bytes: executor.gpu_bytes(), host_bytes, ..Self::default() }
+    }
 }
 
 /// What is known about an open model.
@@ -202,7 +216,7 @@ pub struct Info {
     pub architecture: &'static str,
     /// Number of weights.
     pub parameters: u64,
-    /// Bytes of the weights in GPU memory.
+    /// Bytes of the weights in the device's memory.
     pub weight_bytes: u64,
     /// Positions of the KV cache.
     pub context: usize,
@@ -219,9 +233,9 @@ pub struct Info {
 /// Where a model runs.
 #[derive(Debug, Clone, Serialize)]
 pub struct DeviceInfo {
-    /// Always `webgpu`.
+    /// `webgpu` or `cpu`.
     pub kind: &'static str,
-    /// The adapter's name.
+    /// The graphics adapter's name, or what stands for it.
     pub adapter: String,
     /// Whether the adapter runs on the processor.
     pub software: bool,
@@ -285,21 +299,31 @@ impl Engine {
 
     /// What each kernel takes to compute `tokens` tokens, or as many of them as are computed in one run, after `position` others,
     /// whatever those are; forgets the conversation.
+    ///
+    /// Errors: `BadRequest` for a model on the processor; what the device reports.
     pub async fn profile(&mut self, tokens: usize, position: usize) -> Result<Profile> {
         self.model.settle().await?;
         self.model.cache.truncate(0);
-        let tokens = tokens.min(self.model.executor.options().chunk);
-        self.model.executor.profile(&vec![0; tokens], position).await
+        let tokens = tokens.min(self.model.executor.chunk());
+        self.model.executor.webgpu_mut("has a profile")?.profile(&vec![0; tokens], position).await
     }
 
     /// How fast the adapter is at its best, measured in less than a second.
+    ///
+    /// Errors: `BadRequest` for a model on the processor; what the device reports.
     pub async fn measure_adapter(&self) -> Result<SpeedLimits> {
-        self.model.executor.gpu().measure_limits().await
+        self.model.executor.webgpu("has limits to measure")?.gpu().measure_limits().await
     }
 
     /// What takes the device away from the engine at once, as a driver may: all that is asked of it afterwards fails with `DeviceLost`.
+    /// The processor stays.
     pub fn device_end(&self) -> impl Fn() + use<> {
-        self.model.executor.gpu().end()
+        let end = self.model.executor.webgpu("ends").ok().map(|executor| executor.gpu().end());
+        move || {
+            if let Some(end) = &end {
+                end();
+            }
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 //! ```text
 //! data   bytes > chunks > rows of tensors > GPU buffers > logits          > token   > text      > page
 //! room   net     store    weights           gpu, ops      model, shaders    sampling  tokenizer   generate, web
+//!                                           or cpu
 //! ```
 //!
 //! - [`error`]: every error, with its code and what to do about it
@@ -14,7 +15,8 @@
 //! - [`gpu`]: the WebGPU device: memory, layout of weights, recording, running, measuring and choosing kernels
 //! - [`ops`]: one file per kernel: parameters, checks, dispatch; the shaders lie in `shaders/`
 //! - [`model`]: the forward pass, told once, and the KV cache's bookkeeping
-//! - [`mod@reference`]: the whole model in plain Rust, and its sampler: the oracle of the tests
+//! - [`cpu`]: the processor as a device: weights as published, products, attention; [`executor`]: both devices behind one face
+//! - [`mod@reference`]: the whole model in plain Rust: the oracle of the tests
 //! - [`tokenizer`], [`chat`], [`sampling`]: text to tokens and back, turns to a prompt, how a token is chosen from logits
 //! - [`generate`]: the loop: prefill, decode, stream, stop
 //! - `web`: the exports to JavaScript
@@ -29,8 +31,10 @@ mod wgsl;
 
 pub mod chat;
 pub mod config;
+pub mod cpu;
 pub mod digest;
 pub mod error;
+pub mod executor;
 pub mod formats;
 pub mod generate;
 pub mod gpu;

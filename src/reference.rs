@@ -9,7 +9,6 @@
 //! up in `f64`, so that the oracle's own rounding is far below what is measured against it.
 
 pub mod lora;
-pub mod sampler;
 
 use std::collections::HashMap;
 

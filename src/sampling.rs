@@ -1,4 +1,7 @@
-//! How the next token is chosen from the logits: a request's settings, and a checkpoint's own. `ops::sample` acts on them.
+//! How the next token is chosen from the logits: a request's settings, and a checkpoint's own. [`sampler`] acts on them, or
+//! `ops::sample` on a WebGPU device.
+
+pub mod sampler;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;

@@ -13,6 +13,7 @@ mod native {
     mod adapters;
     mod byte_level;
     mod chat;
+    mod cpu;
     mod forward;
     mod generate;
     mod injection;

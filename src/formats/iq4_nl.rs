@@ -1,10 +1,11 @@
 //! IQ4_NL: weight = scale * VALUES[nibble]; a block is the f16 scale and 32 nibbles.
 
-use super::fields::{half_at, nibble};
+use super::fields::{half_at, nibble, nibble_bytes};
 use super::q4_0::{BYTES, WORDS};
 use super::shaders::{BLOCKS, BYTES_QUANTS, HALVES as HALVES_WGSL, QUANTS_IQ4};
 use super::tile::each_unit;
-use super::{Layout, finite_halves};
+use super::{Layout, each_block, finite_halves};
+use crate::cpu::products::{Run, rounded};
 
 /// What nibbles stand for in IQ4_NL and IQ4_XS: denser around zero, as weights are.
 pub(super) const VALUES: [i8; 16] = [-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113];
@@ -14,7 +15,8 @@ pub(super) const IQ4_NL: Layout = Layout {
     gguf_type: 20,
     block_len: 32,
     block_bytes: BYTES,
-    dequantise,
+    dequantise: |bytes, weights| each_block::<BYTES, 32>(bytes, weights, dequantise),
+    product: Some(|rows, row_bytes, vectors, out| rounded::<BYTES, 1, 1>(rows, row_bytes, vectors, out, run)),
     finite: |bytes| finite_halves::<BYTES, 1>(bytes, [0]),
     unit_words: WORDS,
     pack: |rows, row_bytes, tile| each_unit(rows, row_bytes, tile, super::q4_0::pack),
@@ -22,9 +24,15 @@ pub(super) const IQ4_NL: Layout = Layout {
     bytes_shader: Some(BYTES_QUANTS),
 };
 
-fn dequantise(block: &[u8], weights: &mut [f32]) {
+fn dequantise(block: &[u8; BYTES], weights: &mut [f32; 32]) {
     let scale = half_at(block, 0);
     for (i, weight) in weights.iter_mut().enumerate() {
         *weight = scale * f32::from(VALUES[usize::from(nibble(&block[2..], i))]);
     }
+}
+
+#[inline(always)]
+fn run(block: &[u8; BYTES], _: usize) -> Run<1> {
+    let quants = nibble_bytes(block, 2).map(|places| places.numbers(&VALUES));
+    Run { quants, scales: [half_at(block, 0)], offsets: None }
 }

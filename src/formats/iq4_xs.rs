@@ -2,11 +2,12 @@
 //!
 //! A block of 256 is d as f16, the scales' high bit pairs in two bytes and their low nibbles in four, 128 bytes of nibbles.
 
-use super::fields::{half_at, nibble};
+use super::fields::{half_at, nibble, nibble_bytes};
 use super::iq4_nl::VALUES;
 use super::shaders::{BYTES_QUANTS, QUANTS_IQ4, RUNS};
 use super::tile::{each_unit, put_nibbles, put_words};
-use super::{Layout, finite_halves};
+use super::{Layout, each_block, finite_halves};
+use crate::cpu::products::{Run, rounded};
 use crate::weights::ROW_GROUP;
 
 const BYTES: usize = 136;
@@ -18,7 +19,8 @@ pub(super) const IQ4_XS: Layout = Layout {
     gguf_type: 23,
     block_len: 256,
     block_bytes: BYTES,
-    dequantise,
+    dequantise: |bytes, weights| each_block::<BYTES, 256>(bytes, weights, dequantise),
+    product: Some(|rows, row_bytes, vectors, out| rounded::<BYTES, 8, 1>(rows, row_bytes, vectors, out, run)),
     finite: |bytes| finite_halves::<BYTES, 1>(bytes, [0]),
     unit_words: WORDS,
     pack: |rows, row_bytes, tile| each_unit(rows, row_bytes, tile, pack),
@@ -26,16 +28,27 @@ pub(super) const IQ4_XS: Layout = Layout {
     bytes_shader: Some(BYTES_QUANTS),
 };
 
-fn dequantise(block: &[u8], weights: &mut [f32]) {
-    let d = half_at(block, 0);
+/// The scale of 32 weights.
+#[inline(always)]
+fn scale(block: &[u8; BYTES], b: usize) -> f32 {
     let high = u16::from_le_bytes([block[2], block[3]]);
+    let scale = block[4 + b / 2] >> (b % 2 * 4) & 15 | ((high >> (2 * b) & 3) as u8) << 4;
+    half_at(block, 0) * (f32::from(scale) - 32.0)
+}
+
+fn dequantise(block: &[u8; BYTES], weights: &mut [f32; 256]) {
     for (b, weights) in weights.chunks_exact_mut(32).enumerate() {
-        let scale = block[4 + b / 2] >> (b % 2 * 4) & 15 | ((high >> (2 * b) & 3) as u8) << 4;
-        let scale = d * (f32::from(scale) - 32.0);
+        let scale = scale(block, b);
         for (i, weight) in weights.iter_mut().enumerate() {
             *weight = scale * f32::from(VALUES[usize::from(nibble(&block[8 + 16 * b..], i))]);
         }
     }
+}
+
+#[inline(always)]
+fn run(block: &[u8; BYTES], b: usize) -> Run<1> {
+    let quants = nibble_bytes(block, 8 + 16 * b).map(|places| places.numbers(&VALUES));
+    Run { quants, scales: [scale(block, b)], offsets: None }
 }
 
 fn pack(block: &[u8; BYTES], r: usize, unit: &mut [u32; WORDS]) {

@@ -1,4 +1,5 @@
-//! The number formats of weights, one file for each: what a block's bytes mean, where they go in a tile, and which shader reads it.
+//! The number formats of weights, one file for each: what a block's bytes mean, where they go in a tile, which shader reads it, and
+//! which bytes the processor multiplies.
 //!
 //! Source: `ggml-common.h` (layouts of blocks) and `ggml-quants.c` (meaning) of ggml. Products are rounded to `f32` as there.
 
@@ -19,7 +20,9 @@ mod q8_0;
 mod shaders;
 pub mod tile;
 
+use crate::cpu::products::RoundedProduct;
 use crate::error::{Error, Result};
+pub(crate) use fields::half_to_f32;
 
 /// Number format of a tensor as its file stores it.
 ///
@@ -68,8 +71,10 @@ struct Layout {
     block_len: usize,
     /// Bytes in one block.
     block_bytes: usize,
-    /// The weights of one block.
+    /// The weights of whole blocks.
     dequantise: fn(&[u8], &mut [f32]),
+    /// The processor's product with vectors in 8 bits; none where weights have no fewer bits than that.
+    product: Option<RoundedProduct>,
     /// Whether all weights of whole blocks are finite, looking at scales alone where there are some.
     finite: fn(&[u8]) -> bool,
     /// Words of a tile for 32 columns, or for those of a block where it has more.
@@ -147,6 +152,16 @@ impl Format {
         columns / self.block_len() * self.block_bytes()
     }
 
+    /// The weights of whole blocks, as [`dequantise`] gives them, of which there are as many as there is room for.
+    pub(crate) fn widen(self) -> fn(&[u8], &mut [f32]) {
+        self.layout().dequantise
+    }
+
+    /// The processor's product with vectors in 8 bits; none where weights have no fewer bits than that.
+    pub(crate) fn rounded_product(self) -> Option<RoundedProduct> {
+        self.layout().product
+    }
+
     /// The shader files that read a tile, in the order in which they are joined.
     pub fn shader(self) -> &'static [&'static str] {
         self.layout().shader
@@ -167,11 +182,18 @@ pub fn dequantise(format: Format, bytes: &[u8], out: &mut [f32]) -> Result<()> {
         let detail = format!("{} bytes of {} are not {} weights", bytes.len(), format.name(), out.len());
         return Err(Error::BadHeader { detail });
     }
-    let dequantise = format.layout().dequantise;
-    for (block, weights) in bytes.chunks_exact(size).zip(out.chunks_exact_mut(len)) {
-        dequantise(block, weights);
-    }
+    (format.layout().dequantise)(bytes, out);
     Ok(())
+}
+
+/// Reads blocks of `LENGTH` weights one after the other.
+fn each_block<const BYTES: usize, const LENGTH: usize>(
+    bytes: &[u8],
+    weights: &mut [f32],
+    read: impl Fn(&[u8; BYTES], &mut [f32; LENGTH]),
+) {
+    let blocks = bytes.as_chunks().0.iter().zip(weights.as_chunks_mut().0);
+    blocks.for_each(|(block, weights)| read(block, weights));
 }
 
 /// Appends whole blocks of weights in a format that can be written: Q8_0 or Q4_0.

@@ -2,10 +2,11 @@
 //!
 //! A block of 256 is 16 bytes of scales (low nibbles) and minima, 64 bytes of quants, d and d_min as f16.
 
-use super::fields::{half_at, pair_of_256};
+use super::fields::{half_at, pair_bytes_of_256, pair_of_256};
 use super::shaders::{BYTES_QUANTS, FIELDS, HALVES as HALVES_WGSL, MASKED, NIBBLES, RUNS};
 use super::tile::{HALVES, each_unit, put_half, put_pairs, put_words};
-use super::{Layout, finite_halves};
+use super::{Layout, each_block, finite_halves};
+use crate::cpu::products::{Run, rounded};
 use crate::weights::ROW_GROUP;
 
 const BYTES: usize = 84;
@@ -17,7 +18,8 @@ pub(super) const Q2_K: Layout = Layout {
     gguf_type: 10,
     block_len: 256,
     block_bytes: BYTES,
-    dequantise,
+    dequantise: |bytes, weights| each_block::<BYTES, 256>(bytes, weights, dequantise),
+    product: Some(|rows, row_bytes, vectors, out| rounded::<BYTES, 8, 2>(rows, row_bytes, vectors, out, run)),
     finite: |bytes| finite_halves::<BYTES, 2>(bytes, [80, 82]),
     unit_words: WORDS,
     pack: |rows, row_bytes, tile| each_unit(rows, row_bytes, tile, pack),
@@ -25,13 +27,21 @@ pub(super) const Q2_K: Layout = Layout {
     bytes_shader: Some(BYTES_QUANTS),
 };
 
-fn dequantise(block: &[u8], weights: &mut [f32]) {
+fn dequantise(block: &[u8; BYTES], weights: &mut [f32; 256]) {
     let (d, d_min) = (half_at(block, 80), half_at(block, 82));
     for (i, weight) in weights.iter_mut().enumerate() {
         let sub = block[i / 16];
         let (scale, minimum) = (d * f32::from(sub & 15), d_min * f32::from(sub >> 4));
         *weight = scale * f32::from(pair_of_256(&block[16..], i)) - minimum;
     }
+}
+
+#[inline(always)]
+fn run(block: &[u8; BYTES], b: usize) -> Run<2> {
+    let (d, d_min) = (half_at(block, 80), half_at(block, 82));
+    let subs = [block[2 * b], block[2 * b + 1]];
+    let offsets = Some(subs.map(|sub| -(d_min * f32::from(sub >> 4))));
+    Run { quants: pair_bytes_of_256(block, 16, b), scales: subs.map(|sub| d * f32::from(sub & 15)), offsets }
 }
 
 fn pack(block: &[u8; BYTES], r: usize, unit: &mut [u32; WORDS]) {

@@ -2,10 +2,12 @@
 //!
 //! A block of 256 is 32 bytes of third bits, 64 bytes of the lower two, 12 bytes of scales, d as f16.
 
-use super::fields::{bit_of_256, half_at, pair_of_256};
+use super::fields::{bit_of_256, half_at, pair_bytes_of_256, pair_of_256};
 use super::shaders::{BYTES_QUANTS, FIELDS, HALVES as HALVES_WGSL, MASKED, NIBBLES, RUNS, SIXES as SIXES_WGSL};
 use super::tile::{HALVES, SIXES, each_unit, put_bits, put_half, put_pairs, put_sixes};
-use super::{Layout, finite_halves};
+use super::{Layout, each_block, finite_halves};
+use crate::cpu::lanes::Bytes;
+use crate::cpu::products::{Run, rounded};
 use crate::weights::ROW_GROUP;
 
 const BYTES: usize = 110;
@@ -17,7 +19,8 @@ pub(super) const Q3_K: Layout = Layout {
     gguf_type: 11,
     block_len: 256,
     block_bytes: BYTES,
-    dequantise,
+    dequantise: |bytes, weights| each_block::<BYTES, 256>(bytes, weights, dequantise),
+    product: Some(|rows, row_bytes, vectors, out| rounded::<BYTES, 8, 2>(rows, row_bytes, vectors, out, run)),
     finite: |bytes| finite_halves::<BYTES, 1>(bytes, [108]),
     unit_words: WORDS,
     pack: |rows, row_bytes, tile| each_unit(rows, row_bytes, tile, pack),
@@ -30,12 +33,21 @@ fn scale(bytes: &[u8], s: usize) -> u8 {
     bytes[s % 8] >> (s / 8 * 4) & 15 | (bytes[8 + s % 4] >> (s / 4 * 2) & 3) << 4
 }
 
-fn dequantise(block: &[u8], weights: &mut [f32]) {
+fn dequantise(block: &[u8; BYTES], weights: &mut [f32; 256]) {
     let d = half_at(block, 108);
     for (i, weight) in weights.iter_mut().enumerate() {
         let q = pair_of_256(&block[32..], i) | bit_of_256(block, i) << 2;
         *weight = d * (f32::from(scale(&block[96..], i / 16)) - 32.0) * (f32::from(q) - 4.0);
     }
+}
+
+#[inline(always)]
+fn run(block: &[u8; BYTES], b: usize) -> Run<2> {
+    let d = half_at(block, 108);
+    let [low, high] = pair_bytes_of_256(block, 32, b);
+    let [low_thirds, high_thirds] = [0, 16].map(|at| Bytes::at(block, at).field(b as u32, 1).raised(2));
+    let scales = [2 * b, 2 * b + 1].map(|s| d * (f32::from(scale(&block[96..], s)) - 32.0));
+    Run { quants: [low | low_thirds, high | high_thirds], scales, offsets: Some(scales.map(|scale| -4.0 * scale)) }
 }
 
 fn pack(block: &[u8; BYTES], r: usize, unit: &mut [u32; WORDS]) {

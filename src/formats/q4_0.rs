@@ -2,10 +2,11 @@
 
 use half::f16;
 
-use super::fields::{half_at, nibble};
+use super::fields::{half_at, nibble, nibble_bytes};
 use super::shaders::{BLOCKS, BYTES_NIBBLES, HALVES as HALVES_WGSL, MASKED, NIBBLES, QUANTS4};
 use super::tile::{HALVES, each_unit, put_half, put_nibbles};
-use super::{Layout, finite_halves};
+use super::{Layout, each_block, finite_halves};
+use crate::cpu::products::{Run, rounded};
 use crate::weights::ROW_GROUP;
 
 pub(super) const BYTES: usize = 18;
@@ -16,7 +17,8 @@ pub(super) const Q4_0: Layout = Layout {
     gguf_type: 2,
     block_len: 32,
     block_bytes: BYTES,
-    dequantise,
+    dequantise: |bytes, weights| each_block::<BYTES, 32>(bytes, weights, dequantise),
+    product: Some(|rows, row_bytes, vectors, out| rounded::<BYTES, 1, 1>(rows, row_bytes, vectors, out, run)),
     finite: |bytes| finite_halves::<BYTES, 1>(bytes, [0]),
     unit_words: WORDS,
     pack: |rows, row_bytes, tile| each_unit(rows, row_bytes, tile, pack),
@@ -24,11 +26,17 @@ pub(super) const Q4_0: Layout = Layout {
     bytes_shader: Some(BYTES_NIBBLES),
 };
 
-fn dequantise(block: &[u8], weights: &mut [f32]) {
+fn dequantise(block: &[u8; BYTES], weights: &mut [f32; 32]) {
     let scale = half_at(block, 0);
     for (i, weight) in weights.iter_mut().enumerate() {
         *weight = scale * (f32::from(nibble(&block[2..], i)) - 8.0);
     }
+}
+
+#[inline(always)]
+fn run(block: &[u8; BYTES], _: usize) -> Run<1> {
+    let scale = half_at(block, 0);
+    Run { quants: nibble_bytes(block, 2), scales: [scale], offsets: Some([-8.0 * scale]) }
 }
 
 /// The weight of the largest magnitude, the first of equals, becomes -8.

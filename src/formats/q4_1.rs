@@ -1,9 +1,10 @@
 //! Q4_1: weight = scale * nibble + minimum; a block is the f16 scale, the f16 minimum and 32 nibbles.
 
-use super::fields::{half_at, nibble};
+use super::fields::{half_at, nibble, nibble_bytes};
 use super::shaders::{BLOCKS, BYTES_NIBBLES, MASKED, NIBBLES, QUANTS4, SCALE_MINIMUM};
 use super::tile::{each_unit, put_nibbles, put_words};
-use super::{Layout, finite_halves};
+use super::{Layout, each_block, finite_halves};
+use crate::cpu::products::{Run, rounded};
 use crate::weights::ROW_GROUP;
 
 const BYTES: usize = 20;
@@ -14,7 +15,8 @@ pub(super) const Q4_1: Layout = Layout {
     gguf_type: 3,
     block_len: 32,
     block_bytes: BYTES,
-    dequantise,
+    dequantise: |bytes, weights| each_block::<BYTES, 32>(bytes, weights, dequantise),
+    product: Some(|rows, row_bytes, vectors, out| rounded::<BYTES, 1, 1>(rows, row_bytes, vectors, out, run)),
     finite: |bytes| finite_halves::<BYTES, 2>(bytes, [0, 2]),
     unit_words: WORDS,
     pack: |rows, row_bytes, tile| each_unit(rows, row_bytes, tile, pack),
@@ -22,11 +24,16 @@ pub(super) const Q4_1: Layout = Layout {
     bytes_shader: Some(BYTES_NIBBLES),
 };
 
-fn dequantise(block: &[u8], weights: &mut [f32]) {
+fn dequantise(block: &[u8; BYTES], weights: &mut [f32; 32]) {
     let (scale, minimum) = (half_at(block, 0), half_at(block, 2));
     for (i, weight) in weights.iter_mut().enumerate() {
         *weight = scale * f32::from(nibble(&block[4..], i)) + minimum;
     }
+}
+
+#[inline(always)]
+fn run(block: &[u8; BYTES], _: usize) -> Run<1> {
+    Run { quants: nibble_bytes(block, 4), scales: [half_at(block, 0)], offsets: Some([half_at(block, 2)]) }
 }
 
 fn pack(block: &[u8; BYTES], r: usize, unit: &mut [u32; WORDS]) {

@@ -2,10 +2,12 @@
 //!
 //! A block of 256 is d and d_min as f16, 12 bytes of scales and minima, 128 bytes of nibbles.
 
-use super::fields::{half_at, nibble_of_256, scale_and_minimum};
+use super::fields::{half_at, nibble_bytes_of_256, nibble_of_256, scale_and_minimum};
 use super::shaders::{BYTES_NIBBLES, MASKED, NIBBLES, QUANTS4, RUNS, SCALES_MINIMA, SIXES as SIXES_WGSL};
 use super::tile::{SIXES, each_unit, put_nibbles_of_256, put_sixes, put_words};
-use super::{Layout, finite_halves};
+use super::{Layout, each_block, finite_halves};
+use crate::cpu::lanes::Bytes;
+use crate::cpu::products::{Run, rounded};
 use crate::weights::ROW_GROUP;
 
 const BYTES: usize = 144;
@@ -17,7 +19,12 @@ pub(super) const Q4_K: Layout = Layout {
     gguf_type: 12,
     block_len: 256,
     block_bytes: BYTES,
-    dequantise: |block, weights| dequantise(block, weights, |i| nibble_of_256(&block[16..], i)),
+    dequantise: |bytes, weights| {
+        each_block::<BYTES, 256>(bytes, weights, |block, weights| {
+            dequantise(block, weights, |i| nibble_of_256(&block[16..], i));
+        });
+    },
+    product: Some(|rows, row_bytes, vectors, out| rounded::<BYTES, 8, 1>(rows, row_bytes, vectors, out, run)),
     finite: |bytes| finite_halves::<BYTES, 2>(bytes, [0, 2]),
     unit_words: WORDS,
     pack: |rows, row_bytes, tile| each_unit(rows, row_bytes, tile, pack),
@@ -26,12 +33,25 @@ pub(super) const Q4_K: Layout = Layout {
 };
 
 /// The weights of a block of Q4_K or Q5_K with such quants.
-pub(super) fn dequantise(block: &[u8], weights: &mut [f32], quant: impl Fn(usize) -> u8) {
+pub(super) fn dequantise(block: &[u8], weights: &mut [f32; 256], quant: impl Fn(usize) -> u8) {
     let (d, d_min) = (half_at(block, 0), half_at(block, 2));
     for (i, weight) in weights.iter_mut().enumerate() {
         let [scale, minimum] = scale_and_minimum(&block[4..], i / 32).map(f32::from);
         *weight = d * scale * f32::from(quant(i)) - d_min * minimum;
     }
+}
+
+#[inline(always)]
+fn run(block: &[u8; BYTES], b: usize) -> Run<1> {
+    scaled_run(block, b, nibble_bytes_of_256(block, 16, b))
+}
+
+/// A run of a block of Q4_K or Q5_K with such quants.
+#[inline(always)]
+pub(super) fn scaled_run(block: &[u8], b: usize, quants: [Bytes; 2]) -> Run<1> {
+    let (d, d_min) = (half_at(block, 0), half_at(block, 2));
+    let [scale, minimum] = scale_and_minimum(&block[4..], b).map(f32::from);
+    Run { quants, scales: [d * scale], offsets: Some([-(d_min * minimum)]) }
 }
 
 fn pack(block: &[u8; BYTES], r: usize, unit: &mut [u32; WORDS]) {

@@ -1,9 +1,11 @@
 //! Q5_0: weight = scale * (q - 16); a block is the f16 scale, 32 fifth bits and 32 nibbles.
 
-use super::fields::{half_at, nibble, spread_bits};
+use super::fields::{half_at, nibble, nibble_bytes, spread_bits};
 use super::shaders::{BLOCKS, BYTES_QUANTS, FIELDS, HALVES as HALVES_WGSL, MASKED, NIBBLES, QUANTS5};
 use super::tile::{HALVES, each_unit, put_half, put_nibbles};
-use super::{Layout, finite_halves};
+use super::{Layout, each_block, finite_halves};
+use crate::cpu::lanes::Bytes;
+use crate::cpu::products::{Run, rounded};
 use crate::weights::ROW_GROUP;
 
 const BYTES: usize = 22;
@@ -14,7 +16,8 @@ pub(super) const Q5_0: Layout = Layout {
     gguf_type: 6,
     block_len: 32,
     block_bytes: BYTES,
-    dequantise,
+    dequantise: |bytes, weights| each_block::<BYTES, 32>(bytes, weights, dequantise),
+    product: Some(|rows, row_bytes, vectors, out| rounded::<BYTES, 1, 1>(rows, row_bytes, vectors, out, run)),
     finite: |bytes| finite_halves::<BYTES, 1>(bytes, [0]),
     unit_words: WORDS,
     pack: |rows, row_bytes, tile| each_unit(rows, row_bytes, tile, pack),
@@ -27,12 +30,26 @@ pub(super) fn fifth_bits(bytes: &[u8]) -> u32 {
     u32::from_le_bytes(bytes.first_chunk().copied().unwrap_or_default())
 }
 
-fn dequantise(block: &[u8], weights: &mut [f32]) {
+fn dequantise(block: &[u8; BYTES], weights: &mut [f32; 32]) {
     let (scale, fifths) = (half_at(block, 0), fifth_bits(&block[2..]));
     for (i, weight) in weights.iter_mut().enumerate() {
         let q = nibble(&block[6..], i) | ((fifths >> i & 1) as u8) << 4;
         *weight = scale * (f32::from(q) - 16.0);
     }
+}
+
+#[inline(always)]
+fn run(block: &[u8; BYTES], _: usize) -> Run<1> {
+    let scale = half_at(block, 0);
+    Run { quants: five_bits(block, 2), scales: [scale], offsets: Some([-16.0 * scale]) }
+}
+
+/// Quants of the fifth bits at `at` and the nibbles behind them.
+#[inline(always)]
+pub(super) fn five_bits(block: &[u8], at: usize) -> [Bytes; 2] {
+    let [low, high] = nibble_bytes(block, at + 4);
+    let fifths = fifth_bits(&block[at..]);
+    [low | Bytes::of_bits(fifths as u16).raised(4), high | Bytes::of_bits((fifths >> 16) as u16).raised(4)]
 }
 
 fn pack(block: &[u8; BYTES], r: usize, unit: &mut [u32; WORDS]) {

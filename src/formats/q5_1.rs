@@ -1,10 +1,11 @@
 //! Q5_1: weight = scale * q + minimum; a block is the f16 scale, the f16 minimum, 32 fifth bits and 32 nibbles.
 
 use super::fields::{half_at, nibble, spread_bits};
-use super::q5_0::fifth_bits;
+use super::q5_0::{fifth_bits, five_bits};
 use super::shaders::{BLOCKS, BYTES_QUANTS, FIELDS, MASKED, NIBBLES, QUANTS5, SCALE_MINIMUM};
 use super::tile::{each_unit, put_nibbles, put_words};
-use super::{Layout, finite_halves};
+use super::{Layout, each_block, finite_halves};
+use crate::cpu::products::{Run, rounded};
 use crate::weights::ROW_GROUP;
 
 const BYTES: usize = 24;
@@ -15,7 +16,8 @@ pub(super) const Q5_1: Layout = Layout {
     gguf_type: 7,
     block_len: 32,
     block_bytes: BYTES,
-    dequantise,
+    dequantise: |bytes, weights| each_block::<BYTES, 32>(bytes, weights, dequantise),
+    product: Some(|rows, row_bytes, vectors, out| rounded::<BYTES, 1, 1>(rows, row_bytes, vectors, out, run)),
     finite: |bytes| finite_halves::<BYTES, 2>(bytes, [0, 2]),
     unit_words: WORDS,
     pack: |rows, row_bytes, tile| each_unit(rows, row_bytes, tile, pack),
@@ -23,12 +25,17 @@ pub(super) const Q5_1: Layout = Layout {
     bytes_shader: Some(BYTES_QUANTS),
 };
 
-fn dequantise(block: &[u8], weights: &mut [f32]) {
+fn dequantise(block: &[u8; BYTES], weights: &mut [f32; 32]) {
     let (scale, minimum, fifths) = (half_at(block, 0), half_at(block, 2), fifth_bits(&block[4..]));
     for (i, weight) in weights.iter_mut().enumerate() {
         let q = nibble(&block[8..], i) | ((fifths >> i & 1) as u8) << 4;
         *weight = scale * f32::from(q) + minimum;
     }
+}
+
+#[inline(always)]
+fn run(block: &[u8; BYTES], _: usize) -> Run<1> {
+    Run { quants: five_bits(block, 4), scales: [half_at(block, 0)], offsets: Some([half_at(block, 2)]) }
 }
 
 fn pack(block: &[u8; BYTES], r: usize, unit: &mut [u32; WORDS]) {

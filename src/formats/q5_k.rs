@@ -2,11 +2,13 @@
 //!
 //! A block of 256 is d and d_min as f16, 12 bytes of scales and minima, 32 bytes of fifth bits, 128 bytes of nibbles.
 
-use super::fields::{bit_of_256, nibble_of_256};
-use super::q4_k::{dequantise, put_scales};
+use super::fields::{bit_of_256, nibble_bytes_of_256, nibble_of_256};
+use super::q4_k::{dequantise, put_scales, scaled_run};
 use super::shaders::{BYTES_QUANTS, FIELDS, MASKED, NIBBLES, QUANTS5, RUNS, SCALES_MINIMA, SIXES as SIXES_WGSL};
 use super::tile::{SIXES, each_unit, put_bits, put_nibbles_of_256};
-use super::{Layout, finite_halves};
+use super::{Layout, each_block, finite_halves};
+use crate::cpu::lanes::Bytes;
+use crate::cpu::products::{Run, rounded};
 use crate::weights::ROW_GROUP;
 
 const BYTES: usize = 176;
@@ -18,15 +20,25 @@ pub(super) const Q5_K: Layout = Layout {
     gguf_type: 13,
     block_len: 256,
     block_bytes: BYTES,
-    dequantise: |block, weights| {
-        dequantise(block, weights, |i| nibble_of_256(&block[48..], i) | bit_of_256(&block[16..], i) << 4);
+    dequantise: |bytes, weights| {
+        each_block::<BYTES, 256>(bytes, weights, |block, weights| {
+            dequantise(block, weights, |i| nibble_of_256(&block[48..], i) | bit_of_256(&block[16..], i) << 4);
+        });
     },
+    product: Some(|rows, row_bytes, vectors, out| rounded::<BYTES, 8, 1>(rows, row_bytes, vectors, out, run)),
     finite: |bytes| finite_halves::<BYTES, 2>(bytes, [0, 2]),
     unit_words: WORDS,
     pack: |rows, row_bytes, tile| each_unit(rows, row_bytes, tile, pack),
     shader: &[MASKED, NIBBLES, FIELDS, QUANTS5, SIXES_WGSL, RUNS, SCALES_MINIMA],
     bytes_shader: Some(BYTES_QUANTS),
 };
+
+#[inline(always)]
+fn run(block: &[u8; BYTES], b: usize) -> Run<1> {
+    let [low, high] = nibble_bytes_of_256(block, 48, b);
+    let [low_fifths, high_fifths] = [16, 32].map(|at| Bytes::at(block, at).field(b as u32, 1).raised(4));
+    scaled_run(block, b, [low | low_fifths, high | high_fifths])
+}
 
 fn pack(block: &[u8; BYTES], r: usize, unit: &mut [u32; WORDS]) {
     let (blocks, rest) = unit.split_at_mut(8 * BLOCK_WORDS);

@@ -7,7 +7,9 @@
 use super::fields::{eight, half_at, nibbles, pair_of_256};
 use super::shaders::{BYTES_QUANTS, FIELDS, HALVES as HALVES_WGSL, MASKED, NIBBLES, RUNS};
 use super::tile::{HALVES, each_unit, put_half, put_pairs};
-use super::{Layout, finite_halves};
+use super::{Layout, each_block, finite_halves};
+use crate::cpu::lanes::Bytes;
+use crate::cpu::products::{Run, rounded};
 use crate::weights::ROW_GROUP;
 
 const BYTES: usize = 210;
@@ -19,7 +21,8 @@ pub(super) const Q6_K: Layout = Layout {
     gguf_type: 14,
     block_len: 256,
     block_bytes: BYTES,
-    dequantise,
+    dequantise: |bytes, weights| each_block::<BYTES, 256>(bytes, weights, dequantise),
+    product: Some(|rows, row_bytes, vectors, out| rounded::<BYTES, 8, 2>(rows, row_bytes, vectors, out, run)),
     finite: |bytes| finite_halves::<BYTES, 1>(bytes, [208]),
     unit_words: WORDS,
     pack: |rows, row_bytes, tile| each_unit(rows, row_bytes, tile, pack),
@@ -27,7 +30,7 @@ pub(super) const Q6_K: Layout = Layout {
     bytes_shader: Some(BYTES_QUANTS),
 };
 
-fn dequantise(block: &[u8], weights: &mut [f32]) {
+fn dequantise(block: &[u8; BYTES], weights: &mut [f32; 256]) {
     let d = half_at(block, 208);
     for (i, weight) in weights.iter_mut().enumerate() {
         let (half, run, at) = (i / 128, i % 128 / 32, i % 32);
@@ -35,6 +38,17 @@ fn dequantise(block: &[u8], weights: &mut [f32]) {
         let q = nibble | pair_of_256(&block[128..], i) << 4;
         *weight = d * f32::from(block[192 + i / 16] as i8) * (f32::from(q) - 32.0);
     }
+}
+
+#[inline(always)]
+fn run(block: &[u8; BYTES], b: usize) -> Run<2> {
+    let (d, half, run) = (half_at(block, 208), b / 4, b % 4);
+    let quants = [0, 16].map(|at| {
+        let nibbles = Bytes::at(block, 64 * half + 32 * (run % 2) + at).field(run as u32 / 2 * 4, 15);
+        nibbles | Bytes::at(block, 128 + 32 * half + at).field(2 * run as u32, 3).raised(4)
+    });
+    let scales = [block[192 + 2 * b], block[193 + 2 * b]].map(|scale| d * f32::from(scale as i8));
+    Run { quants, scales, offsets: Some(scales.map(|scale| -32.0 * scale)) }
 }
 
 fn pack(block: &[u8; BYTES], r: usize, unit: &mut [u32; WORDS]) {

@@ -5,7 +5,9 @@ use half::f16;
 use super::fields::half_at;
 use super::shaders::{BLOCKS, HALVES as HALVES_WGSL, MASKED};
 use super::tile::{HALVES, each_unit, put_half, put_words};
-use super::{Layout, finite_halves};
+use super::{Layout, each_block, finite_halves};
+use crate::cpu::lanes::Bytes;
+use crate::cpu::products::{Run, rounded};
 use crate::weights::ROW_GROUP;
 
 const BYTES: usize = 34;
@@ -16,7 +18,8 @@ pub(super) const Q8_0: Layout = Layout {
     gguf_type: 8,
     block_len: 32,
     block_bytes: BYTES,
-    dequantise,
+    dequantise: |bytes, weights| each_block::<BYTES, 32>(bytes, weights, dequantise),
+    product: Some(|rows, row_bytes, vectors, out| rounded::<BYTES, 1, 1>(rows, row_bytes, vectors, out, run)),
     finite: |bytes| finite_halves::<BYTES, 1>(bytes, [0]),
     unit_words: WORDS,
     pack: |rows, row_bytes, tile| each_unit(rows, row_bytes, tile, pack),
@@ -24,11 +27,16 @@ pub(super) const Q8_0: Layout = Layout {
     bytes_shader: Some(wgsl!("common/bytes_q8_0.wgsl")),
 };
 
-fn dequantise(block: &[u8], weights: &mut [f32]) {
+fn dequantise(block: &[u8; BYTES], weights: &mut [f32; 32]) {
     let scale = half_at(block, 0);
     for (weight, byte) in weights.iter_mut().zip(&block[2..]) {
         *weight = scale * f32::from(*byte as i8);
     }
+}
+
+#[inline(always)]
+fn run(block: &[u8; BYTES], _: usize) -> Run<1> {
+    Run { quants: [2, 18].map(|at| Bytes::at(block, at)), scales: [half_at(block, 0)], offsets: None }
 }
 
 /// The largest magnitude becomes 127; halves are rounded away from zero.

@@ -3,9 +3,10 @@
 use web_time::Instant;
 
 use super::pace::Pace;
-use super::{Engine, FinishReason, Generation, Request, Stats, Stop, Usage, host_bytes};
+use super::{Engine, FinishReason, Generation, Request, Stats, Stop, Usage};
 use crate::error::Result;
-use crate::gpu::{Executor, Work};
+use crate::executor::Executor;
+use crate::gpu::Work;
 
 /// A request, and what was generated of its answer so far. Nothing of it lies on a device: when that goes away, another engine of
 /// the same model goes on with it as if nothing had happened.
@@ -166,9 +167,7 @@ impl Run {
         let mut stats = Stats {
             prefill_tokens_per_second: rate(usage.prompt_tokens - usage.cached_tokens, since_start(self.prefilled)),
             time_to_first_token_ms: since_start(self.first) * 1e3,
-            gpu_bytes: executor.gpu().allocated_bytes(),
-            host_bytes: host_bytes(),
-            ..Stats::default()
+            ..Stats::of(executor)
         };
         if let Some((begun, before)) = self.begun.filter(|_| self.steps > 0) {
             let each = |count: u64| count as f64 / self.steps as f64;

@@ -2,7 +2,7 @@
 
 use super::Stop;
 use crate::error::{Error, Result};
-use crate::gpu::Executor;
+use crate::executor::Executor;
 use crate::model::kv_cache::KvCache;
 
 /// The executor with the cache that says what it has seen.
@@ -66,7 +66,7 @@ impl Model {
         let cached = self.reusable(ids);
         self.cache.truncate(cached);
         let mut left = &ids[cached..];
-        while let Some((chunk, rest)) = left.split_at_checked(self.executor.options().chunk)
+        while let Some((chunk, rest)) = left.split_at_checked(self.executor.chunk())
             && !rest.is_empty()
             && !stop.asked()
         {

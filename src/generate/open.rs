@@ -1,11 +1,12 @@
-//! Opening: while weights stream onto the device, it compiles the kernels that will read them.
+//! Opening: while weights stream onto a WebGPU device, it compiles the kernels that will read them.
 
 use futures_util::future::{LocalBoxFuture, join, try_join};
 
-use super::{DeviceInfo, Engine, Info, Model, OpenOptions, Progress, Stats, host_bytes};
+use super::{Device, DeviceInfo, Engine, Info, Model, OpenOptions, Progress, Stats};
 use crate::chat::ChatFormat;
 use crate::config::ModelConfig;
 use crate::error::{Error, Result};
+use crate::executor::Executor;
 use crate::gpu::trial::Shape;
 use crate::gpu::tune::{Tuned, Tuning};
 use crate::gpu::weights::{WeightStore, Weights};
@@ -25,18 +26,45 @@ const CHUNK: usize = 128;
 const SOFTWARE_CHUNK: usize = 32;
 
 /// What a checkpoint says of text.
-struct Text {
+pub(super) struct Text {
     tokenizer: Tokenizer,
     chat: Option<ChatFormat>,
     sampling: Sampling,
 }
 
 impl Text {
-    fn read(checkpoint: &Checkpoint) -> Result<Self> {
+    pub(super) fn read(checkpoint: &Checkpoint) -> Result<Self> {
         let tokenizer = Tokenizer::from_text_files(&checkpoint.text)?;
         let chat = ChatFormat::from_text_files(&checkpoint.text, &tokenizer)?;
         let sampling = Sampling::defaults(&checkpoint.text)?;
         Ok(Self { tokenizer, chat, sampling })
+    }
+
+    /// An engine around an executor whose cache is empty.
+    pub(super) fn engine(
+        self,
+        name: Option<String>,
+        executor: Executor,
+        context: usize,
+        weight_bytes: u64,
+        device: DeviceInfo,
+    ) -> Engine {
+        let Self { tokenizer, chat, sampling } = self;
+        let config = executor.config();
+        let info = Info {
+            name,
+            architecture: "llama",
+            parameters: parameters(config),
+            weight_bytes,
+            context,
+            chat: chat.is_some(),
+            vocab_size: config.vocab_size,
+            device,
+            sampling,
+        };
+        let (stats, cache) = (Stats::of(&executor), KvCache::new(context));
+        let model = Model { executor, cache };
+        Engine { model, tokenizer, chat, info, stats, choice: None, adapters: Vec::new() }
     }
 }
 
@@ -49,10 +77,13 @@ impl Engine {
         options: OpenOptions,
         progress: &mut dyn FnMut(Progress) -> bool,
     ) -> Result<Self> {
-        Self::open_on(Gpu::open(), source, options, progress).await
+        match options.device {
+            Device::Auto | Device::WebGpu => Self::open_on(Gpu::open(), source, options, progress).await,
+            Device::Cpu => Self::open_on_cpu(source, options, progress).await,
+        }
     }
 
-    /// The same on a device of the caller's.
+    /// The same on a WebGPU device of the caller's.
     pub async fn open_on<S: Source>(
         gpu: impl Future<Output = Result<Gpu>>,
         source: &mut S,
@@ -105,30 +136,16 @@ impl Engine {
         let adapter = gpu.adapter().clone();
         let mut names = variants.names();
         names.extend(recorded.rounds().then_some(MATMUL_BYTES));
-        let executor = recorded.complete(gpu, &config, weights)?;
-        let Text { tokenizer, chat, sampling } = text;
-        let info = Info {
-            name,
-            architecture: "llama",
-            parameters: parameters(&config),
-            weight_bytes,
-            context: options.context,
-            chat: chat.is_some(),
-            vocab_size: config.vocab_size,
-            device: DeviceInfo {
-                kind: "webgpu",
-                adapter: adapter.name,
-                software: adapter.software,
-                variants: names,
-                tuning_ms: tuned.as_ref().map(|tuned| tuned.milliseconds),
-            },
-            sampling,
+        let executor = Executor::WebGpu(Box::new(recorded.complete(gpu, &config, weights)?));
+        let device = DeviceInfo {
+            kind: "webgpu",
+            adapter: adapter.name,
+            software: adapter.software,
+            variants: names,
+            tuning_ms: tuned.as_ref().map(|tuned| tuned.milliseconds),
         };
-        let cache = KvCache::new(options.context);
-        let stats = Stats { gpu_bytes: executor.gpu().allocated_bytes(), host_bytes: host_bytes(), ..Stats::default() };
-        let choice = tuned.map(|tuned| tuned.choice);
-        let adapters = Vec::new();
-        Ok(Self { model: Model { executor, cache }, tokenizer, chat, info, stats, choice, adapters })
+        let engine = text.engine(name, executor, options.context, weight_bytes, device);
+        Ok(Self { choice: tuned.map(|tuned| tuned.choice), ..engine })
     }
 }
 
@@ -164,7 +181,7 @@ pub(super) fn executor_options(gpu: &Gpu, config: &ModelConfig, options: &OpenOp
         kv: options.kv,
         chunk,
         variants: Variants::for_adapter(gpu),
-        activations: options.activations,
+        activations: options.activations.unwrap_or_default(),
     })
 }
 
@@ -175,7 +192,7 @@ pub(super) fn fitting_context(gpu: &Gpu, config: &ModelConfig, options: &OpenOpt
 }
 
 /// Positions of the KV cache: as asked, unless the model has fewer or fewer fit the device.
-fn context(asked: Option<usize>, most: usize, fitting: usize) -> Result<usize> {
+pub(super) fn context(asked: Option<usize>, most: usize, fitting: usize) -> Result<usize> {
     match asked {
         _ if fitting == 0 => {
             let detail =

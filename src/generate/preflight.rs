@@ -3,8 +3,9 @@
 use futures_util::future::join;
 use serde::Serialize;
 
-use super::OpenOptions;
 use super::open::{executor_options, fitting_context};
+use super::{Device, OpenOptions, open_cpu};
+use crate::cpu;
 use crate::error::{Error, Result};
 use crate::gpu::rehearsal::{Rehearsal, cache_bytes};
 use crate::gpu::{ExecutorOptions, Gpu};
@@ -28,7 +29,7 @@ pub struct Preflight {
     pub speed: Option<Speed>,
     /// Bytes of the model's files, as they are stored.
     pub stored_bytes: u64,
-    /// The adapter's name.
+    /// The graphics adapter's name, or what stands for it.
     pub adapter: String,
 }
 
@@ -79,20 +80,44 @@ impl Preflight {
     ///
     /// Errors: what is wrong with the checkpoint; `NoWebGpu`, `NoAdapter`; `BadRequest` for a context that the model does not have.
     pub async fn of<S: Source>(source: &mut S, options: &OpenOptions) -> Result<Self> {
+        if options.device == Device::Cpu {
+            return Self::on_cpu(&outline(source).await?, options).await;
+        }
         let (looked_at, gpu) = join(outline(source), Gpu::open()).await;
         Self::on(&gpu?, &looked_at?, options).await
     }
 
+    /// The same of a checkpoint that was looked at, on the processor: nothing is timed.
+    async fn on_cpu(outline: &Outline, options: &OpenOptions) -> Result<Self> {
+        let Outline { config, tensors, total_bytes, .. } = outline;
+        let wanted = open_cpu::executor_options(config, options)?;
+        let mut preflight = Self::new(open_cpu::DEVICE, *total_bytes);
+        for context in shorter(wanted.context) {
+            preflight.context = context;
+            match cpu::memory(config, tensors, cpu::ExecutorOptions { context, ..wanted }).await {
+                Ok([weights, cache, activations]) => {
+                    preflight.memory = Memory { weights, cache, activations };
+                    let whole = context == wanted.context;
+                    preflight.verdict = if whole { Verdict::LikelyFits } else { Verdict::FitsWithContext };
+                    return Ok(preflight);
+                }
+                Err(Error::OutOfMemory { detail }) => {
+                    preflight.verdict = Verdict::WontFit { because: format!("there is no room for {detail}") };
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(preflight)
+    }
+
+    fn new(adapter: &str, stored_bytes: u64) -> Self {
+        let (verdict, memory, adapter) = (Verdict::LikelyFits, Memory::default(), adapter.to_owned());
+        Self { verdict, context: 0, memory, speed: None, stored_bytes, adapter }
+    }
+
     /// The same of a checkpoint that was looked at, on an open device.
     pub async fn on(gpu: &Gpu, outline: &Outline, options: &OpenOptions) -> Result<Self> {
-        let mut preflight = Self {
-            verdict: Verdict::LikelyFits,
-            context: 0,
-            memory: Memory::default(),
-            speed: None,
-            stored_bytes: outline.total_bytes,
-            adapter: gpu.adapter().name.clone(),
-        };
+        let mut preflight = Self::new(&gpu.adapter().name, outline.total_bytes);
         match preflight.examine(gpu, outline, options).await {
             Ok(()) => {}
             Err(Error::AdapterLimit { detail }) => {

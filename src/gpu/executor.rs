@@ -13,6 +13,7 @@ use super::weights::WeightStore;
 use crate::config::ModelConfig;
 use crate::error::{Error, Result};
 use crate::model::kv_cache::KvFormat;
+use crate::model::llama;
 use crate::ops::{self, ActivationFormat, Variants};
 use crate::sampling::Sampling;
 use crate::weights::lora::Adapter;
@@ -232,7 +233,8 @@ impl Executor {
 
     /// Hands the device the tokens of a run, once nothing is on its way.
     async fn prepare(&mut self, ids: &[u32], position: usize) -> Result<()> {
-        self.expect_fit(ids, position)?;
+        let ExecutorOptions { chunk, context, .. } = self.options;
+        llama::expect_fit(&self.config, ids, position, chunk, context)?;
         self.forget_ahead().await?;
         self.gpu.upload(&self.activations.ids, 0, bytemuck::cast_slice(ids))
     }
@@ -283,19 +285,6 @@ impl Executor {
             Until::Token => (&head[..], &choice[..]),
         };
         layers.iter().chain(head).chain(choice)
-    }
-
-    fn expect_fit(&self, ids: &[u32], position: usize) -> Result<()> {
-        if let Some(id) = ids.iter().find(|&&id| id as usize >= self.config.vocab_size) {
-            return Err(Error::BadRequest {
-                detail: format!("token {id} is outside the vocabulary of {}", self.config.vocab_size),
-            });
-        }
-        let most = self.options.chunk.min(self.options.context.saturating_sub(position));
-        if ids.is_empty() || ids.len() > most {
-            return Err(Error::BadRequest { detail: format!("{} tokens at once where 1 to {most} fit", ids.len()) });
-        }
-        Ok(())
     }
 }
 

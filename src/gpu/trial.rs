@@ -15,7 +15,7 @@ use crate::error::{Error, Result};
 use crate::formats::Format;
 use crate::formats::tile::row_bytes;
 use crate::ops::{Finish, RmsNorm, TOKEN_TILE, squares_quads, stride};
-use crate::reference::sampler::splitmix64;
+use crate::sampling::sampler::splitmix64;
 use crate::weights::{LayerRole, ROW_GROUP, Role, Sink, TensorSpec};
 
 /// Bytes of weights that are read in turn: more than most caches hold. On a software adapter, where a kernel can be twenty times

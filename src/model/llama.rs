@@ -2,7 +2,8 @@
 //!
 //! Source: Touvron et al. 2023, "Llama 2"; reference implementation: Hugging Face's `LlamaForCausalLM`.
 
-use crate::error::Result;
+use crate::config::ModelConfig;
+use crate::error::{Error, Result};
 
 /// The steps of the forward pass over a chunk of tokens. A device may do each in one kernel or in several.
 pub trait Steps {
@@ -31,6 +32,21 @@ pub fn layers(layers: usize, steps: &mut impl Steps) -> Result<()> {
         steps.attention_output(layer)?;
         steps.mlp_input(layer)?;
         steps.mlp_output(layer)?;
+    }
+    Ok(())
+}
+
+/// Refuses to run tokens that are none of the model's, or more or fewer at `position` than 1 to `chunk` and a context of this
+/// many have room for: `BadRequest`.
+pub fn expect_fit(config: &ModelConfig, ids: &[u32], position: usize, chunk: usize, context: usize) -> Result<()> {
+    if let Some(id) = ids.iter().find(|&&id| id as usize >= config.vocab_size) {
+        return Err(Error::BadRequest {
+            detail: format!("token {id} is outside the vocabulary of {}", config.vocab_size),
+        });
+    }
+    let most = chunk.min(context.saturating_sub(position));
+    if ids.is_empty() || ids.len() > most {
+        return Err(Error::BadRequest { detail: format!("{} tokens at once where 1 to {most} fit", ids.len()) });
     }
     Ok(())
 }

@@ -12,16 +12,31 @@ use crate::gpu::weights::Weight;
 /// Tokens whose products one invocation computes: rows of `x` come in multiples of it.
 pub const TOKEN_TILE: usize = 8;
 
-/// Number format of what a prompt's products take.
+/// Number format of what products take, on GPUs those of a prompt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ActivationFormat {
     /// As it is.
     #[default]
     F32,
-    /// Rounded to bytes, where device and weights allow it, but for down projections: not exact, and faster on GPUs that multiply
-    /// bytes.
+    /// Rounded to bytes, where device and weights allow it, on GPUs but for down projections: not exact, and faster on what
+    /// multiplies bytes.
     Int8,
+}
+
+impl ActivationFormat {
+    /// The name that it is asked for by.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::F32 => "f32",
+            Self::Int8 => "int8",
+        }
+    }
+
+    /// The format that is called `name`: `f32` or `int8`.
+    pub fn named(name: &str) -> Option<Self> {
+        [Self::F32, Self::Int8].into_iter().find(|format| format.name() == name)
+    }
 }
 
 /// The name of the kernel for products with vectors that are rounded to bytes.

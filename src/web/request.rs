@@ -12,7 +12,7 @@ use web_sys::{AbortSignal, File};
 use super::source::{CONNECTIONS, DATABASE, Local, Server, WebSource, WebUpstream};
 use crate::digest::FileDigests;
 use crate::error::{Error, Result};
-use crate::generate::OpenOptions;
+use crate::generate::{Device, OpenOptions};
 use crate::gpu::tune::{Choice, Tuning};
 use crate::model::kv_cache::KvFormat;
 use crate::ops::ActivationFormat;
@@ -47,7 +47,7 @@ struct Options {
     store: bool,
     connections: usize,
     tune: bool,
-    activations: ActivationFormat,
+    activations: Option<ActivationFormat>,
     quantise: Option<Recipe>,
 }
 
@@ -60,17 +60,10 @@ impl Default for Options {
             store: true,
             connections: CONNECTIONS,
             tune: true,
-            activations: ActivationFormat::F32,
+            activations: None,
             quantise: None,
         }
     }
-}
-
-#[derive(Clone, Copy, Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum Device {
-    Auto,
-    WebGpu,
 }
 
 /// Opens the source that `{model, options}` asks for.
@@ -100,9 +93,8 @@ pub async fn look_at(request: &JsValue, signal: &AbortSignal) -> Result<(WebSour
 
 impl Options {
     fn of_engine(&self, tuning: Tuning) -> OpenOptions {
-        // Both mean the only device there is.
-        let (Device::Auto | Device::WebGpu) = self.device;
-        OpenOptions { context: self.context, kv: self.kv, tuning, activations: self.activations }
+        let Self { context, kv, activations, device, .. } = *self;
+        OpenOptions { context, kv, tuning, activations, device }
     }
 }
 

@@ -6,8 +6,8 @@ use pagellama::gpu::weights::Weights;
 use pagellama::gpu::{Executor, ExecutorOptions, Gpu, MOST_AHEAD, Recorded};
 use pagellama::model::kv_cache::KvFormat;
 use pagellama::ops::{ActivationFormat, Variants};
-use pagellama::reference::sampler::Sampler;
 use pagellama::sampling::Sampling;
+use pagellama::sampling::sampler::Sampler;
 use pagellama::weights::loader;
 
 use super::common::files::{GgufFile, MemorySource};

@@ -4,8 +4,8 @@ use pagellama::gpu::Gpu;
 use pagellama::gpu::kernel::{Dispatch, Extent, Kernel};
 use pagellama::gpu::tensor::Buffer;
 use pagellama::ops::{self, SampleBuffers, SampleShape};
-use pagellama::reference::sampler::{self, Sampler};
 use pagellama::sampling::Sampling;
+use pagellama::sampling::sampler::{self, Sampler};
 
 use super::common::Random;
 use super::kernels::{open, run, step};

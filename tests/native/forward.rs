@@ -1,10 +1,10 @@
-//! The whole forward pass on the device against golden values of an independent implementation.
+//! The whole forward pass on each device against golden values of an independent implementation.
 
 use std::path::Path;
 
 use crate::common;
 use crate::common::{Golden, GoldenFiles, GoldenPrompt, GoldenStory, argmax, assert_close, data, rms};
-use pagellama::generate::{Engine, FinishReason, OpenOptions, Prompt, Request, Stop};
+use pagellama::generate::{Device, Engine, FinishReason, OpenOptions, Prompt, Request, Stop};
 use pagellama::gpu::Gpu;
 use pagellama::gpu::tune::Tuning;
 use pagellama::model::kv_cache::KvFormat;
@@ -17,16 +17,16 @@ use serde::Deserialize;
 /// Fractions of the logits' RMS that the engine may be off, as the fixtures state them.
 const TINY: [(KvFormat, f32); 2] = [(KvFormat::F32, 1e-3), (KvFormat::F16, 5e-3)];
 
-fn open(path: &Path, kv: KvFormat, context: Option<usize>) -> Engine {
-    open_with(path, OpenOptions { context, kv, ..OpenOptions::default() })
+fn on(device: Device, kv: KvFormat) -> OpenOptions {
+    OpenOptions { kv, device, activations: Some(ActivationFormat::F32), ..OpenOptions::default() }
 }
 
-fn open_with(path: &Path, options: OpenOptions) -> Engine {
+pub fn open_with(path: &Path, options: OpenOptions) -> Engine {
     let mut source = NativeSource::open(path).unwrap_or_else(|error| panic!("{error}: {}", error.advice()));
     block_on(Engine::open(&mut source, options, &mut |_| true)).unwrap_or_else(|error| panic!("{path:?}: {error}"))
 }
 
-fn greedy(engine: &mut Engine, ids: &[u32], max_tokens: usize) -> Vec<u32> {
+pub fn greedy(engine: &mut Engine, ids: &[u32], max_tokens: usize) -> Vec<u32> {
     let request = Request {
         prompt: Prompt::Ids(ids.to_vec()),
         max_tokens: Some(max_tokens),
@@ -35,21 +35,22 @@ fn greedy(engine: &mut Engine, ids: &[u32], max_tokens: usize) -> Vec<u32> {
     };
     let generation = block_on(engine.generate(&request, &mut |_| {}, &Stop::default())).unwrap();
     assert_eq!(generation.finish_reason, FinishReason::Length);
-    assert_eq!(generation.stats.submits_per_token, 1.0);
+    let submits = if engine.info().device.kind == "cpu" { 0.0 } else { 1.0 };
+    assert_eq!(generation.stats.submits_per_token, submits);
     generation.ids
 }
 
-fn check_prompt(file: &str, engine: &mut Engine, tolerance: f32, prompt: &GoldenPrompt) {
+pub fn check_prompt(file: &str, engine: &mut Engine, tolerance: f32, prompt: &GoldenPrompt) {
     let name = format!("{file} {}", prompt.name);
     let logits = block_on(engine.logits(&prompt.ids)).unwrap();
     assert_close(&name, &logits, &prompt.last_logits, tolerance * prompt.logits_rms);
     assert_eq!(greedy(engine, &prompt.ids, prompt.greedy.len()), prompt.greedy, "{name}");
 }
 
-fn check_folder(name: &str) {
+pub fn check_folder(name: &str, device: Device) {
     let golden: Golden = common::json(&format!("{name}/golden.json"));
     for (kv, tolerance) in TINY {
-        let mut engine = open(&data(name), kv, None);
+        let mut engine = open_with(&data(name), on(device, kv));
         for prompt in &golden.prompts {
             check_prompt(&format!("{name} {kv:?}"), &mut engine, tolerance, prompt);
         }
@@ -58,27 +59,31 @@ fn check_folder(name: &str) {
 
 #[test]
 fn sharded_f16_with_grouped_query_attention() {
-    check_folder("tiny-llama2");
+    check_folder("tiny-llama2", Device::WebGpu);
 }
 
 #[test]
 fn bf16_with_tied_embeddings_and_linear_rope() {
-    check_folder("tiny-llama2-mha");
+    check_folder("tiny-llama2-mha", Device::WebGpu);
 }
 
 #[test]
 fn f32_with_llama3_rope() {
-    check_folder("tiny-llama2-mha-llama3rope");
+    check_folder("tiny-llama2-mha-llama3rope", Device::WebGpu);
 }
 
 #[test]
 fn gguf_files_of_every_format() {
+    check_gguf_files(Device::WebGpu);
+}
+
+pub fn check_gguf_files(device: Device) {
     let golden: GoldenFiles = common::json("gguf/golden.json");
     assert_eq!(golden.files.len(), 25);
     for (number, file) in golden.files.iter().enumerate() {
         // The cache's format has nothing to do with the weights'.
         for (kv, tolerance) in TINY.into_iter().take(if number % 3 == 0 { 2 } else { 1 }) {
-            let mut engine = open(&data(&format!("gguf/{}", file.file)), kv, None);
+            let mut engine = open_with(&data(&format!("gguf/{}", file.file)), on(device, kv));
             for prompt in &file.prompts {
                 check_prompt(&format!("{} {kv:?}", file.file), &mut engine, tolerance, prompt);
             }
@@ -106,9 +111,13 @@ fn every_variant_keeps_logits_and_greedy_text() {
 
 #[test]
 fn stories260k_writes_its_documented_text() {
+    check_story(Device::WebGpu);
+}
+
+pub fn check_story(device: Device) {
     let golden: GoldenStory = common::json("stories260k/golden.json");
     for (kv, tolerance) in TINY {
-        let mut engine = open(&data("stories260k"), kv, None);
+        let mut engine = open_with(&data("stories260k"), on(device, kv));
         for step in &golden.first_steps {
             let logits = block_on(engine.logits(&step.ids)).unwrap();
             assert_close("stories260k", &logits, &step.last_logits, tolerance * rms(&step.last_logits));
@@ -141,11 +150,11 @@ const CLOSE_CALL: f32 = 1e-1;
 /// One vocabulary entry in this many is compared at every position.
 const SAMPLE_STEP: usize = 257;
 
-fn check_smollm2(kv: KvFormat, tolerance: f32) {
+pub fn check_smollm2(device: Device, kv: KvFormat, tolerance: f32) {
     let model = common::default_model();
     let golden: SmolLm2 = common::json("smollm2/golden.json");
     let stored = common::safetensors(&data("smollm2/logits.safetensors"));
-    let mut engine = open(&model, kv, Some(512));
+    let mut engine = open_with(&model, OpenOptions { context: Some(512), ..on(device, kv) });
     for prompt in &golden.prompts {
         let full = &stored[&format!("{}.full", prompt.name)].1;
         let sample = &stored[&format!("{}.sample", prompt.name)].1;
@@ -173,7 +182,7 @@ fn check_smollm2(kv: KvFormat, tolerance: f32) {
 /// Logits every so many tokens of the prose, all of which pass as parts of prompts, and the perplexity of the token after each.
 fn prose_logits(options: OpenOptions) -> (Vec<Vec<f32>>, f64) {
     const STEP: usize = 4;
-    let rounded = options.activations == ActivationFormat::Int8;
+    let rounded = options.activations == Some(ActivationFormat::Int8) && options.device != Device::Cpu;
     let mut engine = open_with(&common::default_model(), OpenOptions { context: Some(512), ..options });
     assert_eq!(engine.info().device.variants.contains(&MATMUL_BYTES), rounded);
     let prose = std::fs::read_to_string(data("prose.txt")).unwrap();
@@ -192,18 +201,24 @@ fn prose_logits(options: OpenOptions) -> (Vec<Vec<f32>>, f64) {
 
 #[test]
 fn what_is_rounded_keeps_logits_and_perplexity() {
-    let (exact, expected) = prose_logits(OpenOptions::default());
-    assert!(exact.len() > 90 && (2.0..40.0).contains(&expected), "{expected} over {}", exact.len());
-    let activations = OpenOptions { activations: ActivationFormat::Int8, ..OpenOptions::default() };
+    let activations = OpenOptions { activations: Some(ActivationFormat::Int8), ..OpenOptions::default() };
     let cache = OpenOptions { kv: KvFormat::Q8, ..OpenOptions::default() };
-    for (options, mean_bound) in [(activations, 3e-2), (cache, 3e-2)] {
+    check_rounded(OpenOptions::default(), [(activations, 1e-1, 3e-2), (cache, 1e-1, 3e-2)]);
+}
+
+/// Logits and perplexity with options that cost accuracy, against those without: fractions of the logits' root mean square that they
+/// may be off, at worst and on average.
+pub fn check_rounded<const N: usize>(exact: OpenOptions, rounded: [(OpenOptions, f32, f32); N]) {
+    let (exact, expected) = prose_logits(exact);
+    assert!(exact.len() > 90 && (2.0..40.0).contains(&expected), "{expected} over {}", exact.len());
+    for (options, worst, mean_bound) in rounded {
         let name = format!("{:?} activations, {:?} cache", options.activations, options.kv);
         let (rounded, got) = prose_logits(options);
         let (mut mean, exact_count) = (0.0, exact.len() as f32);
         for (at, (exact, rounded)) in exact.iter().zip(&rounded).enumerate() {
             let off: Vec<f32> = exact.iter().zip(rounded).map(|(a, b)| a - b).collect();
             let part = rms(&off) / rms(exact);
-            assert!(part > 0.0 && part <= 1e-1, "{name}: logits {at} are off by {part} of their root mean square");
+            assert!(part > 0.0 && part <= worst, "{name}: logits {at} are off by {part} of their root mean square");
             mean += part / exact_count;
         }
         println!("{name}: off by {mean} on average, perplexity {got} instead of {expected}");
@@ -214,10 +229,10 @@ fn what_is_rounded_keeps_logits_and_perplexity() {
 
 #[test]
 fn smollm2_with_an_f32_cache() {
-    check_smollm2(KvFormat::F32, 5e-3);
+    check_smollm2(Device::WebGpu, KvFormat::F32, 5e-3);
 }
 
 #[test]
 fn smollm2_with_an_f16_cache() {
-    check_smollm2(KvFormat::F16, 2e-2);
+    check_smollm2(Device::WebGpu, KvFormat::F16, 2e-2);
 }

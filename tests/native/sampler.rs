@@ -1,8 +1,8 @@
 //! The sampler against a naive account of the same steps, and against probabilities worked out by hand.
 
 use crate::common::Random;
-use pagellama::reference::sampler::Sampler;
 use pagellama::sampling::Sampling;
+use pagellama::sampling::sampler::Sampler;
 use pagellama::weights::loader::{TextFiles, VocabularyFile};
 use serde_json::{Value, json};
 

@@ -1,4 +1,4 @@
-//! Logits to the next token: pure and seeded. The plain twin of `ops::sample`.
+//! Logits to the next token: pure and seeded. What the processor chooses with, and the plain twin of `ops::sample`.
 
 use crate::error::{Error, Result};
 use crate::sampling::Sampling;

@@ -1,0 +1,97 @@
+//! One layer's keys or values of all positions, in the format of the KV cache.
+
+use half::f16;
+
+use super::zeros;
+use crate::error::Result;
+use crate::formats::half_to_f32;
+use crate::model::kv_cache::KvFormat;
+
+/// Heads' vectors, `[kv_heads][context][head_dim]`.
+pub(super) struct Cached {
+    numbers: Numbers,
+    context: usize,
+    head_dim: usize,
+}
+
+enum Numbers {
+    F16(Vec<u16>),
+    F32(Vec<f32>),
+    /// Each vector's bytes are to be multiplied by its scale.
+    Q8 {
+        bytes: Vec<i8>,
+        scales: Vec<f32>,
+    },
+}
+
+impl Cached {
+    /// Room for `context` positions.
+    ///
+    /// Errors: `OutOfMemory`.
+    pub fn new(format: KvFormat, kv_heads: usize, context: usize, head_dim: usize) -> Result<Self> {
+        let what = "the KV cache";
+        let vectors = kv_heads.saturating_mul(context);
+        let count = vectors.saturating_mul(head_dim);
+        let numbers = match format {
+            KvFormat::F16 => Numbers::F16(zeros(what, count)?),
+            KvFormat::F32 => Numbers::F32(zeros(what, count)?),
+            KvFormat::Q8 => Numbers::Q8 { bytes: zeros(what, count)?, scales: zeros(what, vectors)? },
+        };
+        Ok(Self { numbers, context, head_dim })
+    }
+
+    /// Bytes that they take.
+    pub fn bytes(&self) -> usize {
+        match &self.numbers {
+            Numbers::F16(halves) => size_of_val(&halves[..]),
+            Numbers::F32(numbers) => size_of_val(&numbers[..]),
+            Numbers::Q8 { bytes, scales } => size_of_val(&bytes[..]) + size_of_val(&scales[..]),
+        }
+    }
+
+    /// Keeps the heads' vectors of a position, `[kv_heads][head_dim]`.
+    pub fn write(&mut self, position: usize, heads: &[f32]) {
+        let Self { numbers, context, head_dim } = self;
+        for (vector, at) in heads.chunks_exact(*head_dim).zip((position..).step_by(*context)) {
+            let place = at * *head_dim..(at + 1) * *head_dim;
+            match numbers {
+                Numbers::F16(halves) => {
+                    let pairs = halves[place].iter_mut().zip(vector);
+                    pairs.for_each(|(half, number)| *half = f16::from_f32(*number).to_bits());
+                }
+                Numbers::F32(numbers) => numbers[place].copy_from_slice(vector),
+                Numbers::Q8 { bytes, scales } => scales[at] = round(vector, &mut bytes[place]),
+            }
+        }
+    }
+
+    /// A head's vectors of some positions, one behind the other: as many as `out` has room for.
+    pub fn read(&self, head: usize, first: usize, out: &mut [f32]) {
+        let Self { numbers, context, head_dim } = self;
+        let at = head * context + first;
+        let start = at * head_dim;
+        match numbers {
+            Numbers::F16(halves) => {
+                out.iter_mut().zip(&halves[start..]).for_each(|(number, half)| *number = half_to_f32(*half));
+            }
+            Numbers::F32(numbers) => out.copy_from_slice(&numbers[start..start + out.len()]),
+            Numbers::Q8 { bytes, scales } => {
+                let vectors = bytes[start..].chunks_exact(*head_dim).zip(&scales[at..]);
+                for (out, (bytes, scale)) in out.chunks_exact_mut(*head_dim).zip(vectors) {
+                    out.iter_mut().zip(bytes).for_each(|(number, byte)| *number = f32::from(*byte) * scale);
+                }
+            }
+        }
+    }
+}
+
+/// Rounds a vector to bytes, and gives their scale: the largest magnitude over 127, and no number where one of the vector's is none.
+fn round(vector: &[f32], bytes: &mut [i8]) -> f32 {
+    let further = |most: f32, number: &f32| if number.abs() > most || number.is_nan() { number.abs() } else { most };
+    let scale = vector.iter().fold(0.0, further) / 127.0;
+    for (byte, number) in bytes.iter_mut().zip(vector) {
+        // A vector of zeros has the scale 0.
+        *byte = (number / scale.max(f32::MIN_POSITIVE)).round() as i8;
+    }
+    if scale.is_finite() { scale } else { f32::NAN }
+}

@@ -1,0 +1,222 @@
+//! Rows of weights times vectors: one text for all formats, of which each gets its own machine code.
+//!
+//! Rows know nothing of each other, so that a matrix can be cut into runs of them.
+
+use std::array::from_fn;
+
+use wide::{f32x4, f32x8, i32x4};
+
+use super::lanes::Bytes;
+use super::rounded::Block;
+
+/// Vectors that meet a row's weights while those are unpacked, or rows that meet a vector: as many as a register has lanes.
+const TOGETHER: usize = 4;
+/// Rows that stay in the processor's cache while all vectors pass.
+const ROWS: usize = 64;
+
+/// Vectors that a product takes, one behind the other.
+#[derive(Clone, Copy)]
+pub(crate) struct Vectors<'a, T> {
+    pub values: &'a [T],
+    /// Of each of them; not 0.
+    pub length: usize,
+}
+
+impl<'a, T> Vectors<'a, T> {
+    /// Those from `first` on, as far as there are so many.
+    fn group<const TOKENS: usize>(&self, first: usize) -> Option<[&'a [T]; TOKENS]> {
+        let values = self.values.get(first * self.length..)?.get(..TOKENS * self.length)?;
+        Some(from_fn(|t| &values[t * self.length..(t + 1) * self.length]))
+    }
+}
+
+/// Where a run of a matrix's rows gives what comes of them: of each token to a run of its own outputs.
+pub(crate) struct Out<'a> {
+    /// From the first token's first output on.
+    pub values: &'a mut [f32],
+    /// How far the same output of the next token is.
+    pub stride: usize,
+}
+
+/// The product of rows, so many bytes each, with vectors in 8 bits.
+pub(crate) type RoundedProduct = fn(&[u8], usize, Vectors<'_, Block>, &mut Out<'_>);
+
+impl Out<'_> {
+    /// Writes output `at` of some tokens.
+    #[inline(always)]
+    fn put<const TOKENS: usize>(&mut self, token: usize, at: usize, values: [f32; TOKENS]) {
+        for (value, token) in values.into_iter().zip(token..) {
+            if let Some(place) = self.values.get_mut(token * self.stride + at) {
+                *place = value;
+            }
+        }
+    }
+}
+
+/// 32 neighbouring weights of a row: quants of 8 bits, all of which or each 16 of which have a scale and an offset.
+///
+/// weight = scale * quant + offset.
+pub(crate) struct Run<const SCALES: usize> {
+    pub quants: [Bytes; 2],
+    pub scales: [f32; SCALES],
+    /// Where there are any.
+    pub offsets: Option<[f32; SCALES]>,
+}
+
+/// A [`RoundedProduct`] for blocks of so many bytes and `RUNS` times 32 weights, which `run` reads: groups of rows one after the
+/// other, with each group all vectors. Several vectors at a time meet a row; one alone meets several rows.
+#[inline(always)]
+pub(crate) fn rounded<const BYTES: usize, const RUNS: usize, const SCALES: usize>(
+    rows: &[u8],
+    row_bytes: usize,
+    vectors: Vectors<'_, Block>,
+    out: &mut Out<'_>,
+    run: impl Fn(&[u8; BYTES], usize) -> Run<SCALES> + Copy,
+) {
+    for (rows, first) in rows.chunks(ROWS * row_bytes).zip((0..).step_by(ROWS)) {
+        let mut token = 0;
+        while let Some(group) = vectors.group::<TOGETHER>(token) {
+            for (row, at) in rows.chunks_exact(row_bytes).zip(first..) {
+                out.put(token, at, row_dots::<BYTES, RUNS, SCALES>(row, group, run));
+            }
+            token += TOGETHER;
+        }
+        while let Some([vector]) = vectors.group(token) {
+            // Each of several rows in a row's stead is read from a place of its own on: the processor fetches ahead of all of them.
+            let apart = (rows.len() / row_bytes).div_ceil(TOGETHER);
+            let row = |at: usize| rows.get(at * row_bytes..(at + 1) * row_bytes);
+            for at in 0..apart {
+                // Where there are fewer, the first one is done again.
+                let group = from_fn(|r| row(at + r * apart).unwrap_or(&rows[at * row_bytes..(at + 1) * row_bytes]));
+                let dots = vector_dots::<BYTES, RUNS, SCALES>(group, vector, run);
+                for (dot, at) in dots.into_iter().zip((at..).step_by(apart)) {
+                    if at * row_bytes < rows.len() {
+                        out.put(token, first + at, [dot]);
+                    }
+                }
+            }
+            token += 1;
+        }
+    }
+}
+
+/// One row times several vectors, its weights unpacked once.
+#[inline(always)]
+fn row_dots<const BYTES: usize, const RUNS: usize, const SCALES: usize>(
+    row: &[u8],
+    vectors: [&[Block]; TOGETHER],
+    run: impl Fn(&[u8; BYTES], usize) -> Run<SCALES>,
+) -> [f32; TOGETHER] {
+    let (row, vectors) = alike(row.as_chunks::<BYTES>().0, vectors.map(|vector| vector.as_chunks::<RUNS>().0));
+    let mut sums = [f32x4::ZERO; TOGETHER];
+    let mut added = [0.0; TOGETHER];
+    for (b, block) in row.iter().enumerate() {
+        let blocks = vectors.map(|vector| &vector[b]);
+        for r in 0..RUNS {
+            let run = run(block, r);
+            for (x, (sum, added)) in blocks.iter().map(|x| &x[r]).zip(sums.iter_mut().zip(&mut added)) {
+                for part in 0..SCALES {
+                    *sum += f32x4::from_i32x4(run.dot(part, x)) * f32x4::splat(run.scales[part] * x.scale);
+                    if let Some(offsets) = run.offsets {
+                        *added += offsets[part] * Run::<SCALES>::sum(part, x);
+                    }
+                }
+            }
+        }
+    }
+    from_fn(|t| sums[t].reduce_add() + added[t])
+}
+
+/// Several rows times one vector, each row's sum in a lane.
+#[inline(always)]
+fn vector_dots<const BYTES: usize, const RUNS: usize, const SCALES: usize>(
+    rows: [&[u8]; TOGETHER],
+    vector: &[Block],
+    run: impl Fn(&[u8; BYTES], usize) -> Run<SCALES>,
+) -> [f32; TOGETHER] {
+    let (vector, rows) = alike(vector.as_chunks::<RUNS>().0, rows.map(|row| row.as_chunks::<BYTES>().0));
+    let mut sums = f32x4::ZERO;
+    for (b, blocks) in vector.iter().enumerate() {
+        for (r, x) in blocks.iter().enumerate() {
+            let runs: [Run<SCALES>; TOGETHER] = from_fn(|row| run(&rows[row][b], r));
+            for part in 0..SCALES {
+                let dots = f32x4::from_i32x4(lane_sums(from_fn(|row| runs[row].dot(part, x))));
+                sums += dots * (f32x4::new(from_fn(|row| runs[row].scales[part])) * f32x4::splat(x.scale));
+                if let [Some(a), Some(b), Some(c), Some(d)] = from_fn(|row| runs[row].offsets) {
+                    let offsets = f32x4::new([a[part], b[part], c[part], d[part]]);
+                    sums += offsets * f32x4::splat(Run::<SCALES>::sum(part, x));
+                }
+            }
+        }
+    }
+    sums.to_array()
+}
+
+impl<const SCALES: usize> Run<SCALES> {
+    /// Products of the quants that share a scale with their levels.
+    #[inline(always)]
+    fn dot(&self, part: usize, x: &Block) -> i32x4 {
+        let half = |half: usize| self.quants[half].dot(&x.levels[half]);
+        if SCALES == 1 { half(0) + half(1) } else { half(part) }
+    }
+
+    /// What the numbers are in sum that meet them.
+    #[inline(always)]
+    fn sum(part: usize, x: &Block) -> f32 {
+        if SCALES == 1 { x.sums[0] + x.sums[1] } else { x.sums[part] }
+    }
+}
+
+/// The sum of each vector's lanes, in a lane of its own.
+#[inline(always)]
+fn lane_sums(vectors: [i32x4; 4]) -> i32x4 {
+    let [a, b, c, d] = f32x4::transpose(bytemuck::cast(vectors)).map(bytemuck::cast::<f32x4, i32x4>);
+    a + b + (c + d)
+}
+
+/// All of the length that all have, which they are known to the compiler to have then.
+#[inline(always)]
+fn alike<'a, A, B, const N: usize>(one: &'a [A], others: [&'a [B]; N]) -> (&'a [A], [&'a [B]; N]) {
+    let length = others.iter().map(|other| other.len()).fold(one.len(), usize::min);
+    (&one[..length], others.map(|other| &other[..length]))
+}
+
+/// The product of rows with vectors as they are. `widen` gives a row's weights, as many as `row` has room for.
+pub(crate) fn exact(
+    rows: &[u8],
+    row_bytes: usize,
+    vectors: Vectors<'_, f32>,
+    out: &mut Out<'_>,
+    widen: fn(&[u8], &mut [f32]),
+    row: &mut [f32],
+) {
+    for (bytes, at) in rows.chunks_exact(row_bytes).zip(0..) {
+        widen(bytes, row);
+        let mut token = 0;
+        while let Some(group) = vectors.group::<TOGETHER>(token) {
+            out.put(token, at, dots(row, group));
+            token += TOGETHER;
+        }
+        while let Some(vector) = vectors.group::<1>(token) {
+            out.put(token, at, dots(row, vector));
+            token += 1;
+        }
+    }
+}
+
+/// One vector's products with several others of its length, each summed up in eight parts.
+pub(crate) fn dots<const TOKENS: usize>(row: &[f32], vectors: [&[f32]; TOKENS]) -> [f32; TOKENS] {
+    let rest = row.len() / 8 * 8;
+    let (eights, split) = alike(row.as_chunks::<8>().0, vectors.map(|vector| vector.as_chunks::<8>().0));
+    let mut sums = [f32x8::ZERO; TOKENS];
+    for (at, weights) in eights.iter().enumerate() {
+        let weights = f32x8::new(*weights);
+        for t in 0..TOKENS {
+            sums[t] += f32x8::new(split[t][at]) * weights;
+        }
+    }
+    from_fn(|t| {
+        let rest = row[rest..].iter().zip(vectors[t].iter().skip(rest));
+        sums[t].reduce_add() + rest.map(|(weight, x)| weight * x).sum::<f32>()
+    })
+}

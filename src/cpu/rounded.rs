@@ -1,0 +1,88 @@
+//! Vectors in 8 bits, as the products with quantised weights take them.
+
+use super::lanes::Levels;
+
+/// Neighbours that share a scale.
+pub(crate) const BLOCK: usize = 32;
+
+/// A block of a vector: each number is near its level times the scale.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Block {
+    pub levels: [Levels; 2],
+    /// The largest magnitude over 127; not a number where one of the block's is none, so that products are none either.
+    pub scale: f32,
+    /// What each half of the block is in sum, which the weights' offsets are multiplied with.
+    pub sums: [f32; 2],
+}
+
+impl Block {
+    /// Rounds 32 numbers.
+    fn of(numbers: &[f32; BLOCK]) -> Self {
+        // As whole numbers, magnitudes have the same order, and what is no number comes after all of them.
+        let most = numbers.iter().map(|number| number.to_bits() & 0x7fff_ffff).fold(0, u32::max);
+        let scale = match f32::from_bits(most) {
+            most if most.is_finite() => most / 127.0,
+            _ => f32::NAN,
+        };
+        let inverse = if scale >= f32::MIN_POSITIVE { scale.recip() } else { 0.0 };
+        let levels = numbers.map(|number| nearest(number * inverse));
+        let halves = levels.as_chunks::<16>().0;
+        let half = |at: usize| {
+            halves.get(at).map_or((Levels::default(), 0.0), |half| {
+                let sum: i32 = half.iter().map(|level| i32::from(*level)).sum();
+                (Levels::new(half), sum as f32 * scale)
+            })
+        };
+        let ((first, first_sum), (last, last_sum)) = (half(0), half(1));
+        Self { levels: [first, last], scale, sums: [first_sum, last_sum] }
+    }
+}
+
+/// The nearest whole number, of -127 to 127; of two the even one.
+fn nearest(number: f32) -> i8 {
+    // Above it, a float has no bits for fractions: the sum is rounded to whole numbers.
+    const WHOLE: f32 = 12_582_912.0;
+    ((number + WHOLE) - WHOLE) as i8
+}
+
+/// Rounds vectors whose length is a multiple of 32, one behind the other.
+pub(crate) fn round(numbers: &[f32], blocks: &mut Vec<Block>) {
+    blocks.clear();
+    blocks.extend(numbers.as_chunks().0.iter().map(Block::of));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rounded(numbers: &[f32]) -> Vec<Block> {
+        let mut blocks = Vec::new();
+        round(numbers, &mut blocks);
+        blocks
+    }
+
+    #[test]
+    fn numbers_go_to_the_nearest_level() {
+        let mut numbers = [0.0; 64];
+        numbers[..5].copy_from_slice(&[127.0, -127.0, 0.5, 1.5, -63.6]);
+        numbers[20] = 3.25;
+        let blocks = rounded(&numbers);
+        let mut levels = [0; 16];
+        levels[..5].copy_from_slice(&[127, -127, 0, 2, -64]);
+        assert_eq!((blocks[0].scale, blocks[0].levels[0]), (1.0, Levels::new(&levels)));
+        assert_eq!(blocks[0].sums, [-62.0, 3.0]);
+        assert_eq!((blocks[1].scale, blocks[1].levels, blocks[1].sums), (0.0, Default::default(), [0.0; 2]));
+        let tiny = rounded(&[1e-44; 32])[0];
+        assert_eq!((tiny.levels, tiny.sums), (Default::default(), [0.0; 2]), "too small for a scale");
+    }
+
+    #[test]
+    fn what_is_no_number_makes_none() {
+        for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+            let mut numbers = [1.0; 32];
+            numbers[17] = bad;
+            assert!(rounded(&numbers)[0].scale.is_nan());
+        }
+        assert!(rounded(&[f32::MAX; 32])[0].scale.is_finite());
+    }
+}

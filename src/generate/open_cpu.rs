@@ -1,0 +1,57 @@
+//! Opening on the processor: weights stream into main memory, and are ready as they are.
+
+use super::open::{Text, context};
+use super::{DeviceInfo, Engine, OpenOptions, Progress};
+use crate::config::ModelConfig;
+use crate::cpu::{self, ExecutorOptions, Weights};
+use crate::error::{Error, Result};
+use crate::executor::Executor;
+use crate::ops::ActivationFormat;
+use crate::weights::loader;
+use crate::weights::source::Source;
+
+/// Tokens of a prompt in one run: a stop waits for no more.
+const CHUNK: usize = 32;
+
+/// What stands for an adapter's name.
+pub(super) const DEVICE: &str = "processor";
+
+/// The choices of a load. Rounded activations are several times as fast here, and lose little: `tests/native/cpu.rs` says how much.
+pub(super) fn executor_options(config: &ModelConfig, options: &OpenOptions) -> Result<ExecutorOptions> {
+    let context = context(options.context, config.max_positions, usize::MAX)?;
+    let activations = options.activations.unwrap_or(ActivationFormat::Int8);
+    Ok(ExecutorOptions { context, kv: options.kv, chunk: CHUNK, activations })
+}
+
+impl Engine {
+    pub(super) async fn open_on_cpu<S: Source>(
+        source: &mut S,
+        options: OpenOptions,
+        progress: &mut dyn FnMut(Progress) -> bool,
+    ) -> Result<Self> {
+        let opened = loader::open(source).await?;
+        let checkpoint = opened.checkpoint();
+        let text = Text::read(checkpoint)?;
+        let name = checkpoint.name.clone();
+        // Before the weights, which may take an hour to come.
+        let options = executor_options(&checkpoint.config, &options)?;
+        source.reserve(checkpoint.total_bytes).await?;
+        let mut weights = Weights::new();
+        opened.allocate(&mut weights).await?;
+        let mut report = |done, total| progress(Progress::Weights { done, total });
+        let config = opened.load(source, &mut weights, &mut report).await?;
+        if !progress(Progress::Kernels) {
+            return Err(Error::Aborted);
+        }
+        let weight_bytes = weights.bytes();
+        let executor = Executor::Cpu(Box::new(cpu::Executor::new(&config, weights, options)?));
+        let device = DeviceInfo {
+            kind: "cpu",
+            adapter: DEVICE.to_owned(),
+            software: true,
+            variants: vec![options.activations.name()],
+            tuning_ms: None,
+        };
+        Ok(text.engine(name, executor, options.context, weight_bytes, device))
+    }
+}
