@@ -3,11 +3,13 @@
 use serde::Deserialize;
 
 use crate::config::ModelConfig;
-use crate::error::{Error, Result};
+#[cfg(not(target_arch = "wasm32"))]
+use crate::cpu;
+use crate::error::Result;
+use crate::gpu;
 use crate::gpu::Work;
 use crate::sampling::Sampling;
 use crate::weights::lora::Adapter;
-use crate::{cpu, gpu};
 
 /// Where a model is to run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
@@ -18,7 +20,7 @@ pub enum Device {
     Auto,
     /// On WebGPU, natively on Vulkan, Metal or Direct3D 12.
     WebGpu,
-    /// On the processor.
+    /// On the processor, natively.
     Cpu,
 }
 
@@ -38,7 +40,8 @@ impl Device {
 pub enum Executor {
     /// On WebGPU.
     WebGpu(Box<gpu::Executor>),
-    /// On the processor.
+    /// On the processor: natively, for the page's module has no room for it yet.
+    #[cfg(not(target_arch = "wasm32"))]
     Cpu(Box<cpu::Executor>),
 }
 
@@ -47,6 +50,7 @@ impl Executor {
     pub fn config(&self) -> &ModelConfig {
         match self {
             Self::WebGpu(executor) => executor.config(),
+            #[cfg(not(target_arch = "wasm32"))]
             Self::Cpu(executor) => executor.config(),
         }
     }
@@ -55,6 +59,7 @@ impl Executor {
     pub fn chunk(&self) -> usize {
         match self {
             Self::WebGpu(executor) => executor.options().chunk,
+            #[cfg(not(target_arch = "wasm32"))]
             Self::Cpu(executor) => executor.options().chunk,
         }
     }
@@ -62,17 +67,21 @@ impl Executor {
     /// The executor on WebGPU, for `what` no other one does.
     ///
     /// Errors: `BadRequest` on another device.
+    #[cfg_attr(target_arch = "wasm32", allow(unused_variables, reason = "there is no other device"))]
     pub fn webgpu(&self, what: &str) -> Result<&gpu::Executor> {
         match self {
             Self::WebGpu(executor) => Ok(executor),
+            #[cfg(not(target_arch = "wasm32"))]
             Self::Cpu(_) => Err(only_on_webgpu(what)),
         }
     }
 
     /// The same, to be changed.
+    #[cfg_attr(target_arch = "wasm32", allow(unused_variables, reason = "there is no other device"))]
     pub fn webgpu_mut(&mut self, what: &str) -> Result<&mut gpu::Executor> {
         match self {
             Self::WebGpu(executor) => Ok(executor),
+            #[cfg(not(target_arch = "wasm32"))]
             Self::Cpu(_) => Err(only_on_webgpu(what)),
         }
     }
@@ -81,6 +90,7 @@ impl Executor {
     pub fn work(&self) -> Work {
         match self {
             Self::WebGpu(executor) => executor.work(),
+            #[cfg(not(target_arch = "wasm32"))]
             Self::Cpu(_) => Work::default(),
         }
     }
@@ -89,6 +99,7 @@ impl Executor {
     pub fn gpu_bytes(&self) -> u64 {
         match self {
             Self::WebGpu(executor) => executor.gpu().allocated_bytes(),
+            #[cfg(not(target_arch = "wasm32"))]
             Self::Cpu(_) => 0,
         }
     }
@@ -97,6 +108,7 @@ impl Executor {
     pub fn main_bytes(&self) -> Option<u64> {
         match self {
             Self::WebGpu(_) => None,
+            #[cfg(not(target_arch = "wasm32"))]
             Self::Cpu(executor) => Some(executor.bytes().iter().sum()),
         }
     }
@@ -105,6 +117,7 @@ impl Executor {
     pub async fn adapt(&mut self, adapters: &[(&Adapter, f32)]) -> Result<()> {
         match self {
             Self::WebGpu(executor) => executor.adapt(adapters).await,
+            #[cfg(not(target_arch = "wasm32"))]
             Self::Cpu(executor) => executor.adapt(adapters),
         }
     }
@@ -113,6 +126,7 @@ impl Executor {
     pub fn begin(&mut self, sampling: &Sampling, prompt: &[u32]) -> Result<()> {
         match self {
             Self::WebGpu(executor) => executor.begin(sampling, prompt),
+            #[cfg(not(target_arch = "wasm32"))]
             Self::Cpu(executor) => executor.begin(sampling, prompt),
         }
     }
@@ -121,6 +135,7 @@ impl Executor {
     pub async fn run(&mut self, ids: &[u32], position: usize) -> Result<()> {
         match self {
             Self::WebGpu(executor) => executor.run(ids, position).await,
+            #[cfg(not(target_arch = "wasm32"))]
             Self::Cpu(executor) => answerable(executor.run(ids, position)).await,
         }
     }
@@ -129,6 +144,7 @@ impl Executor {
     pub async fn logits(&mut self, ids: &[u32], position: usize) -> Result<Vec<f32>> {
         match self {
             Self::WebGpu(executor) => executor.logits(ids, position).await,
+            #[cfg(not(target_arch = "wasm32"))]
             Self::Cpu(executor) => answerable(executor.logits(ids, position)).await,
         }
     }
@@ -137,6 +153,7 @@ impl Executor {
     pub async fn choose(&mut self, ids: &[u32], position: usize) -> Result<u32> {
         match self {
             Self::WebGpu(executor) => executor.choose(ids, position).await,
+            #[cfg(not(target_arch = "wasm32"))]
             Self::Cpu(executor) => answerable(executor.choose(ids, position)).await,
         }
     }
@@ -145,6 +162,7 @@ impl Executor {
     pub fn go_on(&mut self, position: usize) -> Result<()> {
         match self {
             Self::WebGpu(executor) => executor.go_on(position),
+            #[cfg(not(target_arch = "wasm32"))]
             Self::Cpu(executor) => executor.go_on(position),
         }
     }
@@ -153,6 +171,7 @@ impl Executor {
     pub async fn chosen(&mut self) -> Result<u32> {
         match self {
             Self::WebGpu(executor) => executor.chosen().await,
+            #[cfg(not(target_arch = "wasm32"))]
             Self::Cpu(executor) => answerable(executor.chosen()).await,
         }
     }
@@ -161,6 +180,7 @@ impl Executor {
     pub async fn forget_ahead(&mut self) -> Result<()> {
         match self {
             Self::WebGpu(executor) => executor.forget_ahead().await,
+            #[cfg(not(target_arch = "wasm32"))]
             Self::Cpu(executor) => {
                 executor.forget_ahead();
                 Ok(())
@@ -172,18 +192,19 @@ impl Executor {
     pub fn ahead(&self) -> usize {
         match self {
             Self::WebGpu(executor) => executor.ahead(),
+            #[cfg(not(target_arch = "wasm32"))]
             Self::Cpu(executor) => executor.ahead(),
         }
     }
 }
 
-fn only_on_webgpu(what: &str) -> Error {
-    Error::BadRequest { detail: format!("only a model on WebGPU {what}, and this one is on the processor") }
+#[cfg(not(target_arch = "wasm32"))]
+fn only_on_webgpu(what: &str) -> crate::Error {
+    crate::Error::BadRequest { detail: format!("only a model on WebGPU {what}, and this one is on the processor") }
 }
 
-/// What the processor computed, once a page had its turn: messages that ask it to stop wait until then.
+/// What the processor computed: a place to let a page have its turn, once it computes there.
+#[cfg(not(target_arch = "wasm32"))]
 async fn answerable<T>(computed: T) -> T {
-    #[cfg(target_arch = "wasm32")]
-    gloo_timers::future::TimeoutFuture::new(0).await;
     computed
 }

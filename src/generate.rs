@@ -5,6 +5,7 @@ mod answer;
 mod losses;
 mod model;
 mod open;
+#[cfg(not(target_arch = "wasm32"))]
 mod open_cpu;
 mod pace;
 pub mod preflight;

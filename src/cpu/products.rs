@@ -41,6 +41,21 @@ pub(crate) struct Out<'a> {
 /// The product of rows, so many bytes each, with vectors in 8 bits.
 pub(crate) type RoundedProduct = fn(&[u8], usize, Vectors<'_, Block>, &mut Out<'_>);
 
+/// A format's [`RoundedProduct`]: of blocks of so many bytes, of so many runs with so many scales each, that are read by `$run`. None
+/// in the page's module, which has no room for them yet.
+macro_rules! product {
+    ($bytes:expr, $runs:literal, $scales:literal, $run:ident) => {
+        if cfg!(target_arch = "wasm32") {
+            None
+        } else {
+            Some(|rows, row_bytes, vectors, out| {
+                $crate::cpu::products::rounded::<$bytes, $runs, $scales>(rows, row_bytes, vectors, out, $run)
+            })
+        }
+    };
+}
+pub(crate) use product;
+
 impl Out<'_> {
     /// Writes output `at` of some tokens.
     #[inline(always)]

@@ -5,7 +5,7 @@ use super::q4_0::{BYTES, WORDS};
 use super::shaders::{BLOCKS, BYTES_QUANTS, HALVES as HALVES_WGSL, QUANTS_IQ4};
 use super::tile::each_unit;
 use super::{Layout, each_block, finite_halves};
-use crate::cpu::products::{Run, rounded};
+use crate::cpu::products::{Run, product};
 
 /// What nibbles stand for in IQ4_NL and IQ4_XS: denser around zero, as weights are.
 pub(super) const VALUES: [i8; 16] = [-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113];
@@ -16,7 +16,7 @@ pub(super) const IQ4_NL: Layout = Layout {
     block_len: 32,
     block_bytes: BYTES,
     dequantise: |bytes, weights| each_block::<BYTES, 32>(bytes, weights, dequantise),
-    product: Some(|rows, row_bytes, vectors, out| rounded::<BYTES, 1, 1>(rows, row_bytes, vectors, out, run)),
+    product: product!(BYTES, 1, 1, run),
     finite: |bytes| finite_halves::<BYTES, 1>(bytes, [0]),
     unit_words: WORDS,
     pack: |rows, row_bytes, tile| each_unit(rows, row_bytes, tile, super::q4_0::pack),

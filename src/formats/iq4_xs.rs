@@ -7,7 +7,7 @@ use super::iq4_nl::VALUES;
 use super::shaders::{BYTES_QUANTS, QUANTS_IQ4, RUNS};
 use super::tile::{each_unit, put_nibbles, put_words};
 use super::{Layout, each_block, finite_halves};
-use crate::cpu::products::{Run, rounded};
+use crate::cpu::products::{Run, product};
 use crate::weights::ROW_GROUP;
 
 const BYTES: usize = 136;
@@ -20,7 +20,7 @@ pub(super) const IQ4_XS: Layout = Layout {
     block_len: 256,
     block_bytes: BYTES,
     dequantise: |bytes, weights| each_block::<BYTES, 256>(bytes, weights, dequantise),
-    product: Some(|rows, row_bytes, vectors, out| rounded::<BYTES, 8, 1>(rows, row_bytes, vectors, out, run)),
+    product: product!(BYTES, 8, 1, run),
     finite: |bytes| finite_halves::<BYTES, 1>(bytes, [0]),
     unit_words: WORDS,
     pack: |rows, row_bytes, tile| each_unit(rows, row_bytes, tile, pack),

@@ -6,7 +6,7 @@ use super::fields::{half_at, pair_bytes_of_256, pair_of_256};
 use super::shaders::{BYTES_QUANTS, FIELDS, HALVES as HALVES_WGSL, MASKED, NIBBLES, RUNS};
 use super::tile::{HALVES, each_unit, put_half, put_pairs, put_words};
 use super::{Layout, each_block, finite_halves};
-use crate::cpu::products::{Run, rounded};
+use crate::cpu::products::{Run, product};
 use crate::weights::ROW_GROUP;
 
 const BYTES: usize = 84;
@@ -19,7 +19,7 @@ pub(super) const Q2_K: Layout = Layout {
     block_len: 256,
     block_bytes: BYTES,
     dequantise: |bytes, weights| each_block::<BYTES, 256>(bytes, weights, dequantise),
-    product: Some(|rows, row_bytes, vectors, out| rounded::<BYTES, 8, 2>(rows, row_bytes, vectors, out, run)),
+    product: product!(BYTES, 8, 2, run),
     finite: |bytes| finite_halves::<BYTES, 2>(bytes, [80, 82]),
     unit_words: WORDS,
     pack: |rows, row_bytes, tile| each_unit(rows, row_bytes, tile, pack),

@@ -7,7 +7,7 @@ use super::shaders::{BYTES_QUANTS, FIELDS, HALVES as HALVES_WGSL, MASKED, NIBBLE
 use super::tile::{HALVES, SIXES, each_unit, put_bits, put_half, put_pairs, put_sixes};
 use super::{Layout, each_block, finite_halves};
 use crate::cpu::lanes::Bytes;
-use crate::cpu::products::{Run, rounded};
+use crate::cpu::products::{Run, product};
 use crate::weights::ROW_GROUP;
 
 const BYTES: usize = 110;
@@ -20,7 +20,7 @@ pub(super) const Q3_K: Layout = Layout {
     block_len: 256,
     block_bytes: BYTES,
     dequantise: |bytes, weights| each_block::<BYTES, 256>(bytes, weights, dequantise),
-    product: Some(|rows, row_bytes, vectors, out| rounded::<BYTES, 8, 2>(rows, row_bytes, vectors, out, run)),
+    product: product!(BYTES, 8, 2, run),
     finite: |bytes| finite_halves::<BYTES, 1>(bytes, [108]),
     unit_words: WORDS,
     pack: |rows, row_bytes, tile| each_unit(rows, row_bytes, tile, pack),

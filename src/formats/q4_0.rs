@@ -6,7 +6,7 @@ use super::fields::{half_at, nibble, nibble_bytes};
 use super::shaders::{BLOCKS, BYTES_NIBBLES, HALVES as HALVES_WGSL, MASKED, NIBBLES, QUANTS4};
 use super::tile::{HALVES, each_unit, put_half, put_nibbles};
 use super::{Layout, each_block, finite_halves};
-use crate::cpu::products::{Run, rounded};
+use crate::cpu::products::{Run, product};
 use crate::weights::ROW_GROUP;
 
 pub(super) const BYTES: usize = 18;
@@ -18,7 +18,7 @@ pub(super) const Q4_0: Layout = Layout {
     block_len: 32,
     block_bytes: BYTES,
     dequantise: |bytes, weights| each_block::<BYTES, 32>(bytes, weights, dequantise),
-    product: Some(|rows, row_bytes, vectors, out| rounded::<BYTES, 1, 1>(rows, row_bytes, vectors, out, run)),
+    product: product!(BYTES, 1, 1, run),
     finite: |bytes| finite_halves::<BYTES, 1>(bytes, [0]),
     unit_words: WORDS,
     pack: |rows, row_bytes, tile| each_unit(rows, row_bytes, tile, pack),

@@ -4,7 +4,7 @@ use super::fields::{half_at, nibble, nibble_bytes};
 use super::shaders::{BLOCKS, BYTES_NIBBLES, MASKED, NIBBLES, QUANTS4, SCALE_MINIMUM};
 use super::tile::{each_unit, put_nibbles, put_words};
 use super::{Layout, each_block, finite_halves};
-use crate::cpu::products::{Run, rounded};
+use crate::cpu::products::{Run, product};
 use crate::weights::ROW_GROUP;
 
 const BYTES: usize = 20;
@@ -16,7 +16,7 @@ pub(super) const Q4_1: Layout = Layout {
     block_len: 32,
     block_bytes: BYTES,
     dequantise: |bytes, weights| each_block::<BYTES, 32>(bytes, weights, dequantise),
-    product: Some(|rows, row_bytes, vectors, out| rounded::<BYTES, 1, 1>(rows, row_bytes, vectors, out, run)),
+    product: product!(BYTES, 1, 1, run),
     finite: |bytes| finite_halves::<BYTES, 2>(bytes, [0, 2]),
     unit_words: WORDS,
     pack: |rows, row_bytes, tile| each_unit(rows, row_bytes, tile, pack),

@@ -8,7 +8,7 @@ use super::shaders::{BYTES_QUANTS, FIELDS, MASKED, NIBBLES, QUANTS5, RUNS, SCALE
 use super::tile::{SIXES, each_unit, put_bits, put_nibbles_of_256};
 use super::{Layout, each_block, finite_halves};
 use crate::cpu::lanes::Bytes;
-use crate::cpu::products::{Run, rounded};
+use crate::cpu::products::{Run, product};
 use crate::weights::ROW_GROUP;
 
 const BYTES: usize = 176;
@@ -25,7 +25,7 @@ pub(super) const Q5_K: Layout = Layout {
             dequantise(block, weights, |i| nibble_of_256(&block[48..], i) | bit_of_256(&block[16..], i) << 4);
         });
     },
-    product: Some(|rows, row_bytes, vectors, out| rounded::<BYTES, 8, 1>(rows, row_bytes, vectors, out, run)),
+    product: product!(BYTES, 8, 1, run),
     finite: |bytes| finite_halves::<BYTES, 2>(bytes, [0, 2]),
     unit_words: WORDS,
     pack: |rows, row_bytes, tile| each_unit(rows, row_bytes, tile, pack),

@@ -79,7 +79,10 @@ impl Engine {
     ) -> Result<Self> {
         match options.device {
             Device::Auto | Device::WebGpu => Self::open_on(Gpu::open(), source, options, progress).await,
+            #[cfg(not(target_arch = "wasm32"))]
             Device::Cpu => Self::open_on_cpu(source, options, progress).await,
+            #[cfg(target_arch = "wasm32")]
+            Device::Cpu => Err(Error::BadRequest { detail: "in a page, models run on WebGPU alone".to_owned() }),
         }
     }
 

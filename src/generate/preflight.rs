@@ -3,8 +3,11 @@
 use futures_util::future::join;
 use serde::Serialize;
 
+use super::OpenOptions;
 use super::open::{executor_options, fitting_context};
-use super::{Device, OpenOptions, open_cpu};
+#[cfg(not(target_arch = "wasm32"))]
+use super::{Device, open_cpu};
+#[cfg(not(target_arch = "wasm32"))]
 use crate::cpu;
 use crate::error::{Error, Result};
 use crate::gpu::rehearsal::{Rehearsal, cache_bytes};
@@ -80,6 +83,7 @@ impl Preflight {
     ///
     /// Errors: what is wrong with the checkpoint; `NoWebGpu`, `NoAdapter`; `BadRequest` for a context that the model does not have.
     pub async fn of<S: Source>(source: &mut S, options: &OpenOptions) -> Result<Self> {
+        #[cfg(not(target_arch = "wasm32"))]
         if options.device == Device::Cpu {
             return Self::on_cpu(&outline(source).await?, options).await;
         }
@@ -88,6 +92,7 @@ impl Preflight {
     }
 
     /// The same of a checkpoint that was looked at, on the processor: nothing is timed.
+    #[cfg(not(target_arch = "wasm32"))]
     async fn on_cpu(outline: &Outline, options: &OpenOptions) -> Result<Self> {
         let Outline { config, tensors, total_bytes, .. } = outline;
         let wanted = open_cpu::executor_options(config, options)?;

@@ -3,7 +3,6 @@
 use js_sys::Reflect;
 use pagellama::web::engine::{open, preflight};
 use serde_json::{Value, json};
-use wasm_bindgen::JsValue;
 use wasm_bindgen_test::wasm_bindgen_test;
 use web_sys::File;
 
