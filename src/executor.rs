@@ -136,7 +136,7 @@ impl Executor {
         match self {
             Self::WebGpu(executor) => executor.run(ids, position).await,
             #[cfg(not(target_arch = "wasm32"))]
-            Self::Cpu(executor) => answerable(executor.run(ids, position)).await,
+            Self::Cpu(executor) => executor.run(ids, position),
         }
     }
 
@@ -145,7 +145,7 @@ impl Executor {
         match self {
             Self::WebGpu(executor) => executor.logits(ids, position).await,
             #[cfg(not(target_arch = "wasm32"))]
-            Self::Cpu(executor) => answerable(executor.logits(ids, position)).await,
+            Self::Cpu(executor) => executor.logits(ids, position),
         }
     }
 
@@ -154,7 +154,7 @@ impl Executor {
         match self {
             Self::WebGpu(executor) => executor.choose(ids, position).await,
             #[cfg(not(target_arch = "wasm32"))]
-            Self::Cpu(executor) => answerable(executor.choose(ids, position)).await,
+            Self::Cpu(executor) => executor.choose(ids, position),
         }
     }
 
@@ -172,7 +172,7 @@ impl Executor {
         match self {
             Self::WebGpu(executor) => executor.chosen().await,
             #[cfg(not(target_arch = "wasm32"))]
-            Self::Cpu(executor) => answerable(executor.chosen()).await,
+            Self::Cpu(executor) => executor.chosen(),
         }
     }
 
@@ -201,10 +201,4 @@ impl Executor {
 #[cfg(not(target_arch = "wasm32"))]
 fn only_on_webgpu(what: &str) -> crate::Error {
     crate::Error::BadRequest { detail: format!("only a model on WebGPU {what}, and this one is on the processor") }
-}
-
-/// What the processor computed: a place to let a page have its turn, once it computes there.
-#[cfg(not(target_arch = "wasm32"))]
-async fn answerable<T>(computed: T) -> T {
-    computed
 }
