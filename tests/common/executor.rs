@@ -22,12 +22,12 @@ tests! {
     an_output_that_is_not_finite_is_told_and_leaves_no_trace,
 }
 
-const CONTEXT: usize = 64;
-const PROMPT: [u32; 5] = [1, 7, 3, 20, 11];
-const OTHER: [u32; 3] = [1, 30, 5];
+pub const CONTEXT: usize = 64;
+pub const PROMPT: [u32; 5] = [1, 7, 3, 20, 11];
+pub const OTHER: [u32; 3] = [1, 30, 5];
 
 /// Varied answers of a model whose logits lie far apart, with everything that the device has to remember.
-fn sampled() -> Sampling {
+pub fn sampled() -> Sampling {
     Sampling {
         temperature: 60.0,
         repetition_penalty: 1.2,

@@ -3,6 +3,7 @@
 use crate::common::adapters::{AdapterFiles, folder};
 use crate::common::files::{GgufFile, MemorySource};
 use crate::common::{Golden, Random, assert_close, data, json, rms};
+use crate::executor::{CONTEXT, OTHER, PROMPT, sampled};
 use crate::native::forward;
 use pagellama::cpu::{Executor, ExecutorOptions, Weights};
 use pagellama::generate::preflight::{Preflight, Verdict};
@@ -16,9 +17,6 @@ use pagellama::weights::{Role, Sink, TensorSpec, loader};
 use pagellama::{Result, formats::Format, reference};
 use pollster::block_on;
 
-const CONTEXT: usize = 64;
-const PROMPT: [u32; 5] = [1, 7, 3, 20, 11];
-const OTHER: [u32; 3] = [1, 30, 5];
 const EXACT: Option<ActivationFormat> = Some(ActivationFormat::F32);
 
 #[test]
@@ -59,17 +57,6 @@ fn executor(file: &GgufFile, kv: KvFormat) -> Executor {
     let config = block_on(opened.load(&mut source, &mut weights, &mut |_, _| true)).unwrap();
     let options = ExecutorOptions { context: CONTEXT, kv, chunk: 8, activations: ActivationFormat::F32 };
     Executor::new(&config, weights, options).unwrap()
-}
-
-fn sampled() -> Sampling {
-    Sampling {
-        temperature: 60.0,
-        repetition_penalty: 1.2,
-        top_k: Some(30),
-        top_p: 0.95,
-        seed: 5,
-        ..Sampling::default()
-    }
 }
 
 /// `count` tokens after a prompt, `ahead` of them asked for at a time.
