@@ -1,5 +1,7 @@
 //! The sizes and constants that make one Llama model differ from another.
 
+use std::ops::Range;
+
 use crate::error::{Error, Result};
 
 /// Hyper-parameters of a Llama-2-style model, named as in the field.
@@ -67,6 +69,12 @@ impl ModelConfig {
         check((0.0..1.0).contains(&eps), || format!("RMSNorm's epsilon is {eps}"))?;
         self.rope.validate()
     }
+}
+
+/// RoPE's (cosine, sine) at some positions, `[positions][frequencies]`, computed in double precision.
+pub fn angles(frequencies: &[f32], positions: Range<usize>) -> impl Iterator<Item = [f32; 2]> {
+    let angles = positions.flat_map(|at| frequencies.iter().map(move |frequency| at as f64 * f64::from(*frequency)));
+    angles.map(|angle| [angle.cos() as f32, angle.sin() as f32])
 }
 
 /// An error unless `holds`.

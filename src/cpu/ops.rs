@@ -14,15 +14,6 @@ pub(super) fn rmsnorm(x: &[f32], gains: &[f32], eps: f32, out: &mut [f32]) {
     }
 }
 
-/// (cosine, sine) of `count` positions' angles, `[count][frequencies.len()]`, computed in double precision.
-pub(super) fn angles(frequencies: &[f32], first: usize, count: usize, angles: &mut Vec<[f32; 2]>) {
-    angles.clear();
-    angles.extend((first..first + count).flat_map(|position| {
-        let angle = move |frequency: &f32| position as f64 * f64::from(*frequency);
-        frequencies.iter().map(angle).map(|angle| [angle.cos() as f32, angle.sin() as f32])
-    }));
-}
-
 /// Turns each neighbouring pair of each head by its angle. `row` is one token's heads, `angles` of its position, one for each pair.
 pub(super) fn rope(row: &mut [f32], angles: &[[f32; 2]]) {
     for head in row.chunks_exact_mut(2 * angles.len()) {

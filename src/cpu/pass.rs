@@ -5,7 +5,7 @@ use super::deltas::Deltas;
 use super::ops;
 use super::weights::{Input, Matrix, Weights};
 use super::zeros;
-use crate::config::ModelConfig;
+use crate::config::{self, ModelConfig};
 use crate::error::Result;
 use crate::model::llama::Steps;
 use crate::weights::{LayerRole, Role};
@@ -134,7 +134,8 @@ impl Steps for Pass<'_> {
         if let Some(deltas) = &mut self.products.deltas {
             deltas.add_embeddings(self.ids, stream);
         }
-        ops::angles(frequencies, self.position, self.ids.len(), angles);
+        angles.clear();
+        angles.extend(config::angles(frequencies, self.position..self.position + self.ids.len()));
         Ok(())
     }
 

@@ -5,6 +5,7 @@ use super::cache::Cached;
 use super::ops;
 use super::products::{self, Out, Vectors};
 use super::rounded::{self, BLOCK};
+use crate::config::angles;
 use crate::formats::{self, Format};
 use crate::model::kv_cache::KvFormat;
 use crate::reference;
@@ -153,8 +154,7 @@ fn norm_rotation_and_gate() {
     assert_close("swiglu", &out, &reference::swiglu(&x, &up), 1e-3);
 
     let frequencies = [1.0, 0.3, 0.01];
-    let mut angles = Vec::new();
-    ops::angles(&frequencies, 1000, 3, &mut angles);
+    let angles: Vec<[f32; 2]> = angles(&frequencies, 1000..1003).collect();
     let mut turned = x.clone();
     turned.chunks_mut(30).zip(angles.chunks(3)).for_each(|(row, angles)| ops::rope(row, angles));
     assert_close("rope", &turned, &reference::rope(&x, &frequencies, 5, 1000), 1e-4);

@@ -10,7 +10,7 @@ use super::profile::Profile;
 use super::recorder::{Activations, LayerCache, Parts, Program, Recorded, record};
 use super::tensor::{Buffer, Mapping};
 use super::weights::WeightStore;
-use crate::config::ModelConfig;
+use crate::config::{ModelConfig, angles};
 use crate::error::{Error, Result};
 use crate::model::kv_cache::KvFormat;
 use crate::model::llama;
@@ -288,19 +288,16 @@ impl Executor {
     }
 }
 
-/// (cosine, sine) of every position and dimension pair, computed in double precision, some positions at a time: a long
-/// context's would be a burden for the host's memory.
-fn fill_angles(gpu: &Gpu, config: &ModelConfig, context: usize, angles: &Buffer) -> Result<()> {
+/// (cosine, sine) of every position and dimension pair, some positions at a time: a long context's would be a burden for the
+/// host's memory.
+fn fill_angles(gpu: &Gpu, config: &ModelConfig, context: usize, buffer: &Buffer) -> Result<()> {
     const POSITIONS: usize = 1024;
     let frequencies = config.rope.inverse_frequencies(config.head_dim);
     let row_bytes = 8 * frequencies.len() as u64;
     for first in (0..context).step_by(POSITIONS) {
         let positions = first..context.min(first + POSITIONS);
-        let pairs: Vec<[f32; 2]> = positions
-            .flat_map(|position| frequencies.iter().map(move |&frequency| position as f64 * f64::from(frequency)))
-            .map(|angle| [angle.cos() as f32, angle.sin() as f32])
-            .collect();
-        gpu.upload(angles, first as u64 * row_bytes, bytemuck::cast_slice(&pairs))?;
+        let pairs: Vec<[f32; 2]> = angles(&frequencies, positions).collect();
+        gpu.upload(buffer, first as u64 * row_bytes, bytemuck::cast_slice(&pairs))?;
     }
     Ok(())
 }
