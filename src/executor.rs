@@ -3,7 +3,7 @@
 use serde::Deserialize;
 
 use crate::config::ModelConfig;
-#[cfg(not(target_arch = "wasm32"))]
+#[cfg(feature = "cpu")]
 use crate::cpu;
 use crate::error::Result;
 use crate::gpu;
@@ -15,12 +15,12 @@ use crate::weights::lora::Adapter;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Device {
-    /// On WebGPU.
+    /// On WebGPU, unless there is no adapter or one that is the processor itself: then on the processor, with no detour.
     #[default]
     Auto,
     /// On WebGPU, natively on Vulkan, Metal or Direct3D 12.
     WebGpu,
-    /// On the processor, natively.
+    /// On the processor.
     Cpu,
 }
 
@@ -34,171 +34,138 @@ impl Device {
             _ => None,
         }
     }
+
+    /// Which one that is here. A page has chosen it before it loaded the module that has it, see `www/device.js`.
+    pub(crate) async fn settled(self) -> Self {
+        if self == Self::Auto { best().await } else { self }
+    }
+}
+
+#[cfg(all(feature = "webgpu", feature = "cpu"))]
+async fn best() -> Device {
+    match gpu::Gpu::open().await {
+        Ok(gpu) if !gpu.adapter().software => Device::WebGpu,
+        _ => Device::Cpu,
+    }
+}
+
+#[cfg(not(all(feature = "webgpu", feature = "cpu")))]
+async fn best() -> Device {
+    if cfg!(feature = "cpu") { Device::Cpu } else { Device::WebGpu }
 }
 
 /// A model on one of the devices. What its methods give and refuse is said where each device has them.
 pub enum Executor {
     /// On WebGPU.
+    #[cfg(feature = "webgpu")]
     WebGpu(Box<gpu::Executor>),
-    /// On the processor: natively, for the page's module has no room for it yet.
-    #[cfg(not(target_arch = "wasm32"))]
+    /// On the processor.
+    #[cfg(feature = "cpu")]
     Cpu(Box<cpu::Executor>),
+}
+
+/// One expression for each device, of those that the build has.
+macro_rules! each_device {
+    ($executor:expr, $webgpu:pat => $on_webgpu:expr, $cpu:pat => $on_cpu:expr) => {
+        match $executor {
+            #[cfg(feature = "webgpu")]
+            Self::WebGpu($webgpu) => $on_webgpu,
+            #[cfg(feature = "cpu")]
+            Self::Cpu($cpu) => $on_cpu,
+        }
+    };
 }
 
 impl Executor {
     /// The model's sizes.
     pub fn config(&self) -> &ModelConfig {
-        match self {
-            Self::WebGpu(executor) => executor.config(),
-            #[cfg(not(target_arch = "wasm32"))]
-            Self::Cpu(executor) => executor.config(),
-        }
+        each_device!(self, executor => executor.config(), executor => executor.config())
     }
 
     /// Most tokens of a prompt in one run.
     pub fn chunk(&self) -> usize {
-        match self {
-            Self::WebGpu(executor) => executor.options().chunk,
-            #[cfg(not(target_arch = "wasm32"))]
-            Self::Cpu(executor) => executor.options().chunk,
-        }
+        each_device!(self, executor => executor.options().chunk, executor => executor.options().chunk)
     }
 
-    /// The executor on WebGPU, for `what` no other one does.
-    ///
-    /// Errors: `BadRequest` on another device.
-    #[cfg_attr(target_arch = "wasm32", allow(unused_variables, reason = "there is no other device"))]
-    pub fn webgpu(&self, what: &str) -> Result<&gpu::Executor> {
-        match self {
-            Self::WebGpu(executor) => Ok(executor),
-            #[cfg(not(target_arch = "wasm32"))]
-            Self::Cpu(_) => Err(only_on_webgpu(what)),
-        }
+    /// The executor on WebGPU, for what no other one does.
+    pub fn webgpu(&self) -> Option<&gpu::Executor> {
+        each_device!(self, executor => Some(executor), _ => None)
     }
 
     /// The same, to be changed.
-    #[cfg_attr(target_arch = "wasm32", allow(unused_variables, reason = "there is no other device"))]
-    pub fn webgpu_mut(&mut self, what: &str) -> Result<&mut gpu::Executor> {
-        match self {
-            Self::WebGpu(executor) => Ok(executor),
-            #[cfg(not(target_arch = "wasm32"))]
-            Self::Cpu(_) => Err(only_on_webgpu(what)),
-        }
+    pub fn webgpu_mut(&mut self) -> Option<&mut gpu::Executor> {
+        each_device!(self, executor => Some(executor), _ => None)
     }
 
     /// Commands given to a device apart; none on the processor.
     pub fn work(&self) -> Work {
-        match self {
-            Self::WebGpu(executor) => executor.work(),
-            #[cfg(not(target_arch = "wasm32"))]
-            Self::Cpu(_) => Work::default(),
-        }
+        each_device!(self, executor => executor.work(), _ => Work::default())
     }
 
     /// Bytes in the memory of a graphics device.
     pub fn gpu_bytes(&self) -> u64 {
-        match self {
-            Self::WebGpu(executor) => executor.gpu().allocated_bytes(),
-            #[cfg(not(target_arch = "wasm32"))]
-            Self::Cpu(_) => 0,
-        }
+        each_device!(self, executor => executor.gpu().allocated_bytes(), _ => 0)
     }
 
     /// Bytes of main memory that a model on the processor takes.
     pub fn main_bytes(&self) -> Option<u64> {
-        match self {
-            Self::WebGpu(_) => None,
-            #[cfg(not(target_arch = "wasm32"))]
-            Self::Cpu(executor) => Some(executor.bytes().iter().sum()),
-        }
+        each_device!(self, _ => None, executor => Some(executor.bytes().iter().sum()))
     }
 
     /// See [`gpu::Executor::adapt`].
     pub async fn adapt(&mut self, adapters: &[(&Adapter, f32)]) -> Result<()> {
-        match self {
-            Self::WebGpu(executor) => executor.adapt(adapters).await,
-            #[cfg(not(target_arch = "wasm32"))]
-            Self::Cpu(executor) => executor.adapt(adapters),
-        }
+        each_device!(self, executor => executor.adapt(adapters).await, executor => executor.adapt(adapters))
     }
 
     /// See [`gpu::Executor::begin`].
     pub fn begin(&mut self, sampling: &Sampling, prompt: &[u32]) -> Result<()> {
-        match self {
-            Self::WebGpu(executor) => executor.begin(sampling, prompt),
-            #[cfg(not(target_arch = "wasm32"))]
-            Self::Cpu(executor) => executor.begin(sampling, prompt),
-        }
+        each_device!(self, executor => executor.begin(sampling, prompt), executor => executor.begin(sampling, prompt))
     }
 
     /// See [`gpu::Executor::run`].
     pub async fn run(&mut self, ids: &[u32], position: usize) -> Result<()> {
-        match self {
-            Self::WebGpu(executor) => executor.run(ids, position).await,
-            #[cfg(not(target_arch = "wasm32"))]
-            Self::Cpu(executor) => executor.run(ids, position),
-        }
+        each_device!(self, executor => executor.run(ids, position).await, executor => {
+            cpu::breath().await;
+            executor.run(ids, position)
+        })
     }
 
     /// See [`gpu::Executor::logits`].
     pub async fn logits(&mut self, ids: &[u32], position: usize) -> Result<Vec<f32>> {
-        match self {
-            Self::WebGpu(executor) => executor.logits(ids, position).await,
-            #[cfg(not(target_arch = "wasm32"))]
-            Self::Cpu(executor) => executor.logits(ids, position),
-        }
+        each_device!(self, executor => executor.logits(ids, position).await, executor => executor.logits(ids, position))
     }
 
     /// See [`gpu::Executor::choose`].
     pub async fn choose(&mut self, ids: &[u32], position: usize) -> Result<u32> {
-        match self {
-            Self::WebGpu(executor) => executor.choose(ids, position).await,
-            #[cfg(not(target_arch = "wasm32"))]
-            Self::Cpu(executor) => executor.choose(ids, position),
-        }
+        each_device!(self, executor => executor.choose(ids, position).await, executor => {
+            cpu::breath().await;
+            executor.choose(ids, position)
+        })
     }
 
     /// See [`gpu::Executor::go_on`].
     pub fn go_on(&mut self, position: usize) -> Result<()> {
-        match self {
-            Self::WebGpu(executor) => executor.go_on(position),
-            #[cfg(not(target_arch = "wasm32"))]
-            Self::Cpu(executor) => executor.go_on(position),
-        }
+        each_device!(self, executor => executor.go_on(position), executor => executor.go_on(position))
     }
 
     /// See [`gpu::Executor::chosen`].
     pub async fn chosen(&mut self) -> Result<u32> {
-        match self {
-            Self::WebGpu(executor) => executor.chosen().await,
-            #[cfg(not(target_arch = "wasm32"))]
-            Self::Cpu(executor) => executor.chosen(),
-        }
+        each_device!(self, executor => executor.chosen().await, executor => {
+            cpu::breath().await;
+            executor.chosen()
+        })
     }
 
     /// See [`gpu::Executor::forget_ahead`].
     pub async fn forget_ahead(&mut self) -> Result<()> {
-        match self {
-            Self::WebGpu(executor) => executor.forget_ahead().await,
-            #[cfg(not(target_arch = "wasm32"))]
-            Self::Cpu(executor) => {
-                executor.forget_ahead();
-                Ok(())
-            }
-        }
+        each_device!(self, executor => executor.forget_ahead().await, executor => {
+            executor.forget_ahead();
+            Ok(())
+        })
     }
 
     /// See [`gpu::Executor::ahead`].
     pub fn ahead(&self) -> usize {
-        match self {
-            Self::WebGpu(executor) => executor.ahead(),
-            #[cfg(not(target_arch = "wasm32"))]
-            Self::Cpu(executor) => executor.ahead(),
-        }
+        each_device!(self, executor => executor.ahead(), executor => executor.ahead())
     }
-}
-
-#[cfg(not(target_arch = "wasm32"))]
-fn only_on_webgpu(what: &str) -> crate::Error {
-    crate::Error::BadRequest { detail: format!("only a model on WebGPU {what}, and this one is on the processor") }
 }

@@ -4,9 +4,11 @@ mod adapters;
 mod answer;
 mod losses;
 mod model;
+#[cfg(feature = "cpu")]
+mod on_cpu;
+#[cfg(feature = "webgpu")]
+mod on_webgpu;
 mod open;
-#[cfg(not(target_arch = "wasm32"))]
-mod open_cpu;
 mod pace;
 pub mod preflight;
 
@@ -306,26 +308,32 @@ impl Engine {
         self.model.settle().await?;
         self.model.cache.truncate(0);
         let tokens = tokens.min(self.model.executor.chunk());
-        self.model.executor.webgpu_mut("has a profile")?.profile(&vec![0; tokens], position).await
+        let executor = self.model.executor.webgpu_mut().ok_or_else(|| only_on_webgpu("has a profile"))?;
+        executor.profile(&vec![0; tokens], position).await
     }
 
     /// How fast the adapter is at its best, measured in less than a second.
     ///
     /// Errors: `BadRequest` for a model on the processor; what the device reports.
     pub async fn measure_adapter(&self) -> Result<SpeedLimits> {
-        self.model.executor.webgpu("has limits to measure")?.gpu().measure_limits().await
+        let executor = self.model.executor.webgpu().ok_or_else(|| only_on_webgpu("has limits to measure"))?;
+        executor.gpu().measure_limits().await
     }
 
     /// What takes the device away from the engine at once, as a driver may: all that is asked of it afterwards fails with `DeviceLost`.
     /// The processor stays.
     pub fn device_end(&self) -> impl Fn() + use<> {
-        let end = self.model.executor.webgpu("ends").ok().map(|executor| executor.gpu().end());
+        let end = self.model.executor.webgpu().map(|executor| executor.gpu().end());
         move || {
             if let Some(end) = &end {
                 end();
             }
         }
     }
+}
+
+fn only_on_webgpu(what: &str) -> Error {
+    Error::BadRequest { detail: format!("only a model on WebGPU {what}, and this one is on the processor") }
 }
 
 /// Bytes of memory that the module holds; natively there is no such number.

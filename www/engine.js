@@ -7,7 +7,10 @@
 //
 // It works from another origin than its own, if the server allows that (CORS). What is stored belongs to the page's origin.
 
-/** @import { AdapterInfo, FileDigests, HubChoice, Info, Preflight, Profile, Progress, Prompt, Recipe, Result, SamplingOptions, SpeedLimits, Stats, StoredModel, Verified, Waiting } from "./pkg/pagellama.js" */
+import { canRun } from "./device.js";
+
+/** @import { Device } from "./device.js" */
+/** @import { AdapterInfo, FileDigests, HubChoice, Info, Preflight, Profile, Progress, Prompt, Recipe, Result, SamplingOptions, SpeedLimits, Stats, StoredModel, Verified, Waiting } from "./pkg/webgpu.js" */
 
 /**
  * Where a model comes from: an address (a GGUF file, or a Hugging Face folder when it ends in "/"), a Hugging Face
@@ -24,10 +27,12 @@
  * named: "q8" takes little more than half of the memory and is less exact, "f32" twice as much.
  * `store: false` keeps no copy in the browser. `connections`: how many requests fetch a file at a time (default 4). `tune: false`
  * takes the kernels that suit most adapters; otherwise the first load measures which are the fastest, in less than two seconds.
- * `activations: "int8"` rounds what a prompt's products take to bytes, where device and weights allow it: not exact, and faster on
- * GPUs that multiply bytes. `quantise` turns the weights of a Hugging Face folder into 8.5 or 4.5 bits each on their way: what is
+ * `device`: "auto" takes WebGPU, or the processor where there is no adapter or one that is the processor itself, or where graphics
+ * devices keep going away; `info.device` says which it is, and the reason. "webgpu" and "cpu" take that one or fail.
+ * `activations: "int8"` rounds what products take to bytes, which is not exact: on the processor it is the default and several times
+ * faster than "f32"; on WebGPU it is for prompts alone, where device and weights allow it, and faster on GPUs that multiply bytes. `quantise` turns the weights of a Hugging Face folder into 8.5 or 4.5 bits each on their way: what is
  * stored is that copy, which the next load does not make again.
- * @typedef {{context?: number, kv?: KvFormat, device?: "auto" | "webgpu", store?: boolean, connections?: number, tune?: boolean, activations?: "f32" | "int8", quantise?: Recipe}} OpenOptions
+ * @typedef {{context?: number, kv?: KvFormat, device?: Device, store?: boolean, connections?: number, tune?: boolean, activations?: "f32" | "int8", quantise?: Recipe}} OpenOptions
  */
 /**
  * Where a LoRA adapter comes from, a folder with `adapter_config.json` and `adapter_model.safetensors` as PEFT saves it: its address,
@@ -60,6 +65,7 @@
  * A message from the worker.
  * @typedef {{type: "progress", id: number, progress: Progress | Count}
  *   | {type: "text", id: number, text: string}
+ *   | {type: "moved", id: number, info: Info}
  *   | {type: "result", id: number, value: unknown}
  *   | {type: "error", id: number, error: {code: string, message: string, advice: string, choices?: HubChoice[]}}} Reply
  */
@@ -193,9 +199,12 @@ export async function keepStorage() {
 
 /**
  * Asks the browser, before anything is downloaded, whether it can run a model at all.
+ * @param {Device} [device] where it is to run
  * @returns {Promise<EngineError | undefined>} what is missing
  */
-export async function missingSupport() {
+export async function missingSupport(device = "auto") {
+  if (!canRun()) return new EngineError("engine/too-old", "This browser is too old to run a model.", "Use a current Chrome, Edge, Safari or Firefox.");
+  if (device !== "webgpu" && globalThis.isSecureContext) return undefined;
   const gpu = /** @type {{gpu?: {requestAdapter(): Promise<unknown>}}} */ (/** @type {unknown} */ (navigator)).gpu;
   if (!gpu) {
     return globalThis.isSecureContext
@@ -230,8 +239,9 @@ export class Model {
    * without an error and `lastResult.finish_reason` is "abort". Calls at the same time run one after another.
    *
    * When the graphics device goes away (driver reset, sleep, crash), the model is loaded again from where it came, which is the
-   * store if it is kept there; `onReload` is told how far that is. The answer then goes on where it was. A second loss within a
-   * minute ends it with the error "gpu/lost-again"; the next call tries again.
+   * store if it is kept there; `onReload` is told how far that is. The answer then goes on where it was. After a second loss within
+   * a minute it goes on on the processor, unless WebGPU was asked for: that ends it with the error "gpu/lost-again", and the next call
+   * tries again.
    *
    * @param {Prompt} prompt
    * @param {GenerateOptions & {signal?: AbortSignal, onReload?: (progress: Progress) => void}} [options]
@@ -247,6 +257,7 @@ export class Model {
     let wake = () => {};
     const onReply = (/** @type {Reply} */ reply) => {
       if (reply.type === "text") text += reply.text;
+      else if (reply.type === "moved") this.info = reply.info;
       else if (reply.type === "progress") onReload?.(/** @type {Progress} */ (reply.progress));
       wake();
     };
@@ -406,7 +417,7 @@ class Connection {
   #receive(reply) {
     const call = this.#waiting.get(reply.id);
     if (!call) return;
-    if (reply.type === "progress" || reply.type === "text") {
+    if (reply.type === "progress" || reply.type === "text" || reply.type === "moved") {
       call.onReply?.(reply);
       return;
     }

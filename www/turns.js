@@ -1,6 +1,6 @@
 // One download of a model at a time for all tabs of an origin: whoever has the turn downloads, the others watch it.
 
-/** @import { Progress } from "./pkg/pagellama.js" */
+/** @import { Progress } from "./pkg/webgpu.js" */
 
 /**
  * `tell` reports progress, here and in the tabs that wait. `end` lets the next one go on; a tab that is closed ends its

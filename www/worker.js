@@ -19,12 +19,12 @@
 //
 // worker -> page
 //   progress  {id, progress}    text {id, text}    result {id, value}    error {id, error: {code, message, advice, choices?}}
+//   moved     {id, info}: the model runs on another device from now on
 
-import init, { delete_model, export_model, model_key, open, preflight, stored_models, verify_model } from "./pkg/pagellama.js";
-import { takeTurn } from "./turns.js";
+import { Host } from "./host.js";
 
 /** @import { Call, Count, Reply } from "./engine.js" */
-/** @import { Engine, HubChoice, Progress } from "./pkg/pagellama.js" */
+/** @import { HubChoice, Info, Progress } from "./pkg/webgpu.js" */
 
 /** Text is sent on at most this often, so that a fast model does not flood the page. Milliseconds. */
 const TEXT_INTERVAL = 32;
@@ -34,11 +34,7 @@ const scope = /** @type {{addEventListener(type: "message", listener: (event: Me
   /** @type {unknown} */ (self)
 );
 
-/** @type {Engine | undefined} */
-let engine;
-
-/** @type {Promise<unknown> | undefined} */
-let started;
+const host = new Host();
 
 /** Calls run one after another: the engine is not re-entrant. @type {Promise<void>} */
 let tail = Promise.resolve();
@@ -68,8 +64,6 @@ function post(reply) {
  */
 async function answer(call, signal) {
   try {
-    started ??= init();
-    await started;
     post({ type: "result", id: call.id, value: await perform(call, signal) });
   } catch (error) {
     post({ type: "error", id: call.id, error: describe(error, signal) });
@@ -87,71 +81,35 @@ async function perform(call, signal) {
   const report = (/** @type {Count} */ progress) => post({ type: "progress", id: call.id, progress });
   switch (call.type) {
     case "open":
-      engine = await openInTurn(call, report, signal);
-      return engine.info();
+      return host.open(call.request, call.options, report, signal);
     case "generate":
       return generate(call, report, signal);
     case "count":
-      return loaded().count_tokens(call.prompt);
+      return host.engine.count_tokens(call.prompt);
     case "stats":
-      return loaded().stats();
+      return host.engine.stats();
     case "profile":
-      return loaded().profile(call.tokens, call.position);
+      return host.engine.profile(call.tokens, call.position);
     case "measure":
-      return loaded().measure_adapter();
+      return host.engine.measure_adapter();
     case "preflight":
-      return preflight({ model: call.request, options: call.options }, signal);
+      return host.preflight(call.request, call.options, signal);
     case "attach":
-      return loaded().attach_adapter(call.source, call.options, signal);
+      return host.attach(call.source, call.options, signal);
     case "detach":
-      return loaded().detach_adapter(call.name);
+      return host.detach(call.name);
     case "weigh":
-      return loaded().set_adapter_weight(call.name, call.weight);
+      return host.weigh(call.name, call.weight);
     case "stored":
-      return stored_models();
+      return (await host.exports()).stored_models();
     case "delete":
-      return delete_model(call.model);
+      return (await host.exports()).delete_model(call.model);
     case "verify":
-      return verifyInTurn(call, report, signal);
+      return host.verify(call.model, call.token, report, signal);
     case "export":
-      return export_model(call.model, call.token, report, signal);
+      return (await host.exports()).export_model(call.model, call.token, report, signal);
     default:
       throw new Error(`no such call: ${call.type}`);
-  }
-}
-
-/**
- * @param {Extract<Call, {type: "open"}>} call
- * @param {(progress: Progress) => void} report
- * @param {AbortSignal} signal
- */
-async function openInTurn({ request, options }, report, signal) {
-  // What is stored needs no download, and a download that is not stored is of no use to another tab.
-  const alone = "stored" in request || options.store === false;
-  const turn = alone ? undefined : await takeTurn(model_key(request), report, signal);
-  try {
-    return await open({ model: request, options }, turn?.tell ?? report, signal);
-  } finally {
-    turn?.end();
-  }
-}
-
-/**
- * What verifying fetches again must not cross a download of the same model.
- *
- * @param {{model: string, token?: string}} call
- * @param {(progress: Count) => void} report
- * @param {AbortSignal} signal
- */
-async function verifyInTurn({ model: id, token }, report, signal) {
-  const { url } = (await stored_models()).find((model) => model.id === id) ?? {};
-  // Files from disk have no address, and nothing to fetch them from.
-  const turn = url === undefined ? undefined : await takeTurn(model_key({ url }), report, signal);
-  const tell = (/** @type {Count} */ { done, total }) => turn?.tell({ phase: "read", done, total, stored: true });
-  try {
-    return await verify_model(id, token, turn ? tell : report, signal);
-  } finally {
-    turn?.end();
   }
 }
 
@@ -160,14 +118,14 @@ async function verifyInTurn({ model: id, token }, report, signal) {
  * @param {(progress: Progress) => void} report
  * @param {AbortSignal} signal
  */
-async function generate(call, report, signal) {
+async function generate({ id, prompt, options }, report, signal) {
   let text = "";
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   let timer;
   const flush = () => {
     clearTimeout(timer);
     timer = undefined;
-    if (text) post({ type: "text", id: call.id, text });
+    if (text) post({ type: "text", id, text });
     text = "";
   };
   const onText = (/** @type {string} */ delta) => {
@@ -179,16 +137,12 @@ async function generate(call, report, signal) {
     flush();
     report(progress);
   };
+  const onMove = (/** @type {Info} */ info) => post({ type: "moved", id, info });
   try {
-    return await loaded().generate(call.prompt, call.options, onText, signal, onReload);
+    return await host.generate(prompt, options, { onText, onReload, onMove, signal });
   } finally {
     flush();
   }
-}
-
-function loaded() {
-  if (!engine) throw new Error("no model is loaded");
-  return engine;
 }
 
 /**

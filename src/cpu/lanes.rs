@@ -2,7 +2,7 @@
 //!
 //! All of it is `wide`'s, which stands for SSE2, NEON or WebAssembly's simd128, whichever the build has, and for plain arrays elsewhere.
 
-use wide::{i8x16, i16x8, i32x4, u8x16, u16x8};
+use wide::{i8x16, i32x4, u8x16, u16x8};
 
 /// Sixteen bytes of a block, side by side.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -45,15 +45,22 @@ impl Bytes {
         Self(bytemuck::cast(i8x16::new(*table).shuffle(places)))
     }
 
-    /// Their products with sixteen levels, summed up in four parts. The bytes count as signed.
+    /// The bytes, which count as signed.
     #[inline(always)]
-    pub fn dot(self, levels: &Levels) -> i32x4 {
-        let signed = |halves: u16x8| -> i16x8 { bytemuck::cast(halves) };
-        let even: i16x8 = signed(self.0 << 8) >> 8;
-        let odd: i16x8 = signed(self.0) >> 8;
-        even.dot(levels.even) + odd.dot(levels.odd)
+    pub fn signed(self) -> Signed {
+        Signed(self)
     }
 }
+
+/// Sixteen quants, to be multiplied with as many levels.
+pub(crate) trait Quants: Copy {
+    /// A sum in four parts, and the products in addition.
+    fn dot(self, levels: &Levels, sum: i32x4) -> i32x4;
+}
+
+/// Bytes of -127 to 127. Relaxed vectors take -128 for -127, which no quantiser of ours or of ggml's writes.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Signed(Bytes);
 
 impl std::ops::BitOr for Bytes {
     type Output = Self;
@@ -64,21 +71,98 @@ impl std::ops::BitOr for Bytes {
     }
 }
 
-/// Sixteen neighbours of a vector in 8 bits, as the product takes them: those at even places apart from those at odd ones, and as wide
-/// as the processor multiplies.
-#[derive(Debug, Clone, Copy, PartialEq, Default)]
-pub(crate) struct Levels {
-    even: i16x8,
-    odd: i16x8,
-}
+#[cfg(not(target_feature = "relaxed-simd"))]
+mod levels {
+    use super::{Bytes, Quants, Signed};
+    use wide::{i16x8, i32x4, u16x8};
 
-impl Levels {
-    /// Levels in order.
-    pub fn new(levels: &[i8; 16]) -> Self {
-        let of = |first: usize| i16x8::new(std::array::from_fn(|i| i16::from(levels[2 * i + first])));
-        Self { even: of(0), odd: of(1) }
+    /// Sixteen neighbours of a vector in 8 bits, as the product takes them: those at even places apart from those at odd ones, and as
+    /// wide as the processor multiplies.
+    #[derive(Debug, Clone, Copy, PartialEq, Default)]
+    pub(crate) struct Levels {
+        even: i16x8,
+        odd: i16x8,
+    }
+
+    impl Levels {
+        /// Levels in order, each of -127 to 127.
+        pub fn new(levels: &[i8; 16]) -> Self {
+            let of = |first: usize| i16x8::new(std::array::from_fn(|i| i16::from(levels[2 * i + first])));
+            Self { even: of(0), odd: of(1) }
+        }
+
+        #[inline(always)]
+        fn dot(&self, even: i16x8, odd: i16x8, sum: i32x4) -> i32x4 {
+            sum + even.dot(self.even) + odd.dot(self.odd)
+        }
+    }
+
+    #[inline(always)]
+    fn halves(bytes: u16x8) -> i16x8 {
+        bytemuck::cast(bytes)
+    }
+
+    /// Bytes below 128.
+    impl Quants for Bytes {
+        #[inline(always)]
+        fn dot(self, levels: &Levels, sum: i32x4) -> i32x4 {
+            levels.dot(halves(self.0 & u16x8::splat(0xff)), halves(self.0 >> 8), sum)
+        }
+    }
+
+    impl Quants for Signed {
+        #[inline(always)]
+        fn dot(self, levels: &Levels, sum: i32x4) -> i32x4 {
+            let Self(Bytes(bytes)) = self;
+            levels.dot(halves(bytes << 8) >> 8, halves(bytes) >> 8, sum)
+        }
     }
 }
+
+/// The products of bytes that WebAssembly leaves to the processor where one of both has no more than seven bits.
+#[cfg(target_feature = "relaxed-simd")]
+mod levels {
+    use super::{Bytes, Quants, Signed};
+    use core::arch::wasm32::{
+        i8x16_abs, i8x16_shr, i8x16_splat, i8x16_sub, i32x4_relaxed_dot_i8x16_i7x16_add, u8x16_min, v128, v128_xor,
+    };
+    use wide::{i8x16, i32x4};
+
+    /// Sixteen neighbours of a vector in 8 bits.
+    #[derive(Debug, Clone, Copy, PartialEq, Default)]
+    pub(crate) struct Levels(i8x16);
+
+    impl Levels {
+        /// Levels in order, each of -127 to 127.
+        pub fn new(levels: &[i8; 16]) -> Self {
+            Self(i8x16::new(*levels))
+        }
+    }
+
+    #[inline(always)]
+    fn dot(levels: v128, bytes: v128, sum: i32x4) -> i32x4 {
+        bytemuck::cast(i32x4_relaxed_dot_i8x16_i7x16_add(levels, bytes, bytemuck::cast(sum)))
+    }
+
+    /// Bytes below 128.
+    impl Quants for Bytes {
+        #[inline(always)]
+        fn dot(self, levels: &Levels, sum: i32x4) -> i32x4 {
+            dot(bytemuck::cast(levels.0), bytemuck::cast(self.0), sum)
+        }
+    }
+
+    impl Quants for Signed {
+        #[inline(always)]
+        fn dot(self, levels: &Levels, sum: i32x4) -> i32x4 {
+            let bytes = bytemuck::cast(self.0.0);
+            let sign = i8x16_shr(bytes, 7);
+            let levels = i8x16_sub(v128_xor(bytemuck::cast(levels.0), sign), sign);
+            dot(levels, u8x16_min(i8x16_abs(bytes), i8x16_splat(127)), sum)
+        }
+    }
+}
+pub(crate) use levels::Levels;
 
 #[cfg(test)]
 mod tests {
@@ -114,18 +198,26 @@ mod tests {
         assert_eq!(bytes(places).numbers(&table), bytes(places.map(|place| table[usize::from(place)] as u8)));
     }
 
+    fn dot(quants: impl Quants, levels: &[i8; 16]) -> i32 {
+        quants.dot(&Levels::new(levels), i32x4::splat(5)).reduce_add() - 20
+    }
+
     #[test]
     fn products_of_the_largest_numbers_are_whole() {
-        for (byte, level) in [(-128_i8, -127_i8), (-128, 127), (127, 127), (127, -127), (-1, 1)] {
-            let sum = bytes([byte as u8; 16]).dot(&Levels::new(&[level; 16])).reduce_add();
+        for (byte, level) in [(-127_i8, -127_i8), (-127, 127), (127, 127), (127, -127), (-1, 1)] {
+            let sum = dot(bytes([byte as u8; 16]).signed(), &[level; 16]);
             assert_eq!(sum, 16 * i32::from(byte) * i32::from(level));
+        }
+        for (byte, level) in [(127, -127), (127, 127), (15, 1)] {
+            assert_eq!(dot(bytes([byte; 16]), &[level; 16]), 16 * i32::from(byte) * i32::from(level));
         }
         // Each byte meets the level of its own place.
         let levels: [i8; 16] = std::array::from_fn(|i| i as i8 * 8 - 60);
         for place in 0..16 {
             let mut one = [0; 16];
             one[place] = 3;
-            assert_eq!(bytes(one).dot(&Levels::new(&levels)).reduce_add(), 3 * i32::from(levels[place]));
+            assert_eq!(dot(bytes(one), &levels), 3 * i32::from(levels[place]));
+            assert_eq!(dot(bytes(one).signed(), &levels), 3 * i32::from(levels[place]));
         }
     }
 }

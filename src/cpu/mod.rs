@@ -20,6 +20,24 @@ pub use weights::Weights;
 
 use crate::error::{Error, Result};
 
+#[cfg(all(feature = "cpu", target_arch = "wasm32"))]
+mod web {
+    use wasm_bindgen::prelude::wasm_bindgen;
+
+    #[wasm_bindgen(module = "/src/cpu/breath.js")]
+    extern "C" {
+        pub async fn breath();
+    }
+}
+
+/// Lets the browser see to what has come meanwhile, such as a stop: what is computed here holds up everything else in its thread.
+#[cfg(all(feature = "cpu", target_arch = "wasm32"))]
+pub(crate) use web::breath;
+
+/// Natively others have threads of their own.
+#[cfg(not(target_arch = "wasm32"))]
+pub(crate) async fn breath() {}
+
 /// So many zeros; `what` they are for is named in the error.
 ///
 /// Errors: `OutOfMemory`.

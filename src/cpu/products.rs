@@ -6,7 +6,7 @@ use std::array::from_fn;
 
 use wide::{f32x4, f32x8, i32x4};
 
-use super::lanes::Bytes;
+use super::lanes::{Bytes, Quants};
 use super::rounded::Block;
 
 /// Vectors that meet a row's weights while those are unpacked, or rows that meet a vector: as many as a register has lanes.
@@ -42,14 +42,14 @@ pub(crate) struct Out<'a> {
 pub(crate) type RoundedProduct = fn(&[u8], usize, Vectors<'_, Block>, &mut Out<'_>);
 
 /// A format's [`RoundedProduct`]: of blocks of so many bytes, of so many runs with so many scales each, that are read by `$run`. None
-/// in the page's module, which has no room for them yet.
+/// where there is no processor's road.
 macro_rules! product {
     ($bytes:expr, $runs:literal, $scales:literal, $run:ident) => {
-        if cfg!(target_arch = "wasm32") {
+        if cfg!(not(feature = "cpu")) {
             None
         } else {
             Some(|rows, row_bytes, vectors, out| {
-                $crate::cpu::products::rounded::<$bytes, $runs, $scales>(rows, row_bytes, vectors, out, $run)
+                $crate::cpu::products::rounded::<$bytes, $runs, $scales, _>(rows, row_bytes, vectors, out, $run)
             })
         }
     };
@@ -71,8 +71,8 @@ impl Out<'_> {
 /// 32 neighbouring weights of a row: quants of 8 bits, all of which or each 16 of which have a scale and an offset.
 ///
 /// weight = scale * quant + offset.
-pub(crate) struct Run<const SCALES: usize> {
-    pub quants: [Bytes; 2],
+pub(crate) struct Run<const SCALES: usize, Q = Bytes> {
+    pub quants: [Q; 2],
     pub scales: [f32; SCALES],
     /// Where there are any.
     pub offsets: Option<[f32; SCALES]>,
@@ -81,18 +81,18 @@ pub(crate) struct Run<const SCALES: usize> {
 /// A [`RoundedProduct`] for blocks of so many bytes and `RUNS` times 32 weights, which `run` reads: groups of rows one after the
 /// other, with each group all vectors. Several vectors at a time meet a row; one alone meets several rows.
 #[inline(always)]
-pub(crate) fn rounded<const BYTES: usize, const RUNS: usize, const SCALES: usize>(
+pub(crate) fn rounded<const BYTES: usize, const RUNS: usize, const SCALES: usize, Q: Quants>(
     rows: &[u8],
     row_bytes: usize,
     vectors: Vectors<'_, Block>,
     out: &mut Out<'_>,
-    run: impl Fn(&[u8; BYTES], usize) -> Run<SCALES> + Copy,
+    run: impl Fn(&[u8; BYTES], usize) -> Run<SCALES, Q> + Copy,
 ) {
     for (rows, first) in rows.chunks(ROWS * row_bytes).zip((0..).step_by(ROWS)) {
         let mut token = 0;
         while let Some(group) = vectors.group::<TOGETHER>(token) {
             for (row, at) in rows.chunks_exact(row_bytes).zip(first..) {
-                out.put(token, at, row_dots::<BYTES, RUNS, SCALES>(row, group, run));
+                out.put(token, at, row_dots::<BYTES, RUNS, SCALES, Q>(row, group, run));
             }
             token += TOGETHER;
         }
@@ -103,7 +103,7 @@ pub(crate) fn rounded<const BYTES: usize, const RUNS: usize, const SCALES: usize
             for at in 0..apart {
                 // Where there are fewer, the first one is done again.
                 let group = from_fn(|r| row(at + r * apart).unwrap_or(&rows[at * row_bytes..(at + 1) * row_bytes]));
-                let dots = vector_dots::<BYTES, RUNS, SCALES>(group, vector, run);
+                let dots = vector_dots::<BYTES, RUNS, SCALES, Q>(group, vector, run);
                 for (dot, at) in dots.into_iter().zip((at..).step_by(apart)) {
                     if at * row_bytes < rows.len() {
                         out.put(token, first + at, [dot]);
@@ -117,10 +117,10 @@ pub(crate) fn rounded<const BYTES: usize, const RUNS: usize, const SCALES: usize
 
 /// One row times several vectors, its weights unpacked once.
 #[inline(always)]
-fn row_dots<const BYTES: usize, const RUNS: usize, const SCALES: usize>(
+fn row_dots<const BYTES: usize, const RUNS: usize, const SCALES: usize, Q: Quants>(
     row: &[u8],
     vectors: [&[Block]; TOGETHER],
-    run: impl Fn(&[u8; BYTES], usize) -> Run<SCALES>,
+    run: impl Fn(&[u8; BYTES], usize) -> Run<SCALES, Q>,
 ) -> [f32; TOGETHER] {
     let (row, vectors) = alike(row.as_chunks::<BYTES>().0, vectors.map(|vector| vector.as_chunks::<RUNS>().0));
     let mut sums = [f32x4::ZERO; TOGETHER];
@@ -133,7 +133,7 @@ fn row_dots<const BYTES: usize, const RUNS: usize, const SCALES: usize>(
                 for part in 0..SCALES {
                     *sum += f32x4::from_i32x4(run.dot(part, x)) * f32x4::splat(run.scales[part] * x.scale);
                     if let Some(offsets) = run.offsets {
-                        *added += offsets[part] * Run::<SCALES>::sum(part, x);
+                        *added += offsets[part] * Run::<SCALES, Q>::sum(part, x);
                     }
                 }
             }
@@ -144,22 +144,22 @@ fn row_dots<const BYTES: usize, const RUNS: usize, const SCALES: usize>(
 
 /// Several rows times one vector, each row's sum in a lane.
 #[inline(always)]
-fn vector_dots<const BYTES: usize, const RUNS: usize, const SCALES: usize>(
+fn vector_dots<const BYTES: usize, const RUNS: usize, const SCALES: usize, Q: Quants>(
     rows: [&[u8]; TOGETHER],
     vector: &[Block],
-    run: impl Fn(&[u8; BYTES], usize) -> Run<SCALES>,
+    run: impl Fn(&[u8; BYTES], usize) -> Run<SCALES, Q>,
 ) -> [f32; TOGETHER] {
     let (vector, rows) = alike(vector.as_chunks::<RUNS>().0, rows.map(|row| row.as_chunks::<BYTES>().0));
     let mut sums = f32x4::ZERO;
     for (b, blocks) in vector.iter().enumerate() {
         for (r, x) in blocks.iter().enumerate() {
-            let runs: [Run<SCALES>; TOGETHER] = from_fn(|row| run(&rows[row][b], r));
+            let runs: [Run<SCALES, Q>; TOGETHER] = from_fn(|row| run(&rows[row][b], r));
             for part in 0..SCALES {
                 let dots = f32x4::from_i32x4(lane_sums(from_fn(|row| runs[row].dot(part, x))));
                 sums += dots * (f32x4::new(from_fn(|row| runs[row].scales[part])) * f32x4::splat(x.scale));
                 if let [Some(a), Some(b), Some(c), Some(d)] = from_fn(|row| runs[row].offsets) {
                     let offsets = f32x4::new([a[part], b[part], c[part], d[part]]);
-                    sums += offsets * f32x4::splat(Run::<SCALES>::sum(part, x));
+                    sums += offsets * f32x4::splat(Run::<SCALES, Q>::sum(part, x));
                 }
             }
         }
@@ -167,12 +167,12 @@ fn vector_dots<const BYTES: usize, const RUNS: usize, const SCALES: usize>(
     sums.to_array()
 }
 
-impl<const SCALES: usize> Run<SCALES> {
+impl<const SCALES: usize, Q: Quants> Run<SCALES, Q> {
     /// Products of the quants that share a scale with their levels.
     #[inline(always)]
     fn dot(&self, part: usize, x: &Block) -> i32x4 {
-        let half = |half: usize| self.quants[half].dot(&x.levels[half]);
-        if SCALES == 1 { half(0) + half(1) } else { half(part) }
+        let half = |half: usize, sum| self.quants[half].dot(&x.levels[half], sum);
+        if SCALES == 1 { half(1, half(0, i32x4::ZERO)) } else { half(part, i32x4::ZERO) }
     }
 
     /// What the numbers are in sum that meet them.

@@ -5,6 +5,7 @@ use super::q4_0::{BYTES, WORDS};
 use super::shaders::{BLOCKS, BYTES_QUANTS, HALVES as HALVES_WGSL, QUANTS_IQ4};
 use super::tile::each_unit;
 use super::{Layout, each_block, finite_halves};
+use crate::cpu::lanes::Signed;
 use crate::cpu::products::{Run, product};
 
 /// What nibbles stand for in IQ4_NL and IQ4_XS: denser around zero, as weights are.
@@ -32,7 +33,7 @@ fn dequantise(block: &[u8; BYTES], weights: &mut [f32; 32]) {
 }
 
 #[inline(always)]
-fn run(block: &[u8; BYTES], _: usize) -> Run<1> {
-    let quants = nibble_bytes(block, 2).map(|places| places.numbers(&VALUES));
+fn run(block: &[u8; BYTES], _: usize) -> Run<1, Signed> {
+    let quants = nibble_bytes(block, 2).map(|places| places.numbers(&VALUES).signed());
     Run { quants, scales: [half_at(block, 0)], offsets: None }
 }

@@ -7,6 +7,7 @@ use super::iq4_nl::VALUES;
 use super::shaders::{BYTES_QUANTS, QUANTS_IQ4, RUNS};
 use super::tile::{each_unit, put_nibbles, put_words};
 use super::{Layout, each_block, finite_halves};
+use crate::cpu::lanes::Signed;
 use crate::cpu::products::{Run, product};
 use crate::weights::ROW_GROUP;
 
@@ -46,8 +47,8 @@ fn dequantise(block: &[u8; BYTES], weights: &mut [f32; 256]) {
 }
 
 #[inline(always)]
-fn run(block: &[u8; BYTES], b: usize) -> Run<1> {
-    let quants = nibble_bytes(block, 8 + 16 * b).map(|places| places.numbers(&VALUES));
+fn run(block: &[u8; BYTES], b: usize) -> Run<1, Signed> {
+    let quants = nibble_bytes(block, 8 + 16 * b).map(|places| places.numbers(&VALUES).signed());
     Run { quants, scales: [scale(block, b)], offsets: None }
 }
 

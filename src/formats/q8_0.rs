@@ -6,7 +6,7 @@ use super::fields::half_at;
 use super::shaders::{BLOCKS, HALVES as HALVES_WGSL, MASKED};
 use super::tile::{HALVES, each_unit, put_half, put_words};
 use super::{Layout, each_block, finite_halves};
-use crate::cpu::lanes::Bytes;
+use crate::cpu::lanes::{Bytes, Signed};
 use crate::cpu::products::{Run, product};
 use crate::weights::ROW_GROUP;
 
@@ -35,8 +35,8 @@ fn dequantise(block: &[u8; BYTES], weights: &mut [f32; 32]) {
 }
 
 #[inline(always)]
-fn run(block: &[u8; BYTES], _: usize) -> Run<1> {
-    Run { quants: [2, 18].map(|at| Bytes::at(block, at)), scales: [half_at(block, 0)], offsets: None }
+fn run(block: &[u8; BYTES], _: usize) -> Run<1, Signed> {
+    Run { quants: [2, 18].map(|at| Bytes::at(block, at).signed()), scales: [half_at(block, 0)], offsets: None }
 }
 
 /// The largest magnitude becomes 127; halves are rounded away from zero.

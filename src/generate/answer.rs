@@ -12,9 +12,9 @@ use crate::gpu::Work;
 /// the same model goes on with it as if nothing had happened.
 pub struct Answer {
     request: Request,
-    /// Tokens of prompt and answer; none before it was begun.
+    /// Tokens of prompt and answer; of the answer alone before it was begun here.
     ids: Vec<u32>,
-    prompt_tokens: usize,
+    prompt_tokens: Option<usize>,
     /// How many of the prompt's were cached when it was begun.
     cached_tokens: Option<usize>,
     /// What was given out.
@@ -25,12 +25,18 @@ pub struct Answer {
 impl Answer {
     /// One that is still to be begun.
     pub fn new(request: Request) -> Self {
-        let run = Run::new(Instant::now());
-        Self { request, ids: Vec::new(), prompt_tokens: 0, cached_tokens: None, text: String::new(), run }
+        Self::begun(request, Vec::new())
     }
 
-    fn generated(&self) -> &[u32] {
-        &self.ids[self.prompt_tokens..]
+    /// One that another engine began, elsewhere, with these tokens, whose text was given out there.
+    pub fn begun(request: Request, generated: Vec<u32>) -> Self {
+        let run = Run::new(Instant::now());
+        Self { request, ids: generated, prompt_tokens: None, cached_tokens: None, text: String::new(), run }
+    }
+
+    /// The tokens that were generated.
+    pub fn generated(&self) -> &[u32] {
+        &self.ids[self.prompt_tokens.unwrap_or(0)..]
     }
 
     /// Tokens that may still be generated.
@@ -71,18 +77,21 @@ impl Engine {
         on_text: &mut dyn FnMut(&str),
         stop: &Stop,
     ) -> Result<FinishReason> {
-        if answer.ids.is_empty() {
-            answer.ids = self.prompt_ids(&answer.request.prompt)?;
-            answer.prompt_tokens = answer.ids.len();
+        if answer.prompt_tokens.is_none() {
+            let prompt = self.prompt_ids(&answer.request.prompt)?;
+            answer.prompt_tokens = Some(prompt.len());
+            answer.ids.splice(..0, prompt);
         }
         self.model.executor.begin(&answer.request.sampling, &answer.ids)?;
         self.model.settle().await?;
         answer.cached_tokens.get_or_insert(self.model.reusable(&answer.ids));
         let mut stream = self.tokenizer.stream();
+        let mut given_out = String::new();
         for &id in answer.generated() {
-            // Given out already; what is held back of it is of use.
-            stream.push(id)?;
+            // What is held back of it is of use.
+            given_out.push_str(&stream.push(id)?);
         }
+        answer.text = given_out;
         answer.run.resume();
         let mut next = self.model.choose(&answer.ids, stop).await?;
         answer.run.prefilled.get_or_insert_with(Instant::now);
@@ -113,9 +122,10 @@ impl Engine {
     ) -> Result<Generation> {
         let whole = self.tokenizer.decode(answer.generated())?;
         answer.give_out(whole.get(answer.text.len()..).unwrap_or_default(), on_text);
-        let ids = answer.ids.split_off(answer.prompt_tokens);
+        let prompt_tokens = answer.prompt_tokens.unwrap_or(0);
+        let ids = answer.ids.split_off(prompt_tokens);
         let usage = Usage {
-            prompt_tokens: answer.prompt_tokens,
+            prompt_tokens,
             cached_tokens: answer.cached_tokens.unwrap_or(0),
             completion_tokens: ids.len(),
             context: self.model.cache.capacity(),

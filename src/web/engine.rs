@@ -2,7 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 
-use js_sys::Function;
+use js_sys::{Function, Reflect};
 use serde::{Deserialize, Serialize};
 use wasm_bindgen::JsValue;
 use wasm_bindgen::prelude::wasm_bindgen;
@@ -52,6 +52,23 @@ impl Default for AdapterOptions {
     fn default() -> Self {
         Self { name: None, weight: 1.0 }
     }
+}
+
+/// What was generated of an answer before, by another module of the engine.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Begun {
+    begun: Vec<u32>,
+}
+
+/// An error that ended an answer, with what was `begun` of it: another module can go on.
+fn unfinished(error: Error, answer: &Answer) -> JsValue {
+    let object = js_error(error);
+    if let Ok(begun) = to_js(&answer.generated()) {
+        // A new object takes any property.
+        drop(Reflect::set(&object, &"begun".into(), &begun));
+    }
+    object
 }
 
 /// Opens a model: `{model, options}` says which and how.
@@ -109,7 +126,7 @@ impl WebEngine {
         let generated = self.generated(&mut engine, &prompt, &options, &on_text, &signal, on_reload).await;
         self.stats.set(engine.stats());
         self.give_back(engine);
-        to_js(&generated.map_err(js_error)?)
+        to_js(&generated?)
     }
 
     /// Attaches a LoRA adapter from `{url}`, `{hub}` or `{files}`, with `{name, weight}`; gives all that are attached.
@@ -196,9 +213,8 @@ impl WebEngine {
         on_text: &Function,
         signal: &AbortSignal,
         on_reload: Option<Function>,
-    ) -> Result<Generation> {
-        let options: Options = from_js(options)?;
-        let mut answer = Answer::new(options.request(from_js(prompt)?, &self.info.sampling));
+    ) -> JsResult<Generation> {
+        let mut answer = self.asked(prompt, options).map_err(js_error)?;
         // What the page does with it is no reason to stop.
         let mut on_text = |text: &str| drop(on_text.call1(&JsValue::NULL, &text.into()));
         let finish_reason = self.outliving(engine, Some(signal), on_reload, async |engine, stop| {
@@ -207,9 +223,17 @@ impl WebEngine {
         let finish_reason = match finish_reason.await {
             // While the model was loaded again.
             Err(Error::Aborted) => FinishReason::Abort,
-            ended => ended?,
+            Err(error) => return Err(unfinished(error, &answer)),
+            Ok(finish_reason) => finish_reason,
         };
-        engine.end(answer, finish_reason, &mut on_text)
+        engine.end(answer, finish_reason, &mut on_text).map_err(js_error)
+    }
+
+    /// The answer that is asked for, which may have been begun elsewhere.
+    fn asked(&self, prompt: &JsValue, options: &JsValue) -> Result<Answer> {
+        let Begun { begun } = from_js(options)?;
+        let options: Options = from_js(options)?;
+        Ok(Answer::begun(options.request(from_js(prompt)?, &self.info.sampling), begun))
     }
 
     /// Does some work, on another device when the one before it goes away.

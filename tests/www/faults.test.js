@@ -11,7 +11,7 @@ import { launch, madeModel } from "./support/page.js";
 import { FULL, LONG_FORM, Random, SEED } from "./support/random.js";
 import { open } from "./support/setup.js";
 
-/** @import { FileDigests } from "./types/pkg/pagellama.js" */
+/** @import { FileDigests } from "./types/pkg/webgpu.js" */
 /** @import { Order, Outcome } from "./support/fault-client.js" */
 /** @import { Asked, Fault } from "./support/fault-server.js" */
 /** @import { Visit } from "./support/faults.js" */

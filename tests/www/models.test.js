@@ -60,11 +60,11 @@ test("whether a model will run is asked before its download, and answered with f
 });
 
 test("an engine that does not arrive is an error, and trying again can work", async () => {
-  await visitor.page.route("**/pkg/pagellama.js", (route) => route.abort());
+  await visitor.page.route("**/pkg/webgpu.js", (route) => route.abort());
   await visitor.page.goto(app.origin);
   await visitor.button("Download and start").click();
   await visitor.chat.getByText(/The engine could not be started/).first().waitFor();
-  await visitor.page.unroute("**/pkg/pagellama.js");
+  await visitor.page.unroute("**/pkg/webgpu.js");
   await visitor.button("Reload the page").first().click();
   await visitor.button("Download and start").click();
   await visitor.field.waitFor();
@@ -431,7 +431,7 @@ test("what can be clicked stays where it is when the list of stored models comes
   /** @type {() => void} */
   let arrive = () => {};
   const late = new Promise((resolve) => (arrive = () => resolve(undefined)));
-  await visitor.page.route("**/pkg/pagellama.js", async (route) => {
+  await visitor.page.route("**/pkg/webgpu.js", async (route) => {
     await late;
     await route.continue();
   });

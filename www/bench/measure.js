@@ -4,7 +4,7 @@
 import * as format from "../chat/format.js";
 
 /** @import { Model } from "../engine.js" */
-/** @import { Profile, Result, SpeedLimits } from "../pkg/pagellama.js" */
+/** @import { Profile, Result, SpeedLimits } from "../pkg/webgpu.js" */
 
 /**
  * `tokens` were read at `tokens_per_second`; the first token of an answer came after `time_to_first_token_ms`.

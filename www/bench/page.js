@@ -10,7 +10,7 @@ import { measure } from "./measure.js";
 import { reportView } from "./report.js";
 
 /** @import { Model } from "../engine.js" */
-/** @import { Progress, StoredModel } from "../pkg/pagellama.js" */
+/** @import { Progress, StoredModel } from "../pkg/webgpu.js" */
 /** @import { Choice } from "../chat/model-session.js" */
 /** @import { Load, Report } from "./report.js" */
 

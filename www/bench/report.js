@@ -3,7 +3,7 @@
 import { fill, h } from "../chat/dom.js";
 import * as format from "../chat/format.js";
 
-/** @import { Info, KernelProfile, Profile } from "../pkg/pagellama.js" */
+/** @import { Info, KernelProfile, Profile } from "../pkg/webgpu.js" */
 /** @import { Child } from "../chat/dom.js" */
 /** @import { Decode, Measured, Prefill } from "./measure.js" */
 

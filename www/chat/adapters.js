@@ -6,7 +6,7 @@ import { chooseFiles } from "./picker.js";
 import { parseSource } from "./sources.js";
 
 /** @import { AdapterRequest, Model } from "../engine.js" */
-/** @import { AdapterInfo } from "../pkg/pagellama.js" */
+/** @import { AdapterInfo } from "../pkg/webgpu.js" */
 /** @import { Permits } from "./permits.js" */
 
 /**

@@ -1,7 +1,7 @@
 // From a conversation to the next answer: prompt, stream, stop, and what to do when the context is full.
 
 /** @import { Model } from "../engine.js" */
-/** @import { Progress, Prompt } from "../pkg/pagellama.js" */
+/** @import { Progress, Prompt } from "../pkg/webgpu.js" */
 /** @import { Conversation, Message } from "./conversations.js" */
 
 /** A running answer is saved this often, so that a crash loses little. Milliseconds. */

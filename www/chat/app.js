@@ -17,7 +17,7 @@ import { defaultModel, fromFiles, sourceOf } from "./sources.js";
 import { DEVICE_LOST, Transcript } from "./transcript.js";
 
 /** @import { EngineError, Model, OpenOptions } from "../engine.js" */
-/** @import { StoredModel } from "../pkg/pagellama.js" */
+/** @import { StoredModel } from "../pkg/webgpu.js" */
 /** @import { Conversation, Message, Preferences, Settings } from "./conversations.js" */
 /** @import { Choice } from "./model-session.js" */
 /** @import { Loading } from "./opening.js" */

@@ -4,7 +4,7 @@ import { fill, h, icon } from "./dom.js";
 import * as format from "./format.js";
 import { HUB, isFor, repositoryOf } from "./sources.js";
 
-/** @import { StoredModel } from "../pkg/pagellama.js" */
+/** @import { StoredModel } from "../pkg/webgpu.js" */
 /** @import { Choice } from "./model-session.js" */
 /** @import { Permits } from "./permits.js" */
 

@@ -6,7 +6,7 @@ import * as format from "./format.js";
 import { errorNotice } from "./notice.js";
 
 /** @import { OpenOptions } from "../engine.js" */
-/** @import { Preflight } from "../pkg/pagellama.js" */
+/** @import { Preflight } from "../pkg/webgpu.js" */
 /** @import { Choice, ModelSession } from "./model-session.js" */
 /** @import { Permits } from "./permits.js" */
 

@@ -1,7 +1,7 @@
 // Conversations and preferences at rest, in IndexedDB; in memory where the browser stores nothing.
 
 /** @import { KvFormat } from "../engine.js" */
-/** @import { Recipe, Result, SamplingOptions, Stats } from "../pkg/pagellama.js" */
+/** @import { Recipe, Result, SamplingOptions, Stats } from "../pkg/webgpu.js" */
 
 /**
  * What differs from the model's defaults. `system` is the system prompt.

@@ -6,7 +6,7 @@ import * as format from "./format.js";
 import { errorNotice } from "./notice.js";
 import { addressOf, HUB } from "./sources.js";
 
-/** @import { HubChoice } from "../pkg/pagellama.js" */
+/** @import { HubChoice } from "../pkg/webgpu.js" */
 /** @import { Choice } from "./model-session.js" */
 /** @import { Permits } from "./permits.js" */
 

@@ -3,7 +3,7 @@
 import * as format from "./format.js";
 import { fill, h } from "./dom.js";
 
-/** @import { Progress, Waiting } from "../pkg/pagellama.js" */
+/** @import { Progress, Waiting } from "../pkg/webgpu.js" */
 /** @import { Choice } from "./model-session.js" */
 
 /** @type {Record<Progress["phase"], string>} */

@@ -9,7 +9,7 @@ import { isFor } from "./sources.js";
 import { roomList } from "./stored.js";
 import { Vigil } from "./vigil.js";
 
-/** @import { HubChoice, Progress, StoredModel } from "../pkg/pagellama.js" */
+/** @import { HubChoice, Progress, StoredModel } from "../pkg/webgpu.js" */
 /** @import { Choice, ModelSession, Phase } from "./model-session.js" */
 
 /**

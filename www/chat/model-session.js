@@ -4,7 +4,7 @@ import { load } from "../engine.js";
 import { isFor } from "./sources.js";
 
 /** @import { Model, ModelRequest, OpenOptions } from "../engine.js" */
-/** @import { Progress, Recipe, StoredModel } from "../pkg/pagellama.js" */
+/** @import { Progress, Recipe, StoredModel } from "../pkg/webgpu.js" */
 
 /**
  * A model that can be chosen. `bytes` and `licence` where they are known beforehand. `address`: where a stored one came from.

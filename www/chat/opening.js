@@ -1,7 +1,7 @@
 // What models are loaded with: the visitor's choices, which last.
 
 /** @import { KvFormat, OpenOptions } from "../engine.js" */
-/** @import { Recipe } from "../pkg/pagellama.js" */
+/** @import { Recipe } from "../pkg/webgpu.js" */
 /** @import { Conversations } from "./conversations.js" */
 /** @import { Choice } from "./model-session.js" */
 

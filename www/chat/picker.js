@@ -10,7 +10,7 @@ import { addressOf, fromFiles, isFor, parseSource, sourceOf } from "./sources.js
 import { manager } from "./stored.js";
 
 /** @import { EngineError, OpenOptions } from "../engine.js" */
-/** @import { StoredModel } from "../pkg/pagellama.js" */
+/** @import { StoredModel } from "../pkg/webgpu.js" */
 /** @import { Preferences } from "./conversations.js" */
 /** @import { Choice, ModelSession } from "./model-session.js" */
 /** @import { Permits } from "./permits.js" */

@@ -4,7 +4,7 @@ import { adapterSection } from "./adapters.js";
 import { h, iconButton } from "./dom.js";
 
 /** @import { KvFormat, Model } from "../engine.js" */
-/** @import { Info, Recipe } from "../pkg/pagellama.js" */
+/** @import { Info, Recipe } from "../pkg/webgpu.js" */
 /** @import { Settings } from "./conversations.js" */
 /** @import { Loading } from "./opening.js" */
 /** @import { Permits } from "./permits.js" */

@@ -2,7 +2,7 @@
 
 import { EngineError } from "../engine.js";
 
-/** @import { StoredModel } from "../pkg/pagellama.js" */
+/** @import { StoredModel } from "../pkg/webgpu.js" */
 /** @import { ModelRequest } from "../engine.js" */
 /** @import { Choice } from "./model-session.js" */
 

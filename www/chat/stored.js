@@ -7,7 +7,7 @@ import { errorNotice, notice } from "./notice.js";
 import { isFor } from "./sources.js";
 
 /** @import { Count, LongCall } from "../engine.js" */
-/** @import { StoredModel, Verified } from "../pkg/pagellama.js" */
+/** @import { StoredModel, Verified } from "../pkg/webgpu.js" */
 /** @import { Choice, ModelSession, Phase } from "./model-session.js" */
 /** @import { Permits } from "./permits.js" */
 

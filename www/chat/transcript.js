@@ -4,7 +4,7 @@ import { copyButton, fill, h, icon, iconButton } from "./dom.js";
 import { MarkdownView } from "./markdown.js";
 import { statsDetails } from "./stats.js";
 
-/** @import { Progress } from "../pkg/pagellama.js" */
+/** @import { Progress } from "../pkg/webgpu.js" */
 /** @import { Conversation, Message } from "./conversations.js" */
 
 /**

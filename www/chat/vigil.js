@@ -1,6 +1,6 @@
 // What a running download asks of the browser: that the screen stays on, and that nobody leaves by mistake.
 
-/** @import { Progress } from "../pkg/pagellama.js" */
+/** @import { Progress } from "../pkg/webgpu.js" */
 
 export class Vigil {
   /** Ends what was begun. @type {AbortController | undefined} */

@@ -7,11 +7,11 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use flate2::{Compression, write::GzEncoder};
-use wasm_bindgen_cli_support::Bindgen;
 
 use crate::digests::Digests;
 use crate::models::Model;
-use crate::{comments, root, run, target, version};
+use crate::modules::MODULES;
+use crate::{comments, modules, root, run, target, version};
 
 /// What a first visit may download of the app itself: JavaScript, wasm and CSS, compressed, in bytes.
 const APP_BUDGET: usize = 1_200_000;
@@ -29,8 +29,7 @@ pub enum Far {
 /// it is, time stamps included, so that a browser's cached copy stays valid.
 pub fn build(model: &Model, far: Far) -> Result<PathBuf> {
     let dist = root().join("dist");
-    let wasm = wasm()?;
-    let package = bindings(&wasm)?;
+    let package = modules::build()?;
     run::step("Page and model into dist/");
     let mut wanted = HashSet::new();
     for (name, bytes) in app(&package, model)? {
@@ -71,57 +70,17 @@ fn without_comments(name: &Path, bytes: Vec<u8>) -> Vec<u8> {
     }
 }
 
-/// The optimised module, as cargo leaves it.
-fn wasm() -> Result<PathBuf> {
-    run::step("Engine to WebAssembly (the first time takes minutes)");
-    run::run(run::wasm_cargo().args([
-        "build",
-        "--profile",
-        "web",
-        "--package",
-        "pagellama",
-        "--lib",
-        "--target",
-        run::WASM,
-    ]))?;
-    Ok(target().join(run::WASM).join("web/pagellama.wasm"))
-}
-
-/// JavaScript bindings, made again when the module or this program is newer than they are.
-fn bindings(wasm: &Path) -> Result<PathBuf> {
-    let folder = target().join("pkg");
-    let made = modified(&folder.join("pagellama_bg.wasm"));
-    let fresh = made.is_ok_and(|made| {
-        [wasm.to_path_buf()].into_iter().chain(std::env::current_exe()).all(|p| modified(&p).is_ok_and(|t| t < made))
-    });
-    if !fresh {
-        run::step("JavaScript bindings");
-        // Not what an older module had.
-        if folder.exists() {
-            fs::remove_dir_all(&folder)?;
-        }
-        let made = Bindgen::new()
-            .input_path(wasm)
-            .remove_name_section(true)
-            .remove_producers_section(true)
-            // `init()` finds the module beside itself.
-            .omit_default_module_path(false)
-            .web(true)
-            .and_then(|bindgen| bindgen.generate(&folder));
-        made.map_err(|error| anyhow::anyhow!("wasm-bindgen: {error:#}"))?;
-    }
-    Ok(folder)
-}
-
 /// When a file or folder was last changed.
 pub fn modified(path: &Path) -> std::io::Result<std::time::SystemTime> {
     fs::metadata(path)?.modified()
 }
 
-/// Prints the app's size, raw and compressed, and fails above the budget.
+/// Prints the app's size, raw and compressed, and fails where what one visitor loads is above the budget: the page, and the largest
+/// of the engine's modules.
 pub fn check_size(dist: &Path) -> Result<()> {
     run::step("Size of the app");
-    let (mut raw_total, mut small_total) = (0, 0);
+    let mut page = 0;
+    let mut modules = MODULES.map(|_| 0);
     for (name, path) in files_below(dist)? {
         let app = path.extension().is_some_and(|kind| ["js", "mjs", "css", "wasm"].iter().any(|known| kind == *known));
         if !app || name.starts_with("models") {
@@ -132,12 +91,18 @@ pub fn check_size(dist: &Path) -> Result<()> {
         encoder.write_all(&bytes)?;
         let small = encoder.finish()?.len();
         println!("{:>9} {small:>9}  {}", bytes.len(), name.display());
-        raw_total += bytes.len();
-        small_total += small;
+        let file = name.strip_prefix("pkg").ok().and_then(Path::to_str);
+        match file.and_then(|file| MODULES.iter().position(|module| module.has(file))) {
+            Some(module) => modules[module] += small,
+            None => page += small,
+        }
     }
-    println!("{raw_total:>9} {small_total:>9}  bytes in all: plain, gzip (at most {APP_BUDGET})");
-    if small_total > APP_BUDGET {
-        bail!("the app is {} bytes too big", small_total - APP_BUDGET);
+    let most = page + modules.iter().max().unwrap_or(&0);
+    for (module, bytes) in MODULES.iter().zip(modules) {
+        println!("{:>19}  bytes, compressed, with {}", page + bytes, module.name);
+    }
+    if most > APP_BUDGET {
+        bail!("the app is {} bytes too big: at most {APP_BUDGET}", most - APP_BUDGET);
     }
     Ok(())
 }

@@ -5,6 +5,7 @@ mod bundle;
 mod comments;
 mod digests;
 mod models;
+mod modules;
 mod run;
 mod serve;
 mod setup;

@@ -25,8 +25,8 @@ const FAKE_ENGINE = readFileSync(new URL("fake-engine.js", import.meta.url), "ut
 export function version(changes = {}) {
   const names = readdirSync(WWW, { recursive: true, encoding: "utf8" }).filter((name) => TYPES[extname(name)]);
   const files = new Map(names.map((name) => [name, readFileSync(WWW + name)]));
-  files.set("pkg/pagellama.js", Buffer.from(FAKE_ENGINE));
-  files.set("pkg/pagellama_bg.wasm", Buffer.from("\0asm\x01\0\0\0"));
+  files.set("pkg/webgpu.js", Buffer.from(FAKE_ENGINE));
+  files.set("pkg/webgpu_bg.wasm", Buffer.from("\0asm\x01\0\0\0"));
   files.set("models.json", Buffer.from(JSON.stringify({ default: { name: "Fake-135M", url: "models/Fake-135M.gguf", bytes: 98_362_432 } })));
   for (const [name, change] of Object.entries(changes)) files.set(name, Buffer.from(change(textOf(files, name))));
   const worker = textOf(files, WORKER);

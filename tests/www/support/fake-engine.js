@@ -1,4 +1,4 @@
-// Stands where the wasm engine stands (pkg/pagellama.js), so that the page, engine.js and worker.js run as they are.
+// Stands where the wasm engine stands (pkg/webgpu.js), so that the page, engine.js and worker.js run as they are.
 //
 // The model's address steers how it loads:  ?fail=CODE&message=TEXT   fails with that error after half of the download, which stays stored
 //                                           &once                     ... but not when something is stored already
@@ -22,7 +22,7 @@
 // An adapter whose address has "broken" in it is refused.
 // Any other message is answered with a line that tells how many messages and which settings and adapters arrived.
 
-/** @import { AdapterInfo, Engine, Info, KernelProfile, Profile, Progress, Prompt, Result, StoredModel, Verified } from "../types/pkg/pagellama.js" */
+/** @import { AdapterInfo, Engine, Info, KernelProfile, Profile, Progress, Prompt, Result, StoredModel, Verified } from "../types/pkg/webgpu.js" */
 
 const BYTES = 98_362_432;
 const STEP = BYTES / 20;
@@ -145,7 +145,7 @@ class FakeEngine {
       context: this.context,
       chat: !this.plain,
       vocab_size: 49152,
-      device: { kind: "webgpu", adapter: "Fake adapter", variants: ["portable"], tuning_ms: this.loaded.tuned ? 2.5 : null },
+      device: { kind: "webgpu", software: false, adapter: "Fake adapter", variants: ["portable"], tuning_ms: this.loaded.tuned ? 2.5 : null },
       sampling: { temperature: 0.7, top_k: 40, top_p: 0.95, min_p: 0, repetition_penalty: 1, seed: 0 },
     };
   }

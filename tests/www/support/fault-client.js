@@ -1,6 +1,6 @@
 // What the tests of downloads do within a page: load a model, ask it for a few tokens, look into IndexedDB with bare hands.
 
-/** @import { Progress } from "../types/pkg/pagellama.js" */
+/** @import { Progress } from "../types/pkg/webgpu.js" */
 /** @import { ModelRequest, OpenOptions } from "../../../www/engine.js" */
 
 /**
@@ -79,7 +79,7 @@ export async function deleteModel(engine, id) {
  * Has the engine read all that is stored of a model.
  * @param {string} engine
  * @param {string} id
- * @returns {Promise<import("../types/pkg/pagellama.js").Verified>}
+ * @returns {Promise<import("../types/pkg/webgpu.js").Verified>}
  */
 export async function verifyModel(engine, id) {
   return (await import(`${engine}engine.js`)).verifyModel(id);

@@ -11,7 +11,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 /** @import { FileHandle } from "node:fs/promises" */
 /** @import { IncomingMessage, ServerResponse } from "node:http" */
 /** @import { Socket } from "node:net" */
-/** @import { FileDigests } from "../types/pkg/pagellama.js" */
+/** @import { FileDigests } from "../types/pkg/webgpu.js" */
 
 /**
  * What is wrong with an answer. Numbers of bytes count in the body of the answer, places in the file.

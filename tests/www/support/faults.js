@@ -7,7 +7,7 @@ import { CHUNK, FaultServer } from "./fault-server.js";
 import { madeModel, serveBlank, serveEngine } from "./page.js";
 
 /** @import { BrowserContext, Page } from "playwright-core" */
-/** @import { FileDigests } from "../types/pkg/pagellama.js" */
+/** @import { FileDigests } from "../types/pkg/webgpu.js" */
 /** @import { ChunkRecord, Manifest, Order, Outcome } from "./fault-client.js" */
 /** @import { Server } from "./server.js" */
 /** @typedef {{models: Manifest[], chunks: ChunkRecord[]}} Stored */

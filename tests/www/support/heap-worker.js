@@ -6,7 +6,7 @@
 // It answers {before, after, foretold, info, answer, stored} or {before, after, foretold, error}, sizes in bytes.
 
 self.addEventListener("message", async ({ data: { engine, model, adapter, options, ids, foretell } }) => {
-  const { default: init, heap_bytes, open, preflight, stored_models } = await import(`${engine}pkg/pagellama.js`);
+  const { default: init, heap_bytes, open, preflight, stored_models } = await import(`${engine}pkg/webgpu.js`);
   await init();
   if (!adapter) Object.getPrototypeOf(Reflect.get(navigator, "gpu")).requestAdapter = async () => null;
   const before = heap_bytes();

@@ -1,7 +1,7 @@
 // A model that is loaded in a worker of its own, whose heap shows how much it took: a heap never shrinks.
 
 /** @import { Page } from "playwright-core" */
-/** @import { Info, Preflight, StoredModel } from "../types/pkg/pagellama.js" */
+/** @import { Info, Preflight, StoredModel } from "../types/pkg/webgpu.js" */
 
 /** @typedef {{engine: string, model: string, adapter: boolean, options?: object, ids?: number[], foretell?: boolean}} Order as heap-worker.js tells */
 /**

@@ -11,7 +11,10 @@ import { CONTENT_SECURITY_POLICY, serve } from "./server.js";
 
 const here = (/** @type {string} */ path) => fileURLToPath(new URL(path, import.meta.url));
 const WWW = here("../../../www");
-const FAKE = { "/pkg/pagellama.js": { type: "text/javascript", body: readFileSync(here("fake-engine.js")) } };
+/** Whichever module the page chooses. */
+const FAKE = Object.fromEntries(
+  ["webgpu", "cpu", "cpu-relaxed"].map((module) => [`/pkg/${module}.js`, { type: "text/javascript", body: readFileSync(here("fake-engine.js")) }]),
+);
 
 /**
  * The model list; a test names another address for it to steer the fake engine.

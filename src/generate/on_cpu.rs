@@ -1,6 +1,7 @@
-//! Opening on the processor: weights stream into main memory, and are ready as they are.
+//! On the processor: weights stream into main memory, and are ready as they are.
 
 use super::open::{Text, context};
+use super::preflight::{Memory, Preflight, Verdict, shorter};
 use super::{DeviceInfo, Engine, OpenOptions, Progress};
 use crate::config::ModelConfig;
 use crate::cpu::{self, ExecutorOptions, Weights};
@@ -8,16 +9,17 @@ use crate::error::{Error, Result};
 use crate::executor::Executor;
 use crate::ops::ActivationFormat;
 use crate::weights::loader;
+use crate::weights::outline::{Outline, outline};
 use crate::weights::source::Source;
 
 /// Tokens of a prompt in one run: a stop waits for no more.
 const CHUNK: usize = 32;
 
 /// What stands for an adapter's name.
-pub(super) const DEVICE: &str = "processor";
+const DEVICE: &str = "processor";
 
 /// The choices of a load. Rounded activations are several times as fast here, and lose little: `tests/native/cpu.rs` says how much.
-pub(super) fn executor_options(config: &ModelConfig, options: &OpenOptions) -> Result<ExecutorOptions> {
+fn executor_options(config: &ModelConfig, options: &OpenOptions) -> Result<ExecutorOptions> {
     let context = context(options.context, config.max_positions, usize::MAX)?;
     let activations = options.activations.unwrap_or(ActivationFormat::Int8);
     Ok(ExecutorOptions { context, kv: options.kv, chunk: CHUNK, activations })
@@ -53,5 +55,29 @@ impl Engine {
             tuning_ms: None,
         };
         Ok(text.engine(name, executor, options.context, weight_bytes, device))
+    }
+}
+
+impl Preflight {
+    pub(super) async fn on_cpu<S: Source>(source: &mut S, options: &OpenOptions) -> Result<Self> {
+        let Outline { config, tensors, total_bytes, .. } = outline(source).await?;
+        let wanted = executor_options(&config, options)?;
+        let mut preflight = Self::new(DEVICE, total_bytes);
+        for context in shorter(wanted.context) {
+            preflight.context = context;
+            match cpu::memory(&config, &tensors, cpu::ExecutorOptions { context, ..wanted }).await {
+                Ok([weights, cache, activations]) => {
+                    preflight.memory = Memory { weights, cache, activations };
+                    let whole = context == wanted.context;
+                    preflight.verdict = if whole { Verdict::LikelyFits } else { Verdict::FitsWithContext };
+                    return Ok(preflight);
+                }
+                Err(Error::OutOfMemory { detail }) => {
+                    preflight.verdict = Verdict::WontFit { because: format!("there is no room for {detail}") };
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(preflight)
     }
 }

@@ -1,4 +1,5 @@
-/** What src/web.rs exports, as the page relies on it. The fake engine of the tests implements the same. */
+/** What src/web.rs exports, as the page relies on it: all modules alike. The fake engine of the tests implements the same. */
+import type { Device, Reason } from "../device.js";
 
 export type Prompt = { messages: { role: string; content: string }[] } | { text: string } | { ids: number[] };
 
@@ -60,7 +61,7 @@ export interface Info {
   chat: boolean;
   vocab_size: number;
   /** `tuning_ms`: how long it took to measure which kernels are the fastest; null where they were known, or not asked for. */
-  device: { kind: string; adapter: string; variants: string[]; tuning_ms: number | null };
+  device: { kind: "webgpu" | "cpu"; adapter: string; software: boolean; variants: string[]; tuning_ms: number | null; reason?: Reason };
   sampling: SamplingOptions;
 }
 
@@ -87,6 +88,8 @@ export interface Preflight {
   /** Bytes of its files, as they are stored. */
   stored_bytes: number;
   adapter: string;
+  /** Why it is the processor; www/host.js adds it here and to `Info`. */
+  reason?: Reason;
 }
 
 /** A LoRA adapter that is attached. */
@@ -168,7 +171,7 @@ export function open(
     /** `digests` by file name: a file that has others is refused. */
     model: { url?: string; hub?: string; revision?: string; host?: string; stored?: string; files?: File[]; token?: string; digests?: Record<string, FileDigests> };
     /** `connections`: how many requests fetch a file at a time (default 4). `tune`: whether kernels are measured (default true). */
-    options: { context?: number; kv?: "f16" | "f32" | "q8"; device?: "auto" | "webgpu"; store?: boolean; connections?: number; tune?: boolean };
+    options: { context?: number; kv?: "f16" | "f32" | "q8"; device?: Device; store?: boolean; connections?: number; tune?: boolean };
   },
   progress: (progress: Progress) => void,
   signal: AbortSignal,

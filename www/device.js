@@ -1,0 +1,111 @@
+// Which of the engine's modules this browser is to run, found out before any of them is fetched: there is one for WebGPU, and two for
+// the processor.
+
+/** @typedef {"auto" | "webgpu" | "cpu"} Device */
+/** A file of `pkg/`, without its extension. @typedef {"webgpu" | "cpu" | "cpu-relaxed"} ModuleName */
+/**
+ * Why it is the processor: the caller wants it; there is no WebGPU, or no adapter; the adapter is the processor itself; it says nothing
+ * of itself and was measured to be slow; it went away, and so did the next one.
+ * @typedef {"asked" | "no-webgpu" | "no-adapter" | "software" | "slow" | "lost"} Reason
+ */
+/** @typedef {{module: ModuleName, reason?: Reason}} Choice */
+
+/** Adapters that are the processor, as they call themselves. */
+const SOFTWARE = /swiftshader|llvmpipe|lavapipe|basic render|\bwarp\b/i;
+
+/** An adapter that reads less than this is no faster than a processor. Bytes a second. */
+const SLOW = 10e9;
+
+// A function of one instruction of each kind: (i8x16.splat 0), and (i32x4.relaxed_dot_i8x16_i7x16_add_s 0 0 0).
+const ZEROS = [0x41, 0, 0xfd, 0x0f];
+const VECTORS = program(ZEROS);
+const RELAXED = program([...ZEROS, ...ZEROS, ...ZEROS, 0xfd, 0x93, 0x02]);
+
+/** A module whose only function computes a vector. @param {number[]} code */
+function program(code) {
+  const body = [0, ...code, 0x0b];
+  const head = [0, 0x61, 0x73, 0x6d, 1, 0, 0, 0, 1, 5, 1, 0x60, 0, 1, 0x7b, 3, 2, 1, 0];
+  return Uint8Array.from([...head, 0x0a, body.length + 2, 1, body.length, ...body]);
+}
+
+/** Whether the browser can run the engine at all: WebAssembly with vectors. */
+export function canRun() {
+  return typeof WebAssembly === "object" && WebAssembly.validate(VECTORS);
+}
+
+/**
+ * @param {Device} device what the caller wants
+ * @returns {Promise<Choice>}
+ */
+export async function choose(device) {
+  const reason = device === "auto" ? await whyNotWebGpu() : device === "cpu" ? "asked" : undefined;
+  return reason ? onProcessor(reason) : { module: "webgpu" };
+}
+
+/** @param {Reason} reason @returns {Choice} */
+export function onProcessor(reason) {
+  return { module: WebAssembly.validate(RELAXED) ? "cpu-relaxed" : "cpu", reason };
+}
+
+/** @returns {Promise<Reason | undefined>} */
+async function whyNotWebGpu() {
+  const { gpu } = navigator;
+  if (!gpu) return "no-webgpu";
+  const adapter = await gpu.requestAdapter({ powerPreference: "high-performance" }).catch(() => null);
+  if (!adapter) return "no-adapter";
+  const { isFallbackAdapter, vendor, architecture, device, description } = adapter.info;
+  const name = [vendor, architecture, device, description].join(" ").trim();
+  if (isFallbackAdapter || SOFTWARE.test(name)) return "software";
+  return name || (await bytesPerSecond(adapter).catch(() => 0)) > SLOW ? undefined : "slow";
+}
+
+const READ = `
+@group(0) @binding(0) var<storage, read> numbers: array<vec4f>;
+@group(0) @binding(1) var<storage, read_write> sums: array<vec4f>;
+@compute @workgroup_size(64)
+fn read(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) groups: vec3u) {
+  let lanes = groups.x * 64;
+  var sum = vec4f();
+  for (var i = id.x; i < arrayLength(&numbers); i += lanes) { sum += numbers[i]; }
+  sums[id.x] = sum;
+}`;
+/** `GPUBufferUsage.STORAGE`. */
+const STORAGE = 0x80;
+/** Read again and again. Bytes. */
+const READ_BYTES = 1 << 25;
+const GROUPS = 256;
+/** Less than this may be the time that a browser takes to notice. Milliseconds. */
+const NOTICEABLE = 300;
+
+/**
+ * How fast an adapter reads its memory; stops once that is more than a processor does.
+ * @param {GPUAdapter} adapter
+ */
+async function bytesPerSecond(adapter) {
+  const device = await adapter.requestDevice();
+  try {
+    const buffer = (/** @type {number} */ size) => device.createBuffer({ size, usage: STORAGE });
+    const module = device.createShaderModule({ code: READ });
+    const pipeline = await device.createComputePipelineAsync({ layout: "auto", compute: { module } });
+    const entries = [buffer(READ_BYTES), buffer(GROUPS * 64 * 16)].map((buffer, binding) => ({ binding, resource: { buffer } }));
+    const bindings = device.createBindGroup({ layout: pipeline.getBindGroupLayout(0), entries });
+    for (let count = 1; ; count *= 4) {
+      const encoder = device.createCommandEncoder();
+      for (let i = 0; i < count; i++) {
+        const pass = encoder.beginComputePass();
+        pass.setPipeline(pipeline);
+        pass.setBindGroup(0, bindings);
+        pass.dispatchWorkgroups(GROUPS);
+        pass.end();
+      }
+      const start = performance.now();
+      device.queue.submit([encoder.finish()]);
+      await device.queue.onSubmittedWorkDone();
+      const milliseconds = performance.now() - start;
+      const speed = (READ_BYTES * count * 1000) / milliseconds;
+      if (speed > SLOW || milliseconds > NOTICEABLE) return speed;
+    }
+  } finally {
+    device.destroy();
+  }
+}

@@ -1,0 +1,154 @@
+//! The engine as WebAssembly: a module for each kind of device, of which a visitor loads one.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use anyhow::{Context, Result};
+use wasm_bindgen_cli_support::Bindgen;
+
+use crate::bundle::modified;
+use crate::{root, run, target};
+
+/// A module of the engine.
+pub struct Module {
+    /// The name of its files in `pkg/`.
+    pub name: &'static str,
+    /// The crate's feature that it has.
+    feature: &'static str,
+    /// What the compiler is told beside its profile: kernels for the processor are worth their size.
+    flags: &'static [&'static str],
+}
+
+/// `www/device.js` chooses among them.
+pub const MODULES: [Module; 3] = [
+    Module { name: "webgpu", feature: "webgpu", flags: &[] },
+    Module { name: "cpu", feature: "cpu", flags: &["-Copt-level=3"] },
+    Module { name: "cpu-relaxed", feature: "cpu", flags: &["-Copt-level=s", "-Ctarget-feature=+relaxed-simd"] },
+];
+
+/// Builds those modules that are not as they should be, and returns the folder with all of them and their bindings.
+pub fn build() -> Result<PathBuf> {
+    let folder = target().join("pkg");
+    fs::create_dir_all(&folder)?;
+    for module in &MODULES {
+        let wasm = module.wasm()?;
+        module.bindings(&wasm, &folder)?;
+    }
+    Ok(folder)
+}
+
+impl Module {
+    /// Whether a file of `pkg/` is of this module.
+    pub fn has(&self, file: &str) -> bool {
+        file.strip_prefix(self.name).is_some_and(|rest| rest.starts_with('.') || rest.starts_with("_bg."))
+    }
+
+    /// The optimised module. Cargo writes all of them to the same place and forgets the one before, so each is kept beside the list of
+    /// what it was made from.
+    fn wasm(&self) -> Result<PathBuf> {
+        let kept = target().join("modules").join(self.name).with_extension("wasm");
+        let (inputs, how) = (kept.with_extension("d"), kept.with_extension("how"));
+        let wanted = format!("{:?} {}", self.arguments(), compiler()?);
+        if fs::read_to_string(&how).is_ok_and(|made| made == wanted) && is_newer(&kept, &inputs) {
+            return Ok(kept);
+        }
+        run::step(&format!("Engine to WebAssembly: {} (the first time takes minutes)", self.name));
+        let started = SystemTime::now();
+        run::run(run::wasm_cargo().args(self.arguments()))?;
+        let made = target().join(run::WASM).join("web/pagellama.wasm");
+        fs::create_dir_all(target().join("modules"))?;
+        fs::copy(made.with_extension("d"), &inputs)?;
+        fs::copy(&made, &kept).with_context(|| format!("cannot keep {}", made.display()))?;
+        // Not what is changed while it was built.
+        fs::File::options().write(true).open(&kept)?.set_modified(started)?;
+        fs::write(&how, wanted)?;
+        Ok(kept)
+    }
+
+    fn arguments(&self) -> Vec<&'static str> {
+        let package = ["rustc", "--profile", "web", "--package", "pagellama", "--lib", "--crate-type", "cdylib"];
+        let features = ["--target", run::WASM, "--no-default-features", "--features", self.feature, "--"];
+        [&package[..], &features, self.flags].concat()
+    }
+
+    /// JavaScript bindings, made again when the module or this program is newer than they are.
+    fn bindings(&self, wasm: &Path, folder: &Path) -> Result<()> {
+        let made = modified(&folder.join(format!("{}_bg.wasm", self.name)));
+        let fresh = made.is_ok_and(|made| {
+            [wasm.to_path_buf()]
+                .into_iter()
+                .chain(std::env::current_exe())
+                .all(|path| modified(&path).is_ok_and(|time| time < made))
+        });
+        if fresh {
+            return Ok(());
+        }
+        run::step(&format!("JavaScript bindings: {}", self.name));
+        let made = Bindgen::new()
+            .input_path(wasm)
+            .out_name(self.name)
+            .remove_name_section(true)
+            .remove_producers_section(true)
+            // `init()` finds the module beside itself.
+            .omit_default_module_path(false)
+            .web(true)
+            .and_then(|bindgen| bindgen.generate(folder));
+        made.map_err(|error| anyhow::anyhow!("wasm-bindgen: {error:#}"))
+    }
+}
+
+/// Which compiler it is.
+fn compiler() -> Result<String> {
+    Ok(String::from_utf8_lossy(&run::output(std::process::Command::new("rustc").arg("-vV"))?).into_owned())
+}
+
+/// Whether a module is newer than all that cargo lists as its sources, and what says how they are built.
+fn is_newer(module: &Path, list: &Path) -> bool {
+    let (Ok(made), Ok(list)) = (modified(module), fs::read_to_string(list)) else { return false };
+    let listed = list.lines().next().and_then(|line| line.split_once(": ")).map_or("", |(_, inputs)| inputs);
+    // A space within a path is written with a backslash before it.
+    let listed = listed.replace("\\ ", "\0");
+    let listed = listed.split(' ').filter(|path| !path.is_empty()).map(|path| PathBuf::from(path.replace('\0', " ")));
+    let others = ["Cargo.toml", "Cargo.lock", ".cargo/config.toml"].map(|name| root().join(name));
+    listed.chain(others).all(|path| modified(&path).is_ok_and(|time| time < made))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_are_of_one_module() {
+        let of =
+            |file: &str| MODULES.iter().filter(|module| module.has(file)).map(|module| module.name).collect::<Vec<_>>();
+        assert_eq!(of("cpu.js"), ["cpu"]);
+        assert_eq!(of("cpu_bg.wasm"), ["cpu"]);
+        assert_eq!(of("cpu-relaxed_bg.wasm"), ["cpu-relaxed"]);
+        assert_eq!(of("engine.js"), [""; 0]);
+    }
+
+    #[test]
+    fn a_module_is_old_once_a_source_is_newer() {
+        let folder = std::env::temp_dir().join(format!("pagellama modules {}", std::process::id()));
+        fs::create_dir_all(&folder).unwrap();
+        let [module, list, source] = ["m.wasm", "m.d", "a source.rs"].map(|name| folder.join(name));
+        fs::write(&source, "").unwrap();
+        let escaped = source.to_str().unwrap().replace(' ', "\\ ");
+        fs::write(&list, format!("m.wasm: {escaped}\n")).unwrap();
+        assert!(!is_newer(&module, &list), "there is none");
+        fs::write(&module, "").unwrap();
+        let set = |seconds| {
+            let time = SystemTime::now() + std::time::Duration::from_secs(seconds);
+            fs::File::options().write(true).open(&module).unwrap().set_modified(time).unwrap();
+        };
+        set(60);
+        assert!(is_newer(&module, &list));
+        let later = SystemTime::now() + std::time::Duration::from_secs(120);
+        fs::File::options().write(true).open(&source).unwrap().set_modified(later).unwrap();
+        assert!(!is_newer(&module, &list));
+        fs::remove_file(&source).unwrap();
+        assert!(!is_newer(&module, &list), "a source is gone");
+        fs::remove_dir_all(&folder).unwrap();
+    }
+}
