@@ -58,7 +58,7 @@ pub(crate) trait Quants: Copy {
     fn dot(self, levels: &Levels, sum: i32x4) -> i32x4;
 }
 
-/// Bytes of -127 to 127. Relaxed vectors take -128 for -127, which no quantiser of ours or of ggml's writes.
+/// Bytes of -127 to 127. Relaxed vectors take -128, which no quantiser of ours or of ggml's writes, for -127 where a level is negative.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Signed(Bytes);
 
@@ -123,42 +123,46 @@ mod levels {
 #[cfg(target_feature = "relaxed-simd")]
 mod levels {
     use super::{Bytes, Quants, Signed};
-    use core::arch::wasm32::{
-        i8x16_abs, i8x16_shr, i8x16_splat, i8x16_sub, i32x4_relaxed_dot_i8x16_i7x16_add, u8x16_min, v128, v128_xor,
-    };
+    use core::arch::wasm32::{i8x16_sub_sat, i32x4_relaxed_dot_i8x16_i7x16_add, v128, v128_xor};
     use wide::{i8x16, i32x4};
 
-    /// Sixteen neighbours of a vector in 8 bits.
+    /// Sixteen neighbours of a vector in 8 bits, as they are, and what is left without their signs.
     #[derive(Debug, Clone, Copy, PartialEq, Default)]
-    pub(crate) struct Levels(i8x16);
+    pub(crate) struct Levels {
+        levels: i8x16,
+        magnitudes: i8x16,
+        /// All bits of those that are negative.
+        signs: i8x16,
+    }
 
     impl Levels {
         /// Levels in order, each of -127 to 127.
         pub fn new(levels: &[i8; 16]) -> Self {
-            Self(i8x16::new(*levels))
+            let [magnitudes, signs] = [levels.map(i8::wrapping_abs), levels.map(|level| level >> 7)];
+            Self { levels: i8x16::new(*levels), magnitudes: i8x16::new(magnitudes), signs: i8x16::new(signs) }
         }
     }
 
     #[inline(always)]
-    fn dot(levels: v128, bytes: v128, sum: i32x4) -> i32x4 {
-        bytemuck::cast(i32x4_relaxed_dot_i8x16_i7x16_add(levels, bytes, bytemuck::cast(sum)))
+    fn dot(signed: v128, magnitudes: v128, sum: i32x4) -> i32x4 {
+        bytemuck::cast(i32x4_relaxed_dot_i8x16_i7x16_add(signed, magnitudes, bytemuck::cast(sum)))
     }
 
     /// Bytes below 128.
     impl Quants for Bytes {
         #[inline(always)]
         fn dot(self, levels: &Levels, sum: i32x4) -> i32x4 {
-            dot(bytemuck::cast(levels.0), bytemuck::cast(self.0), sum)
+            dot(bytemuck::cast(levels.levels), bytemuck::cast(self.0), sum)
         }
     }
 
     impl Quants for Signed {
         #[inline(always)]
         fn dot(self, levels: &Levels, sum: i32x4) -> i32x4 {
-            let bytes = bytemuck::cast(self.0.0);
-            let sign = i8x16_shr(bytes, 7);
-            let levels = i8x16_sub(v128_xor(bytemuck::cast(levels.0), sign), sign);
-            dot(levels, u8x16_min(i8x16_abs(bytes), i8x16_splat(127)), sum)
+            // The levels' signs go over to the bytes: of each row that meets them, that takes two instructions.
+            let signs = bytemuck::cast(levels.signs);
+            let bytes = i8x16_sub_sat(v128_xor(bytemuck::cast(self.0.0), signs), signs);
+            dot(bytes, bytemuck::cast(levels.magnitudes), sum)
         }
     }
 }

@@ -11,6 +11,7 @@ mod ops;
 mod pass;
 pub(crate) mod products;
 pub(crate) mod rounded;
+pub(crate) mod scale;
 #[cfg(test)]
 mod tests;
 mod weights;

@@ -8,6 +8,7 @@ use wide::{f32x4, f32x8, i32x4};
 
 use super::lanes::{Bytes, Quants};
 use super::rounded::Block;
+use super::scale::Scale;
 
 /// Vectors that meet a row's weights while those are unpacked, or rows that meet a vector: as many as a register has lanes.
 const TOGETHER: usize = 4;
@@ -73,9 +74,9 @@ impl Out<'_> {
 /// weight = scale * quant + offset.
 pub(crate) struct Run<const SCALES: usize, Q = Bytes> {
     pub quants: [Q; 2],
-    pub scales: [f32; SCALES],
+    pub scales: [Scale; SCALES],
     /// Where there are any.
-    pub offsets: Option<[f32; SCALES]>,
+    pub offsets: Option<[Scale; SCALES]>,
 }
 
 /// A [`RoundedProduct`] for blocks of so many bytes and `RUNS` times 32 weights, which `run` reads: groups of rows one after the
@@ -115,7 +116,7 @@ pub(crate) fn rounded<const BYTES: usize, const RUNS: usize, const SCALES: usize
     }
 }
 
-/// One row times several vectors, its weights unpacked once.
+/// One row times several vectors, its weights unpacked once, each vector's sum in a lane.
 #[inline(always)]
 fn row_dots<const BYTES: usize, const RUNS: usize, const SCALES: usize, Q: Quants>(
     row: &[u8],
@@ -123,23 +124,22 @@ fn row_dots<const BYTES: usize, const RUNS: usize, const SCALES: usize, Q: Quant
     run: impl Fn(&[u8; BYTES], usize) -> Run<SCALES, Q>,
 ) -> [f32; TOGETHER] {
     let (row, vectors) = alike(row.as_chunks::<BYTES>().0, vectors.map(|vector| vector.as_chunks::<RUNS>().0));
-    let mut sums = [f32x4::ZERO; TOGETHER];
-    let mut added = [0.0; TOGETHER];
+    let mut sums = f32x4::ZERO;
     for (b, block) in row.iter().enumerate() {
         let blocks = vectors.map(|vector| &vector[b]);
         for r in 0..RUNS {
-            let run = run(block, r);
-            for (x, (sum, added)) in blocks.iter().map(|x| &x[r]).zip(sums.iter_mut().zip(&mut added)) {
-                for part in 0..SCALES {
-                    *sum += f32x4::from_i32x4(run.dot(part, x)) * f32x4::splat(run.scales[part] * x.scale);
-                    if let Some(offsets) = run.offsets {
-                        *added += offsets[part] * Run::<SCALES, Q>::sum(part, x);
-                    }
+            let (run, x) = (run(block, r), blocks.map(|blocks| &blocks[r]));
+            for part in 0..SCALES {
+                let dots = f32x4::from_i32x4(lane_sums(x.map(|x| run.dot(part, x))));
+                sums += dots * (f32x4::new(x.map(|x| x.scale)) * f32x4::splat(run.scales[part].value()));
+                if let Some(offsets) = run.offsets {
+                    let of_part = f32x4::new(x.map(|x| Run::<SCALES, Q>::sum(part, x)));
+                    sums += of_part * f32x4::splat(offsets[part].value());
                 }
             }
         }
     }
-    from_fn(|t| sums[t].reduce_add() + added[t])
+    sums.to_array()
 }
 
 /// Several rows times one vector, each row's sum in a lane.
@@ -156,9 +156,9 @@ fn vector_dots<const BYTES: usize, const RUNS: usize, const SCALES: usize, Q: Qu
             let runs: [Run<SCALES, Q>; TOGETHER] = from_fn(|row| run(&rows[row][b], r));
             for part in 0..SCALES {
                 let dots = f32x4::from_i32x4(lane_sums(from_fn(|row| runs[row].dot(part, x))));
-                sums += dots * (f32x4::new(from_fn(|row| runs[row].scales[part])) * f32x4::splat(x.scale));
+                sums += dots * (Scale::values(from_fn(|row| runs[row].scales[part])) * f32x4::splat(x.scale));
                 if let [Some(a), Some(b), Some(c), Some(d)] = from_fn(|row| runs[row].offsets) {
-                    let offsets = f32x4::new([a[part], b[part], c[part], d[part]]);
+                    let offsets = Scale::values([a[part], b[part], c[part], d[part]]);
                     sums += offsets * f32x4::splat(Run::<SCALES, Q>::sum(part, x));
                 }
             }
@@ -178,7 +178,7 @@ impl<const SCALES: usize, Q: Quants> Run<SCALES, Q> {
     /// What the numbers are in sum that meet them.
     #[inline(always)]
     fn sum(part: usize, x: &Block) -> f32 {
-        if SCALES == 1 { x.sums[0] + x.sums[1] } else { x.sums[part] }
+        if SCALES == 1 { x.sum } else { x.sums[part] }
     }
 }
 

@@ -13,6 +13,8 @@ pub(crate) struct Block {
     pub scale: f32,
     /// What each half of the block is in sum, which the weights' offsets are multiplied with.
     pub sums: [f32; 2],
+    /// What all of it is in sum.
+    pub sum: f32,
 }
 
 impl Block {
@@ -34,7 +36,7 @@ impl Block {
             })
         };
         let ((first, first_sum), (last, last_sum)) = (half(0), half(1));
-        Self { levels: [first, last], scale, sums: [first_sum, last_sum] }
+        Self { levels: [first, last], scale, sums: [first_sum, last_sum], sum: first_sum + last_sum }
     }
 }
 

@@ -7,6 +7,7 @@ use super::tile::each_unit;
 use super::{Layout, each_block, finite_halves};
 use crate::cpu::lanes::Signed;
 use crate::cpu::products::{Run, product};
+use crate::cpu::scale::Scale;
 
 /// What nibbles stand for in IQ4_NL and IQ4_XS: denser around zero, as weights are.
 pub(super) const VALUES: [i8; 16] = [-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113];
@@ -35,5 +36,5 @@ fn dequantise(block: &[u8; BYTES], weights: &mut [f32; 32]) {
 #[inline(always)]
 fn run(block: &[u8; BYTES], _: usize) -> Run<1, Signed> {
     let quants = nibble_bytes(block, 2).map(|places| places.numbers(&VALUES).signed());
-    Run { quants, scales: [half_at(block, 0)], offsets: None }
+    Run { quants, scales: [Scale::at(block, 0)], offsets: None }
 }

@@ -2,13 +2,14 @@
 //!
 //! A block of 256 is d as f16, the scales' high bit pairs in two bytes and their low nibbles in four, 128 bytes of nibbles.
 
-use super::fields::{half_at, nibble, nibble_bytes};
+use super::fields::{nibble, nibble_bytes};
 use super::iq4_nl::VALUES;
 use super::shaders::{BYTES_QUANTS, QUANTS_IQ4, RUNS};
 use super::tile::{each_unit, put_nibbles, put_words};
 use super::{Layout, each_block, finite_halves};
 use crate::cpu::lanes::Signed;
 use crate::cpu::products::{Run, product};
+use crate::cpu::scale::Scale;
 use crate::weights::ROW_GROUP;
 
 const BYTES: usize = 136;
@@ -31,15 +32,15 @@ pub(super) const IQ4_XS: Layout = Layout {
 
 /// The scale of 32 weights.
 #[inline(always)]
-fn scale(block: &[u8; BYTES], b: usize) -> f32 {
+fn scale(block: &[u8; BYTES], b: usize) -> Scale {
     let high = u16::from_le_bytes([block[2], block[3]]);
     let scale = block[4 + b / 2] >> (b % 2 * 4) & 15 | ((high >> (2 * b) & 3) as u8) << 4;
-    half_at(block, 0) * (f32::from(scale) - 32.0)
+    Scale::at(block, 0).times(f32::from(scale) - 32.0)
 }
 
 fn dequantise(block: &[u8; BYTES], weights: &mut [f32; 256]) {
     for (b, weights) in weights.chunks_exact_mut(32).enumerate() {
-        let scale = scale(block, b);
+        let scale = scale(block, b).value();
         for (i, weight) in weights.iter_mut().enumerate() {
             *weight = scale * f32::from(VALUES[usize::from(nibble(&block[8 + 16 * b..], i))]);
         }

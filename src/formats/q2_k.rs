@@ -7,6 +7,7 @@ use super::shaders::{BYTES_QUANTS, FIELDS, HALVES as HALVES_WGSL, MASKED, NIBBLE
 use super::tile::{HALVES, each_unit, put_half, put_pairs, put_words};
 use super::{Layout, each_block, finite_halves};
 use crate::cpu::products::{Run, product};
+use crate::cpu::scale::Scale;
 use crate::weights::ROW_GROUP;
 
 const BYTES: usize = 84;
@@ -38,10 +39,10 @@ fn dequantise(block: &[u8; BYTES], weights: &mut [f32; 256]) {
 
 #[inline(always)]
 fn run(block: &[u8; BYTES], b: usize) -> Run<2> {
-    let (d, d_min) = (half_at(block, 80), half_at(block, 82));
+    let (d, d_min) = (Scale::at(block, 80), Scale::at(block, 82));
     let subs = [block[2 * b], block[2 * b + 1]];
-    let offsets = Some(subs.map(|sub| -(d_min * f32::from(sub >> 4))));
-    Run { quants: pair_bytes_of_256(block, 16, b), scales: subs.map(|sub| d * f32::from(sub & 15)), offsets }
+    let offsets = Some(subs.map(|sub| d_min.times(-f32::from(sub >> 4))));
+    Run { quants: pair_bytes_of_256(block, 16, b), scales: subs.map(|sub| d.times(f32::from(sub & 15))), offsets }
 }
 
 fn pack(block: &[u8; BYTES], r: usize, unit: &mut [u32; WORDS]) {

@@ -8,6 +8,7 @@ use super::tile::{HALVES, SIXES, each_unit, put_bits, put_half, put_pairs, put_s
 use super::{Layout, each_block, finite_halves};
 use crate::cpu::lanes::Bytes;
 use crate::cpu::products::{Run, product};
+use crate::cpu::scale::Scale;
 use crate::weights::ROW_GROUP;
 
 const BYTES: usize = 110;
@@ -43,11 +44,11 @@ fn dequantise(block: &[u8; BYTES], weights: &mut [f32; 256]) {
 
 #[inline(always)]
 fn run(block: &[u8; BYTES], b: usize) -> Run<2> {
-    let d = half_at(block, 108);
+    let d = Scale::at(block, 108);
     let [low, high] = pair_bytes_of_256(block, 32, b);
     let [low_thirds, high_thirds] = [0, 16].map(|at| Bytes::at(block, at).field(b as u32, 1).raised(2));
-    let scales = [2 * b, 2 * b + 1].map(|s| d * (f32::from(scale(&block[96..], s)) - 32.0));
-    Run { quants: [low | low_thirds, high | high_thirds], scales, offsets: Some(scales.map(|scale| -4.0 * scale)) }
+    let scales = [2 * b, 2 * b + 1].map(|s| d.times(f32::from(scale(&block[96..], s)) - 32.0));
+    Run { quants: [low | low_thirds, high | high_thirds], scales, offsets: Some(scales.map(|scale| scale.times(-4.0))) }
 }
 
 fn pack(block: &[u8; BYTES], r: usize, unit: &mut [u32; WORDS]) {

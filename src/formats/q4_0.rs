@@ -7,6 +7,7 @@ use super::shaders::{BLOCKS, BYTES_NIBBLES, HALVES as HALVES_WGSL, MASKED, NIBBL
 use super::tile::{HALVES, each_unit, put_half, put_nibbles};
 use super::{Layout, each_block, finite_halves};
 use crate::cpu::products::{Run, product};
+use crate::cpu::scale::Scale;
 use crate::weights::ROW_GROUP;
 
 pub(super) const BYTES: usize = 18;
@@ -35,8 +36,8 @@ fn dequantise(block: &[u8; BYTES], weights: &mut [f32; 32]) {
 
 #[inline(always)]
 fn run(block: &[u8; BYTES], _: usize) -> Run<1> {
-    let scale = half_at(block, 0);
-    Run { quants: nibble_bytes(block, 2), scales: [scale], offsets: Some([-8.0 * scale]) }
+    let scale = Scale::at(block, 0);
+    Run { quants: nibble_bytes(block, 2), scales: [scale], offsets: Some([scale.times(-8.0)]) }
 }
 
 /// The weight of the largest magnitude, the first of equals, becomes -8.

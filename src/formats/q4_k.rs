@@ -8,6 +8,7 @@ use super::tile::{SIXES, each_unit, put_nibbles_of_256, put_sixes, put_words};
 use super::{Layout, each_block, finite_halves};
 use crate::cpu::lanes::Bytes;
 use crate::cpu::products::{Run, product};
+use crate::cpu::scale::Scale;
 use crate::weights::ROW_GROUP;
 
 const BYTES: usize = 144;
@@ -49,9 +50,9 @@ fn run(block: &[u8; BYTES], b: usize) -> Run<1> {
 /// A run of a block of Q4_K or Q5_K with such quants.
 #[inline(always)]
 pub(super) fn scaled_run(block: &[u8], b: usize, quants: [Bytes; 2]) -> Run<1> {
-    let (d, d_min) = (half_at(block, 0), half_at(block, 2));
+    let (d, d_min) = (Scale::at(block, 0), Scale::at(block, 2));
     let [scale, minimum] = scale_and_minimum(&block[4..], b).map(f32::from);
-    Run { quants, scales: [d * scale], offsets: Some([-(d_min * minimum)]) }
+    Run { quants, scales: [d.times(scale)], offsets: Some([d_min.times(-minimum)]) }
 }
 
 fn pack(block: &[u8; BYTES], r: usize, unit: &mut [u32; WORDS]) {

@@ -6,6 +6,7 @@ use super::tile::{HALVES, each_unit, put_half, put_nibbles};
 use super::{Layout, each_block, finite_halves};
 use crate::cpu::lanes::Bytes;
 use crate::cpu::products::{Run, product};
+use crate::cpu::scale::Scale;
 use crate::weights::ROW_GROUP;
 
 const BYTES: usize = 22;
@@ -40,8 +41,8 @@ fn dequantise(block: &[u8; BYTES], weights: &mut [f32; 32]) {
 
 #[inline(always)]
 fn run(block: &[u8; BYTES], _: usize) -> Run<1> {
-    let scale = half_at(block, 0);
-    Run { quants: five_bits(block, 2), scales: [scale], offsets: Some([-16.0 * scale]) }
+    let scale = Scale::at(block, 0);
+    Run { quants: five_bits(block, 2), scales: [scale], offsets: Some([scale.times(-16.0)]) }
 }
 
 /// Quants of the fifth bits at `at` and the nibbles behind them.

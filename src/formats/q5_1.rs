@@ -6,6 +6,7 @@ use super::shaders::{BLOCKS, BYTES_QUANTS, FIELDS, MASKED, NIBBLES, QUANTS5, SCA
 use super::tile::{each_unit, put_nibbles, put_words};
 use super::{Layout, each_block, finite_halves};
 use crate::cpu::products::{Run, product};
+use crate::cpu::scale::Scale;
 use crate::weights::ROW_GROUP;
 
 const BYTES: usize = 24;
@@ -35,7 +36,7 @@ fn dequantise(block: &[u8; BYTES], weights: &mut [f32; 32]) {
 
 #[inline(always)]
 fn run(block: &[u8; BYTES], _: usize) -> Run<1> {
-    Run { quants: five_bits(block, 4), scales: [half_at(block, 0)], offsets: Some([half_at(block, 2)]) }
+    Run { quants: five_bits(block, 4), scales: [Scale::at(block, 0)], offsets: Some([Scale::at(block, 2)]) }
 }
 
 fn pack(block: &[u8; BYTES], r: usize, unit: &mut [u32; WORDS]) {

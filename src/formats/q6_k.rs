@@ -10,6 +10,7 @@ use super::tile::{HALVES, each_unit, put_half, put_pairs};
 use super::{Layout, each_block, finite_halves};
 use crate::cpu::lanes::Bytes;
 use crate::cpu::products::{Run, product};
+use crate::cpu::scale::Scale;
 use crate::weights::ROW_GROUP;
 
 const BYTES: usize = 210;
@@ -42,13 +43,13 @@ fn dequantise(block: &[u8; BYTES], weights: &mut [f32; 256]) {
 
 #[inline(always)]
 fn run(block: &[u8; BYTES], b: usize) -> Run<2> {
-    let (d, half, run) = (half_at(block, 208), b / 4, b % 4);
+    let (d, half, run) = (Scale::at(block, 208), b / 4, b % 4);
     let quants = [0, 16].map(|at| {
         let nibbles = Bytes::at(block, 64 * half + 32 * (run % 2) + at).field(run as u32 / 2 * 4, 15);
         nibbles | Bytes::at(block, 128 + 32 * half + at).field(2 * run as u32, 3).raised(4)
     });
-    let scales = [block[192 + 2 * b], block[193 + 2 * b]].map(|scale| d * f32::from(scale as i8));
-    Run { quants, scales, offsets: Some(scales.map(|scale| -32.0 * scale)) }
+    let scales = [block[192 + 2 * b], block[193 + 2 * b]].map(|scale| d.times(f32::from(scale as i8)));
+    Run { quants, scales, offsets: Some(scales.map(|scale| scale.times(-32.0))) }
 }
 
 fn pack(block: &[u8; BYTES], r: usize, unit: &mut [u32; WORDS]) {

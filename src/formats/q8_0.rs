@@ -8,6 +8,7 @@ use super::tile::{HALVES, each_unit, put_half, put_words};
 use super::{Layout, each_block, finite_halves};
 use crate::cpu::lanes::{Bytes, Signed};
 use crate::cpu::products::{Run, product};
+use crate::cpu::scale::Scale;
 use crate::weights::ROW_GROUP;
 
 const BYTES: usize = 34;
@@ -36,7 +37,7 @@ fn dequantise(block: &[u8; BYTES], weights: &mut [f32; 32]) {
 
 #[inline(always)]
 fn run(block: &[u8; BYTES], _: usize) -> Run<1, Signed> {
-    Run { quants: [2, 18].map(|at| Bytes::at(block, at).signed()), scales: [half_at(block, 0)], offsets: None }
+    Run { quants: [2, 18].map(|at| Bytes::at(block, at).signed()), scales: [Scale::at(block, 0)], offsets: None }
 }
 
 /// The largest magnitude becomes 127; halves are rounded away from zero.
