@@ -35,10 +35,11 @@ export function canRun() {
 
 /**
  * @param {Device} device what the caller wants
+ * @param {{measured?: boolean}} [options] whether an adapter that says nothing of itself is measured, which takes up to half a second
  * @returns {Promise<Choice>}
  */
-export async function choose(device) {
-  const reason = device === "auto" ? await whyNotWebGpu() : device === "cpu" ? "asked" : undefined;
+export async function choose(device, { measured = true } = {}) {
+  const reason = device === "auto" ? await whyNotWebGpu(measured) : device === "cpu" ? "asked" : undefined;
   return reason ? onProcessor(reason) : { module: "webgpu" };
 }
 
@@ -47,8 +48,8 @@ export function onProcessor(reason) {
   return { module: WebAssembly.validate(RELAXED) ? "cpu-relaxed" : "cpu", reason };
 }
 
-/** @returns {Promise<Reason | undefined>} */
-async function whyNotWebGpu() {
+/** @param {boolean} measured @returns {Promise<Reason | undefined>} */
+async function whyNotWebGpu(measured) {
   const { gpu } = navigator;
   if (!gpu) return "no-webgpu";
   const adapter = await gpu.requestAdapter({ powerPreference: "high-performance" }).catch(() => null);
@@ -56,7 +57,7 @@ async function whyNotWebGpu() {
   const { isFallbackAdapter, vendor, architecture, device, description } = adapter.info;
   const name = [vendor, architecture, device, description].join(" ").trim();
   if (isFallbackAdapter || SOFTWARE.test(name)) return "software";
-  return name || (await bytesPerSecond(adapter).catch(() => 0)) > SLOW ? undefined : "slow";
+  return name || !measured || (await bytesPerSecond(adapter).catch(() => 0)) > SLOW ? undefined : "slow";
 }
 
 const READ = `

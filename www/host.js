@@ -190,8 +190,14 @@ export class Host {
 
 /** @param {Choice} choice */
 async function start(choice) {
-  /** @type {Module} */
-  const exports = await import(`./pkg/${choice.module}.js`);
-  await exports.default();
-  return { ...choice, exports };
+  try {
+    /** @type {Module} */
+    const exports = await import(`./pkg/${choice.module}.js`);
+    await exports.default();
+    return { ...choice, exports };
+  } catch (error) {
+    const { message } = /** @type {Error} */ (error);
+    const advice = "Check the connection and reload the page.";
+    throw { code: "engine/start", message: `The engine could not be started (${message}).`, advice };
+  }
 }

@@ -1,5 +1,7 @@
 // Lets the page open without a network, by a service worker, and offers new versions of the app as they come.
 
+import { choose } from "./device.js";
+
 /** Of the files that this page came with; empty when they were never built, and then there is no list of what to keep. */
 const version = document.querySelector('meta[name="version"]')?.getAttribute("content");
 
@@ -12,7 +14,11 @@ export async function keepOffline(place) {
   if (!version || !serviceWorker) return;
   try {
     const registration = await serviceWorker.register(SCRIPT, { updateViaCache: "none" });
-    if (!controlled()) serviceWorker.ready.then(({ active }) => active?.postMessage({ type: "claim", version }));
+    serviceWorker.ready.then(async ({ active }) => {
+      if (!controlled()) active?.postMessage({ type: "claim", version });
+      const { module } = await choose("auto", { measured: false });
+      active?.postMessage({ type: "keep", version, module });
+    });
     reloadWhenReplaced();
     offerNewVersions(registration, place);
     await registration.update();

@@ -1,13 +1,15 @@
 // Keeps the app's own files in this browser, so that the page opens and chats with the network off. Models are none of
 // its business: the engine stores those.
 //
-// A version is a set of files that were built together. `cargo xtask build` writes two lines above this text:
+// A version is a set of files that were built together. `cargo xtask build` writes three lines above this text:
 //   VERSION   a digest of all of the version's files, this one too
 //   FILES     each file's path beside this script, and its SHA-256 as an `integrity` attribute states it
+//   MODULES   the same of the engine's modules, by their names: only those are kept that this browser runs
 // The browser takes any change in them for a new version and installs it beside the running one.
 //
 // page -> worker                    answered by
 //   {type: "claim", version}        nothing; the worker serves the page from now on if both are of one version
+//   {type: "keep", version, module} nothing; the module is kept from now on, likewise
 //   {type: "replace", agreed}       how many pages are open; takes over if the visitor agreed and there is only one
 
 const worker = /** @type {ServiceWorkerGlobalScope} */ (/** @type {unknown} */ (self));
@@ -15,7 +17,9 @@ const SCOPE = worker.registration.scope;
 /** Caches belong to the whole origin: the path keeps a copy of the app elsewhere on it, and everyone else, apart. */
 const OURS = `pagellama ${new URL(SCOPE).pathname} `;
 const CACHE = OURS + VERSION;
-const ADDRESSES = new Set(FILES.map(([path]) => new URL(path, SCOPE).href));
+/** Where each file is, and what it must hash to. */
+const ADDRESSES = new Map([...FILES, ...Object.values(MODULES).flat()].map(([path, integrity]) => [addressOf(path), integrity]));
+const OF_MODULES = new Set(Object.values(MODULES).flatMap((files) => files.map(([path]) => addressOf(path))));
 
 worker.addEventListener("install", (event) => event.waitUntil(install()));
 worker.addEventListener("activate", (event) => event.waitUntil(deleteOtherVersions()));
@@ -26,20 +30,36 @@ worker.addEventListener("fetch", (event) => {
 });
 
 worker.addEventListener("message", (event) => {
-  const { type, version, agreed } = event.data;
+  const { type, version, module, agreed } = event.data;
   if (type === "claim") event.waitUntil(claim(version));
+  if (type === "keep" && version === VERSION) event.waitUntil(keep((MODULES[module] ?? []).map(([path]) => addressOf(path))));
   if (type === "replace") event.waitUntil(replace(agreed, event.ports[0]));
 });
 
+/** @param {string} path beside this script */
+function addressOf(path) {
+  return new URL(path, SCOPE).href;
+}
+
 /** All files or none: while a server has some of another version, installing fails and what ran before goes on. */
 async function install() {
+  const names = (await caches.keys()).filter((name) => name.startsWith(OURS));
+  // What the version before ran, this one will.
+  const kept = await Promise.all(names.map(async (name) => (await (await caches.open(name)).keys()).map(({ url }) => url)));
+  const modules = kept.flat().filter((address) => OF_MODULES.has(address));
+  await keep([...FILES.map(([path]) => addressOf(path)), ...modules]);
+}
+
+/** Keeps all of some files. @param {string[]} addresses */
+async function keep(addresses) {
   const cache = await caches.open(CACHE);
   await Promise.all(
-    FILES.map(async ([path, integrity]) => {
+    [...new Set(addresses)].map(async (address) => {
+      if (await cache.match(address, { ignoreVary: true })) return;
       // "reload", as the browser's own cache may hold the version before.
-      const response = await fetch(new URL(path, SCOPE), { cache: "reload", integrity });
+      const response = await fetch(address, { cache: "reload", integrity: ADDRESSES.get(address) });
       // Some hosts redirect "index.html" to its folder, and a navigation cannot be answered by what was redirected.
-      await cache.put(path, response.redirected ? new Response(response.body, response) : response);
+      await cache.put(address, response.redirected ? new Response(response.body, response) : response);
     }),
   );
 }
@@ -69,8 +89,12 @@ function fileFor({ method, mode, url }) {
  */
 async function answer(file, request) {
   const kept = await caches.match(file, { cacheName: CACHE, ignoreVary: true });
+  if (kept) return kept;
+  const response = await fetch(request);
+  // A module that the visitor has asked for by hand. Of another version it is of no use; the page then says what to do.
+  if (OF_MODULES.has(file) && response.ok) keep([file]).catch(() => undefined);
   // Someone may have emptied the cache by hand; the network then serves all files, as if there were no worker.
-  return kept ?? fetch(request);
+  return response;
 }
 
 /**

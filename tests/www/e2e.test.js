@@ -73,8 +73,8 @@ test("the first answer is the reference's", async (t) => {
   const answer = await visitor.say(QUESTION);
   assert.equal(await answer.locator(".body").innerText(), ANSWER);
   const figures = await visitor.figures(answer);
-  t.diagnostic(`${figures["Graphics adapter"]}: ${figures["Writing"]}; ${figures["Reading"]}`);
-  assert.ok(figures["Graphics adapter"]);
+  t.diagnostic(`${figures.Device}: ${figures["Writing"]}; ${figures["Reading"]}`);
+  assert.ok(figures.Device);
 });
 
 test("the second turn reads only what is new", async () => {

@@ -50,7 +50,7 @@ test("whether a model will run is asked before its download, and answered with f
   t.after(() => small.close());
   await visitor.page.goto(app.origin);
   await visitor.button("Will it run here?").click();
-  const figures = "It takes 190 MB of graphics memory with 4,096 tokens of context and 98.4 MB of storage. Some 9.9 tokens a second written, 42 read.";
+  const figures = "It takes 190 MB of main memory with 4,096 tokens of context and 98.4 MB of storage. Some 9.9 tokens a second written, 42 read.";
   await visitor.chat.getByText(`It will probably run here. ${figures}`).waitFor();
   assert.ok(!visitor.requests.some((url) => url.endsWith(".gguf")));
   await visitor.page.goto(small.origin);
@@ -60,28 +60,64 @@ test("whether a model will run is asked before its download, and answered with f
 });
 
 test("an engine that does not arrive is an error, and trying again can work", async () => {
-  await visitor.page.route("**/pkg/webgpu.js", (route) => route.abort());
+  await visitor.page.route("**/pkg/*.js", (route) => route.abort());
   await visitor.page.goto(app.origin);
   await visitor.button("Download and start").click();
   await visitor.chat.getByText(/The engine could not be started/).first().waitFor();
-  await visitor.page.unroute("**/pkg/webgpu.js");
+  await visitor.page.unroute("**/pkg/*.js");
   await visitor.button("Reload the page").first().click();
   await visitor.button("Download and start").click();
   await visitor.field.waitFor();
 });
 
-test("without WebGPU the page says so before anything is downloaded", async () => {
-  await visitor.page.addInitScript(() => Object.defineProperty(Navigator.prototype, "gpu", { get: () => undefined }));
+test("where there is no WebGPU, models run on the processor, and the page says why", async () => {
+  // In the worker, where no script of a test comes before the engine's.
+  await visitor.page.route("**/device.js", async (route) => {
+    const body = (await (await route.fetch()).text()).replace("const { gpu } = navigator;", "const gpu = undefined;");
+    await route.fulfill({ body, contentType: "text/javascript" });
+  });
   await visitor.page.goto(app.origin);
-  await visitor.chat.getByText("This browser has no WebGPU.").waitFor();
-  assert.ok(await visitor.button("Download and start").isDisabled());
+  await visitor.button("Download and start").click();
+  await visitor.chat.getByText("It runs on the processor, since this browser has no WebGPU.").waitFor();
+  const { Device } = await visitor.figures(await visitor.say("say: It works."));
+  assert.equal(Device, "Processor, since this browser has no WebGPU");
 });
 
-test("without an adapter the page says what to do", async () => {
-  await visitor.page.addInitScript(() => Object.defineProperty(Navigator.prototype, "gpu", { get: () => ({ requestAdapter: async () => null }) }));
+test("WebGPU is taken where it is chosen, though it is an imitation", async () => {
   await visitor.page.goto(app.origin);
-  await visitor.chat.getByText("The browser found no usable graphics adapter.").waitFor();
-  await visitor.chat.getByText(/hardware acceleration/).waitFor();
+  await visitor.button("Download and start").click();
+  await visitor.chat.getByText("since the browser has no graphics card to use, only an imitation").waitFor();
+  await visitor.button("Settings").click();
+  await visitor.chat.getByLabel("Device").selectOption("graphics card");
+  await visitor.button("Save").click();
+  await visitor.chat.getByText("It runs on the graphics card (Fake adapter).").waitFor();
+  await visitor.page.goto(`${app.origin}/?device=cpu`);
+  // What is chosen holds before what the page says.
+  await visitor.chat.getByText("It runs on the graphics card (Fake adapter).").waitFor();
+  await visitor.button("Settings").click();
+  await visitor.chat.getByLabel("Device").selectOption("automatic");
+  await visitor.button("Save").click();
+  await visitor.chat.getByText("It runs on the processor, as you chose.").waitFor();
+});
+
+test("when graphics devices keep going away, the answer goes on on the processor", async () => {
+  await visitor.page.route("**/device.js", async (route) => {
+    const body = (await (await route.fetch()).text()).replace('return "software"', "return undefined");
+    await route.fulfill({ body, contentType: "text/javascript" });
+  });
+  await visitor.page.goto(app.origin);
+  await visitor.button("Download and start").click();
+  await visitor.chat.getByText("It runs on the graphics card (Fake adapter).").waitFor();
+  const answer = await visitor.say("gone: It goes on where it was.");
+  assert.equal(await answer.locator(".body").innerText(), "It goes on where it was.");
+  assert.equal((await visitor.figures(answer)).Device, "Processor, since the graphics card kept going away");
+});
+
+test("a browser that is too old is told before anything is downloaded", async () => {
+  await visitor.page.addInitScript(() => Object.defineProperty(WebAssembly, "validate", { value: () => false }));
+  await visitor.page.goto(app.origin);
+  await visitor.chat.getByText("This browser is too old to run a model.").waitFor();
+  assert.ok(await visitor.button("Download and start").isDisabled());
 });
 
 test("a model is loaded by repository, by address, or the mistake is named", async () => {
@@ -431,7 +467,7 @@ test("what can be clicked stays where it is when the list of stored models comes
   /** @type {() => void} */
   let arrive = () => {};
   const late = new Promise((resolve) => (arrive = () => resolve(undefined)));
-  await visitor.page.route("**/pkg/webgpu.js", async (route) => {
+  await visitor.page.route("**/pkg/*.js", async (route) => {
     await late;
     await route.continue();
   });

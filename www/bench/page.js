@@ -33,7 +33,7 @@ class Bench {
   }
 
   async start() {
-    const [missing, entries] = await Promise.all([missingSupport(), entriesToChoose()]);
+    const [missing, entries] = await Promise.all([missingSupport("webgpu"), entriesToChoose()]);
     this.#entries = entries;
     if (missing) fill(this.#control, errorNotice(missing, {}));
     else this.#showChoice("Measure");
@@ -136,7 +136,7 @@ class Bench {
     };
     const started = performance.now();
     try {
-      const model = await load({ model: choice.request, onProgress, signal: stop.signal });
+      const model = await load({ model: choice.request, device: "webgpu", onProgress, signal: stop.signal });
       return { model, load: { from: downloaded ? "network" : "browser", bytes, milliseconds: performance.now() - started } };
     } finally {
       card.dispose();

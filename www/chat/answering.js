@@ -1,5 +1,7 @@
 // From a conversation to the next answer: prompt, stream, stop, and what to do when the context is full.
 
+import { placeName } from "./place.js";
+
 /** @import { Model } from "../engine.js" */
 /** @import { Progress, Prompt } from "../pkg/webgpu.js" */
 /** @import { Conversation, Message } from "./conversations.js" */
@@ -86,7 +88,7 @@ export class Answering {
       if (result) {
         const { device } = model.info;
         message.finish = result.finish_reason;
-        message.origin = { model: name, adapter: device.adapter, seed, stats: result.stats, usage: result.usage };
+        message.origin = { model: name, adapter: placeName(device), seed, stats: result.stats, usage: result.usage };
       }
     } catch (error) {
       message.finish = "abort";

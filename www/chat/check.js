@@ -53,9 +53,9 @@ function verdictOf({ verdict, context }) {
 }
 
 /** @param {Preflight} foretold */
-function figuresOf({ memory, context, speed, stored_bytes }) {
+function figuresOf({ memory, context, speed, stored_bytes, reason }) {
   const total = memory.weights + memory.cache + memory.activations;
-  const room = total > 0 && `It takes ${format.bytes(total)} of graphics memory with ${format.count(context)} tokens of context and ${format.bytes(stored_bytes)} of storage.`;
+  const room = total > 0 && `It takes ${format.bytes(total)} of ${reason ? "main" : "graphics"} memory with ${format.count(context)} tokens of context and ${format.bytes(stored_bytes)} of storage.`;
   const pace = speed && `Some ${rate(speed.decode)} tokens a second written, ${rate(speed.prefill)} read.`;
   return [room, pace].filter(Boolean).join(" ");
 }

@@ -1,5 +1,6 @@
 // Conversations and preferences at rest, in IndexedDB; in memory where the browser stores nothing.
 
+/** @import { Device } from "../device.js" */
 /** @import { KvFormat } from "../engine.js" */
 /** @import { Recipe, Result, SamplingOptions, Stats } from "../pkg/webgpu.js" */
 
@@ -20,7 +21,7 @@
  * `model`: the last one loaded, by the engine's id; `source` is where it came from. `settings`: what a new conversation
  * begins with. `context`, `kv`, `tune`, `quantise`: what models are loaded with, as in opening.js. `hub`: the address that
  * repositories come from. `licences`: those that were accepted, by name.
- * @typedef {{model: {id: string, name: string, source?: string} | undefined, settings: Settings | undefined, context: number | undefined,
+ * @typedef {{model: {id: string, name: string, source?: string} | undefined, settings: Settings | undefined, device: Device | undefined, context: number | undefined,
  *   kv: KvFormat | undefined, tune: boolean | undefined, quantise: Recipe | undefined, current: string | undefined, hub: string | undefined,
  *   licences: string[] | undefined}} Preferences
  */

@@ -1,6 +1,7 @@
 // The frame around the views: sidebar, header, the place for choosing a model, the stage with transcript and dock.
 
 import { fill, h, icon, iconButton } from "./dom.js";
+import { placeSentence } from "./place.js";
 import { droppedFiles } from "./sources.js";
 
 /** @import { Phase } from "./model-session.js" */
@@ -142,6 +143,7 @@ export function greetingOf(phase) {
   const text = "Everything stays on this machine.";
   if (phase.kind === "loading") return { title: "Getting ready", text };
   if (phase.kind !== "ready") return undefined;
-  if (phase.model.info.chat) return { title: "What is on your mind?", text };
-  return { title: "How does it begin?", text: "This model was not trained to chat: it goes on with the text that you begin." };
+  const place = placeSentence(phase.model.info.device);
+  if (phase.model.info.chat) return { title: "What is on your mind?", text: `${text} ${place}` };
+  return { title: "How does it begin?", text: `This model was not trained to chat: it goes on with the text that you begin. ${place}` };
 }

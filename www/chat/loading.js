@@ -7,7 +7,7 @@ import { fill, h } from "./dom.js";
 /** @import { Choice } from "./model-session.js" */
 
 /** @type {Record<Progress["phase"], string>} */
-const PHASES = { download: "Downloading", read: "Loading from this browser", compile: "Preparing the graphics card" };
+const PHASES = { download: "Downloading", read: "Loading from this browser", compile: "Preparing" };
 
 /** Files from disk come from no network. */
 const LOCAL = { ...PHASES, download: "Reading from this machine" };

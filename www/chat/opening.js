@@ -1,14 +1,15 @@
 // What models are loaded with: the visitor's choices, which last.
 
+/** @import { Device } from "../device.js" */
 /** @import { KvFormat, OpenOptions } from "../engine.js" */
 /** @import { Recipe } from "../pkg/webgpu.js" */
 /** @import { Conversations } from "./conversations.js" */
 /** @import { Choice } from "./model-session.js" */
 
 /**
- * `context`: tokens to make room for. `kv`: number format of what is kept of them. `tune`: whether kernels are measured.
+ * `device`: where models run. `context`: tokens to make room for. `kv`: number format of what is kept of them. `tune`: whether kernels are measured.
  * `quantise`: what a folder's weights are turned into. What is undefined is up to the element, and else to the engine.
- * @typedef {{context: number | undefined, kv: KvFormat | undefined, tune: boolean, quantise: Recipe | undefined}} Loading
+ * @typedef {{device: Device | undefined, context: number | undefined, kv: KvFormat | undefined, tune: boolean, quantise: Recipe | undefined}} Loading
  */
 
 /** A context that is half as long is offered down to this. Tokens. */
@@ -43,13 +44,14 @@ export class Opening {
    * @param {OpenOptions} options
    */
   static async open(chats, options) {
-    const [context, kv, tune, quantise] = await Promise.all([
+    const [device, context, kv, tune, quantise] = await Promise.all([
+      chats.preference("device"),
       chats.preference("context"),
       chats.preference("kv"),
       chats.preference("tune"),
       chats.preference("quantise"),
     ]);
-    return new Opening(chats, options, { context, kv, tune: tune ?? true, quantise });
+    return new Opening(chats, options, { device, context, kv, tune: tune ?? true, quantise });
   }
 
   /**
@@ -64,8 +66,8 @@ export class Opening {
 
   /** Those options for which a loaded model has to be loaded again. */
   #ofLoaded() {
-    const { context, kv, tune } = this.#loading;
-    return { ...this.#options, ...(context && { context }), ...(kv && { kv }), tune };
+    const { device, context, kv, tune } = this.#loading;
+    return { ...this.#options, ...(device && { device }), ...(context && { context }), ...(kv && { kv }), tune };
   }
 
   /**
@@ -76,8 +78,8 @@ export class Opening {
     const before = this.#ofLoaded();
     this.#loading = { ...this.#loading, ...changed };
     for (const key of /** @type {(keyof Loading)[]} */ (Object.keys(changed))) this.#chats.prefer(key, this.#loading[key]);
-    const { context, kv, tune } = this.#ofLoaded();
-    return context !== before.context || kv !== before.kv || tune !== before.tune;
+    const now = this.#ofLoaded();
+    return /** @type {const} */ (["device", "context", "kv", "tune"]).some((key) => now[key] !== before[key]);
   }
 
   /**

@@ -77,7 +77,7 @@ function hero() {
     { class: "hero" },
     h("div", { class: "mark" }, icon("llama")),
     h("h2", {}, "A llama of your own"),
-    h("p", {}, "The model runs inside this page, on your graphics card. Nothing that you type leaves this machine."),
+    h("p", {}, "The model runs inside this page, on your own machine. Nothing that you type leaves this machine."),
   );
 }
 

@@ -3,6 +3,7 @@
 import { adapterSection } from "./adapters.js";
 import { h, iconButton } from "./dom.js";
 
+/** @import { Device } from "../device.js" */
 /** @import { KvFormat, Model } from "../engine.js" */
 /** @import { Info, Recipe } from "../pkg/webgpu.js" */
 /** @import { Settings } from "./conversations.js" */
@@ -39,9 +40,11 @@ export function openSettings(root, { settings, loading, model, permits }, apply)
   );
   const measured = h("input", { type: "checkbox", id: "setting-tune", checked: loading.tune, "aria-describedby": "setting-tune-hint" });
   const bits = choiceField({ name: "quantise", label: "Bits of each weight", hint: RECIPES_HINT, choices: RECIPES }, loading.quantise);
+  const place = choiceField({ name: "device", label: "Device", hint: DEVICES_HINT, choices: DEVICES }, loading.device);
   const cache = choiceField({ name: "kv", label: "Bits of the context", hint: CACHES_HINT, choices: CACHES }, loading.kv);
   const reset = () => {
     measured.checked = true;
+    place.select.value = "";
     bits.select.value = "";
     cache.select.value = "";
     for (const { input } of [...fields, length]) input.value = "";
@@ -55,7 +58,7 @@ export function openSettings(root, { settings, loading, model, permits }, apply)
       if (name && input.value !== "") chosen[name] = input.valueAsNumber;
     });
     const context = length.input.value === "" ? undefined : length.input.valueAsNumber;
-    apply(chosen, { context, kv: cache.chosen(), tune: measured.checked, quantise: bits.chosen() });
+    apply(chosen, { device: place.chosen(), context, kv: cache.chosen(), tune: measured.checked, quantise: bits.chosen() });
   };
   const form = h(
     "form",
@@ -70,6 +73,7 @@ export function openSettings(root, { settings, loading, model, permits }, apply)
       "fieldset",
       {},
       h("legend", {}, "Speed"),
+      place.element,
       h("label", { class: "check" }, measured, "Measure which kernels are fastest"),
       h("p", { class: "hint", id: "setting-tune-hint" }, "When a model is first loaded on this graphics adapter; it takes less than two seconds. A change loads the model again."),
     ),
@@ -85,6 +89,14 @@ export function openSettings(root, { settings, loading, model, permits }, apply)
   root.append(dialog);
   dialog.showModal();
 }
+
+const DEVICES_HINT = "Where models run. Automatic takes the processor where there is no graphics card to use. A change loads the model again.";
+/** @type {{name: Device | undefined, label: string}[]} */
+const DEVICES = [
+  { name: undefined, label: "automatic" },
+  { name: "webgpu", label: "graphics card" },
+  { name: "cpu", label: "processor" },
+];
 
 const RECIPES_HINT = "Of Hugging Face folders that are downloaded from now on: fewer bits take less memory, at some loss of quality.";
 /** @type {{name: Recipe | undefined, label: string}[]} */

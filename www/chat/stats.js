@@ -14,11 +14,11 @@ export function statsDetails(origin) {
   /** @type {[string, string][]} */
   const rows = [
     ["Model", origin.model],
-    ["Graphics adapter", origin.adapter],
+    ["Device", origin.adapter],
     ["Writing", `${format.rate(speed)} tokens/s, ${format.count(usage.completion_tokens)} tokens`],
     ["Reading", `${format.rate(stats.prefill_tokens_per_second)} tokens/s, ${format.count(usage.prompt_tokens)} tokens (${format.count(usage.cached_tokens)} reused)`],
     ["To the first token", `${format.count(stats.time_to_first_token_ms)} ms`],
-    ["Graphics memory", format.bytes(stats.gpu_bytes)],
+    ...(stats.gpu_bytes > 0 ? [/** @type {[string, string]} */ (["Graphics memory", format.bytes(stats.gpu_bytes)])] : []),
     ["Engine's own memory", format.bytes(stats.host_bytes)],
     ["Per token", `${format.count(stats.dispatches_per_token)} dispatches, ${format.rate(stats.submits_per_token)} submits, ${format.rate(stats.readbacks_per_token)} read-backs`],
     ["Seed", String(origin.seed)],

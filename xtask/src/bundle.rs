@@ -91,8 +91,7 @@ pub fn check_size(dist: &Path) -> Result<()> {
         encoder.write_all(&bytes)?;
         let small = encoder.finish()?.len();
         println!("{:>9} {small:>9}  {}", bytes.len(), name.display());
-        let file = name.strip_prefix("pkg").ok().and_then(Path::to_str);
-        match file.and_then(|file| MODULES.iter().position(|module| module.has(file))) {
+        match MODULES.iter().position(|module| module.has(&name)) {
             Some(module) => modules[module] += small,
             None => page += small,
         }

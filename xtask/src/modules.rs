@@ -20,11 +20,16 @@ pub struct Module {
     flags: &'static [&'static str],
 }
 
+/// The profile's own level does not make one piece of the kernels, which are a quarter as fast then.
+const FAST: &str = "-Copt-level=3";
+/// Nothing but the kernels is worth copies of functions: 100 KB of them, compressed.
+const SMALL: &str = "-Cllvm-args=-inline-threshold=5 -inlinehint-threshold=100";
+
 /// `www/device.js` chooses among them.
 pub const MODULES: [Module; 3] = [
     Module { name: "webgpu", feature: "webgpu", flags: &[] },
-    Module { name: "cpu", feature: "cpu", flags: &["-Copt-level=3"] },
-    Module { name: "cpu-relaxed", feature: "cpu", flags: &["-Copt-level=s", "-Ctarget-feature=+relaxed-simd"] },
+    Module { name: "cpu", feature: "cpu", flags: &[FAST, SMALL] },
+    Module { name: "cpu-relaxed", feature: "cpu", flags: &[FAST, SMALL, "-Ctarget-feature=+relaxed-simd"] },
 ];
 
 /// Builds those modules that are not as they should be, and returns the folder with all of them and their bindings.
@@ -39,9 +44,11 @@ pub fn build() -> Result<PathBuf> {
 }
 
 impl Module {
-    /// Whether a file of `pkg/` is of this module.
-    pub fn has(&self, file: &str) -> bool {
-        file.strip_prefix(self.name).is_some_and(|rest| rest.starts_with('.') || rest.starts_with("_bg."))
+    /// Whether a file of the app, at its place there, is of this module.
+    pub fn has(&self, file: &Path) -> bool {
+        let name = file.strip_prefix("pkg").ok().and_then(Path::to_str);
+        let rest = name.and_then(|name| name.strip_prefix(self.name));
+        rest.is_some_and(|rest| rest.starts_with('.') || rest.starts_with("_bg."))
     }
 
     /// The optimised module. Cargo writes all of them to the same place and forgets the one before, so each is kept beside the list of
@@ -120,12 +127,13 @@ mod tests {
 
     #[test]
     fn files_are_of_one_module() {
-        let of =
-            |file: &str| MODULES.iter().filter(|module| module.has(file)).map(|module| module.name).collect::<Vec<_>>();
-        assert_eq!(of("cpu.js"), ["cpu"]);
-        assert_eq!(of("cpu_bg.wasm"), ["cpu"]);
-        assert_eq!(of("cpu-relaxed_bg.wasm"), ["cpu-relaxed"]);
-        assert_eq!(of("engine.js"), [""; 0]);
+        let of = |file: &str| {
+            MODULES.iter().filter(|module| module.has(Path::new(file))).map(|module| module.name).collect::<Vec<_>>()
+        };
+        assert_eq!(of("pkg/cpu.js"), ["cpu"]);
+        assert_eq!(of("pkg/cpu_bg.wasm"), ["cpu"]);
+        assert_eq!(of("pkg/cpu-relaxed_bg.wasm"), ["cpu-relaxed"]);
+        assert_eq!([of("cpu.js"), of("pkg/snippets/cpu.js")], [[""; 0]; 2]);
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! What the tests need from the operating system: a software Vulkan driver, a browser and its driver.
+//! What the tests need from the operating system: a software Vulkan driver, browsers and a driver.
 
 use std::fs;
 use std::io::{IsTerminal, Write};
@@ -19,6 +19,8 @@ pub struct System {
     pub swiftshader: PathBuf,
     /// The program that drives it.
     pub driver: PathBuf,
+    /// A browser that has no WebGPU on a machine without a graphics card.
+    pub firefox: PathBuf,
 }
 
 /// Finds everything, installing what lacks on Debian and Ubuntu; `agreed` leaves out the question.
@@ -45,17 +47,17 @@ fn look() -> Result<Missing> {
     let lavapipe = lavapipe();
     let browser = program("CHROME", &["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"])?;
     let driver = program("CHROMEDRIVER", &["chromedriver", "chromium.chromedriver"])?;
+    let firefox = program("FIREFOX", &["firefox-esr", "firefox"])?;
     let swiftshader = browser.as_deref().and_then(swiftshader);
-    match (lavapipe, browser, swiftshader, driver) {
-        (Some(lavapipe), Some(browser), Some(swiftshader), Some(driver)) => {
-            Ok(Missing::Nothing(System { lavapipe, browser, swiftshader, driver }))
+    let names = ["Mesa's software Vulkan driver", "Chromium or Chrome", "its SwiftShader", "chromedriver", "Firefox"];
+    let all = [lavapipe, browser, swiftshader, driver, firefox];
+    let missing = names.into_iter().zip(&all).filter(|(_, found)| found.is_none()).map(|(name, _)| name).collect();
+    Ok(match all {
+        [Some(lavapipe), Some(browser), Some(swiftshader), Some(driver), Some(firefox)] => {
+            Missing::Nothing(System { lavapipe, browser, swiftshader, driver, firefox })
         }
-        (lavapipe, browser, swiftshader, driver) => {
-            let found = [lavapipe.is_some(), browser.is_some(), swiftshader.is_some(), driver.is_some()];
-            let names = ["Mesa's software Vulkan driver", "Chromium or Chrome", "its SwiftShader", "chromedriver"];
-            Ok(Missing::These(names.into_iter().zip(found).filter(|(_, found)| !found).map(|(name, _)| name).collect()))
-        }
-    }
+        _ => Missing::These(missing),
+    })
 }
 
 /// Beside the browser itself, which on Debian is not where its script is.
@@ -93,11 +95,14 @@ fn install(agreed: bool) -> Result<()> {
     let Missing::These(missing) = look()? else { return Ok(()) };
     let missing = missing.join(", ");
     if !run::is_there("apt-get") {
-        bail!("the tests need {missing}. Install them, or name a browser and its driver in CHROME and CHROMEDRIVER.");
+        bail!(
+            "the tests need {missing}. Install them, or name the browsers and a driver in CHROME, CHROMEDRIVER and FIREFOX."
+        );
     }
     let ubuntu = fs::read_to_string("/etc/os-release").is_ok_and(|text| text.lines().any(|line| line == "ID=ubuntu"));
     let chromium = if ubuntu { ["chromium-browser", "chromium-chromedriver"] } else { ["chromium", "chromium-driver"] };
-    let packages = ["mesa-vulkan-drivers"].into_iter().chain(chromium).collect::<Vec<_>>().join(" ");
+    let firefox = if ubuntu { "firefox" } else { "firefox-esr" };
+    let packages = ["mesa-vulkan-drivers", firefox].into_iter().chain(chromium).collect::<Vec<_>>().join(" ");
     let by_hand = format!("The tests need {missing}. To install them: sudo apt-get install {packages}");
     let person = std::io::stdin().is_terminal();
     let question = format!("The tests need {missing}.\nInstall {packages} with apt-get? [y/N] ");

@@ -134,7 +134,7 @@ fn page_tests(steps: &mut Steps, system: &System, dist: &Path, full: bool) -> Re
         let address = server.address()?;
         let _running = server.run_in_background(dist);
         let mut tests = npm.command("tests/www")?;
-        tests.arg("test").env("CHROME", &system.browser);
+        tests.arg("test").env("CHROME", &system.browser).env("FIREFOX", &system.firefox);
         tests.env("PAGELLAMA_URL", address).env("PAGELLAMA_MODELS", &models);
         if full {
             // An hour for each file of tests.

@@ -8,6 +8,7 @@ use base64::{Engine, prelude::BASE64_STANDARD};
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
+use crate::modules::MODULES;
 use crate::run;
 
 /// What a page may ask for, by extension; licences and read-me files are for people.
@@ -25,10 +26,18 @@ pub fn seal(files: &mut BTreeMap<PathBuf, Vec<u8>>) -> Result<()> {
         bail!("{PAGE} needs one {ROOM}");
     }
     files.insert(PAGE.into(), page.replace(ROOM, &ROOM.replace("\"\"", &format!("\"{version}\""))).into_bytes());
-    let list: Vec<_> =
-        files.iter().filter(|(path, _)| is_kept(path)).map(|(path, bytes)| (address(path), integrity(bytes))).collect();
-    let worker =
-        format!("const VERSION = {};\nconst FILES = {};\n{}", json!(version), json!(list), text(files, WORKER)?);
+    let mut list = Vec::new();
+    let mut modules: BTreeMap<_, Vec<_>> = MODULES.iter().map(|module| (module.name, Vec::new())).collect();
+    for (path, bytes) in files.iter().filter(|(path, _)| is_kept(path)) {
+        let file = (address(path), integrity(bytes));
+        match MODULES.iter().find(|module| module.has(path)).and_then(|module| modules.get_mut(module.name)) {
+            Some(module) => module.push(file),
+            None => list.push(file),
+        }
+    }
+    let [version, list, modules] = [json!(version), json!(list), json!(modules)];
+    let worker = text(files, WORKER)?;
+    let worker = format!("const VERSION = {version};\nconst FILES = {list};\nconst MODULES = {modules};\n{worker}");
     files.insert(WORKER.into(), worker.into_bytes());
     Ok(())
 }
@@ -67,7 +76,14 @@ mod tests {
     use super::*;
 
     fn sealed(page: &str, other: &str) -> Result<(String, String)> {
-        let files = [(PAGE, page), ("a/b.js", other), ("a/LICENSE", "MIT"), (WORKER, "work();\n")];
+        let files = [
+            (PAGE, page),
+            ("a/b.js", other),
+            ("a/LICENSE", "MIT"),
+            ("pkg/cpu.js", ""),
+            ("pkg/snippets/c.js", ""),
+            (WORKER, "work();\n"),
+        ];
         let mut files = files.map(|(path, text)| (PathBuf::from(path), text.as_bytes().to_vec())).into();
         seal(&mut files)?;
         Ok((text(&files, PAGE)?, text(&files, WORKER)?))
@@ -79,12 +95,12 @@ mod tests {
         let version =
             page.strip_prefix("<head><meta name=\"version\" content=\"").unwrap().strip_suffix("\">").unwrap();
         assert_eq!(version.len(), 64);
-        let files = json!([
-            // `openssl dgst -sha256 -binary | base64` of nothing.
-            ("a/b.js", "sha256-47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU="),
-            (PAGE, integrity(page.as_bytes())),
-        ]);
-        assert_eq!(worker, format!("const VERSION = \"{version}\";\nconst FILES = {files};\nwork();\n"));
+        // `openssl dgst -sha256 -binary | base64` of nothing.
+        const NOTHING: &str = "sha256-47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=";
+        let files = json!([("a/b.js", NOTHING), (PAGE, integrity(page.as_bytes())), ("pkg/snippets/c.js", NOTHING)]);
+        let modules = json!({"cpu": [("pkg/cpu.js", NOTHING)], "cpu-relaxed": [], "webgpu": []});
+        let lists = format!("const FILES = {files};\nconst MODULES = {modules};\n");
+        assert_eq!(worker, format!("const VERSION = \"{version}\";\n{lists}work();\n"));
     }
 
     #[test]

@@ -12,10 +12,9 @@ const WWW = fileURLToPath(new URL("../../../www/", import.meta.url));
 const WORKER = "service-worker.js";
 const INIT = "async function init() {";
 /** It fetches the wasm, as the real one does, and has no use for it. */
-const FAKE_ENGINE = readFileSync(new URL("fake-engine.js", import.meta.url), "utf8").replace(
-  INIT,
-  `${INIT} await fetch(new URL("pagellama_bg.wasm", import.meta.url));`,
-);
+const fakeEngine = (/** @type {string} */ module) =>
+  readFileSync(new URL("fake-engine.js", import.meta.url), "utf8").replace(INIT, `${INIT} await fetch(new URL("${module}_bg.wasm", import.meta.url));`);
+export const MODULES = ["webgpu", "cpu", "cpu-relaxed"];
 
 /**
  * What the server has, by the path beside index.html.
@@ -25,8 +24,10 @@ const FAKE_ENGINE = readFileSync(new URL("fake-engine.js", import.meta.url), "ut
 export function version(changes = {}) {
   const names = readdirSync(WWW, { recursive: true, encoding: "utf8" }).filter((name) => TYPES[extname(name)]);
   const files = new Map(names.map((name) => [name, readFileSync(WWW + name)]));
-  files.set("pkg/webgpu.js", Buffer.from(FAKE_ENGINE));
-  files.set("pkg/webgpu_bg.wasm", Buffer.from("\0asm\x01\0\0\0"));
+  for (const module of MODULES) {
+    files.set(`pkg/${module}.js`, Buffer.from(fakeEngine(module)));
+    files.set(`pkg/${module}_bg.wasm`, Buffer.from("\0asm\x01\0\0\0"));
+  }
   files.set("models.json", Buffer.from(JSON.stringify({ default: { name: "Fake-135M", url: "models/Fake-135M.gguf", bytes: 98_362_432 } })));
   for (const [name, change] of Object.entries(changes)) files.set(name, Buffer.from(change(textOf(files, name))));
   const worker = textOf(files, WORKER);
@@ -34,7 +35,11 @@ export function version(changes = {}) {
   files.set("index.html", Buffer.from(textOf(files, "index.html").replace('name="version" content=""', `name="version" content="${digest}"`)));
   files.delete(WORKER);
   const list = [...files].map(([name, bytes]) => [name, `sha256-${sha256(bytes, "base64")}`]);
-  files.set(WORKER, Buffer.from(`const VERSION = "${digest}";\nconst FILES = ${JSON.stringify(list)};\n${worker}`));
+  const isOf = (/** @type {string} */ module) => (/** @type {string[]} */ [name = ""]) => new RegExp(`^pkg/${module}(_bg)?[.]`).test(name);
+  const modules = Object.fromEntries(MODULES.map((module) => [module, list.filter(isOf(module))]));
+  const constants = { VERSION: digest, FILES: list.filter((file) => !MODULES.some((module) => isOf(module)(file))), MODULES: modules };
+  const head = Object.entries(constants).map(([name, value]) => `const ${name} = ${JSON.stringify(value)};\n`);
+  files.set(WORKER, Buffer.from(head.join("") + worker));
   return files;
 }
 

@@ -1,6 +1,7 @@
-// The browser that the tests drive: the system's Chromium, with WebGPU on its software adapter.
+// The browsers that the tests drive: the system's Chromium, with WebGPU on its software adapter, and the system's Firefox.
 
 import { chromium } from "playwright-core";
+import bidi from "playwright-core-bidi";
 
 /** @import { Browser, BrowserContext, LaunchOptions } from "playwright-core" */
 
@@ -24,6 +25,22 @@ export const EXECUTABLE = process.env.CHROME ?? "/usr/bin/chromium";
  */
 export function launch(options = {}) {
   return chromium.launch({ executablePath: EXECUTABLE, args: ARGUMENTS, ...options });
+}
+
+/** Where `navigator.gpu` is there, and no adapter. */
+export function launchWithoutWebGpu() {
+  return launch({ args: ARGUMENTS.filter((argument) => !argument.includes("webgpu")) });
+}
+
+/**
+ * The system's Firefox, or the one that `FIREFOX` names, over WebDriver BiDi. Pages that have a policy of their own cannot be evaluated
+ * in there. Later versions of Playwright ask the extended support release for what it does not have.
+ *
+ * @returns {Promise<Browser>}
+ */
+export function launchFirefox() {
+  const firefox = /** @type {{_bidiFirefox: import("playwright-core").BrowserType}} */ (/** @type {unknown} */ (bidi))._bidiFirefox;
+  return firefox.launch({ channel: "moz-firefox", executablePath: process.env.FIREFOX ?? "/usr/bin/firefox-esr" });
 }
 
 /**

@@ -18,6 +18,7 @@
 //                                           burst: TEXT               answers TEXT in one piece
 //                                           fail: CODE                fails in the middle
 //                                           lose: TEXT                answers TEXT, and is loaded again in the middle of it, for a second
+//                                           gone: TEXT                answers TEXT; graphics devices go away in the middle for good
 //                                           long                      goes on until it is stopped
 // An adapter whose address has "broken" in it is refused.
 // Any other message is answered with a line that tells how many messages and which settings and adapters arrived.
@@ -30,6 +31,9 @@ const PART = 4 * 1024 * 1024;
 /** Stands in an answer where the graphics device goes away. */
 const LOSS = "LOSS";
 const LIMITS = { bytes_per_second: 100e9, flops_per_second: 4e12 };
+
+/** Whether it stands for a module for the processor. */
+const ON_PROCESSOR = import.meta.url.includes("/cpu");
 
 /** Tells, for tests that count, that the engine was fetched and started. */
 export default async function init() {
@@ -145,7 +149,7 @@ class FakeEngine {
       context: this.context,
       chat: !this.plain,
       vocab_size: 49152,
-      device: { kind: "webgpu", software: false, adapter: "Fake adapter", variants: ["portable"], tuning_ms: this.loaded.tuned ? 2.5 : null },
+      device: { kind: ON_PROCESSOR ? "cpu" : "webgpu", software: ON_PROCESSOR, adapter: ON_PROCESSOR ? "processor" : "Fake adapter", variants: ["portable"], tuning_ms: this.loaded.tuned ? 2.5 : null },
       sampling: { temperature: 0.7, top_k: 40, top_p: 0.95, min_p: 0, repetition_penalty: 1, seed: 0 },
     };
   }
@@ -286,6 +290,7 @@ function answer(prompt, options, { tuned, kv }, adapters) {
   const last = messages.at(-1)?.content ?? "";
   if (last.startsWith("say: ")) return last.slice(5).match(/[\s\S]{1,4}/g) ?? [];
   if (last.startsWith("lose: ")) return [last.slice(6, 14), LOSS, last.slice(14)];
+  if (last.startsWith("gone: ")) return ON_PROCESSOR ? [last.slice(14)] : [last.slice(6, 14), "FAIL gpu/lost-again"];
   if (last.startsWith("burst: ")) return [last.slice(7)];
   if (last.startsWith("fail: ")) return ["Half", " an", " answer", `FAIL ${last.slice(6)}`];
   if (last === "long") return forever();
