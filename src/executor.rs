@@ -41,7 +41,7 @@ impl Device {
     }
 }
 
-#[cfg(all(feature = "webgpu", feature = "cpu"))]
+#[cfg(all(feature = "webgpu", feature = "cpu", not(target_arch = "wasm32")))]
 async fn best() -> Device {
     match gpu::Gpu::open().await {
         Ok(gpu) if !gpu.adapter().software => Device::WebGpu,
@@ -49,9 +49,9 @@ async fn best() -> Device {
     }
 }
 
-#[cfg(not(all(feature = "webgpu", feature = "cpu")))]
+#[cfg(not(all(feature = "webgpu", feature = "cpu", not(target_arch = "wasm32"))))]
 async fn best() -> Device {
-    if cfg!(feature = "cpu") { Device::Cpu } else { Device::WebGpu }
+    if cfg!(feature = "webgpu") { Device::WebGpu } else { Device::Cpu }
 }
 
 /// A model on one of the devices. What its methods give and refuse is said where each device has them.

@@ -94,7 +94,8 @@ fn fuzz(reader: Reader) {
         std::fs::read_dir(&known).into_iter().flatten().map(|entry| std::fs::read(entry.unwrap().path()).unwrap());
     known.chain(seeds.iter().cloned()).for_each(|bytes| check(&reader, bytes));
     let seconds = std::env::var("PAGELLAMA_FUZZ_SECONDS").ok().and_then(|seconds| seconds.parse().ok()).unwrap_or(6.0);
-    let (started, mut random) = (Instant::now(), Random::new(name.len() as u64));
+    // A run of another length has other cases.
+    let (started, mut random) = (Instant::now(), Random::new(name.len() as u64 + seconds as u64));
     let mut cases = 0;
     while started.elapsed() < Duration::from_secs_f64(seconds) {
         let seed = &seeds[random.below(seeds.len())];

@@ -5,7 +5,7 @@ use pagellama::model::kv_cache::KvFormat;
 
 use super::common::adapters::folder;
 use super::common::files::MemorySource;
-use super::common::{Golden, GoldenFiles, GoldenPrompt, assert_close};
+use super::common::{Golden, GoldenFiles, GoldenPrompt, assert_close, on_webgpu};
 
 tests! {
     the_golden_adapter_comes_and_goes,
@@ -23,7 +23,7 @@ pub fn golden_adapter() -> MemorySource {
 
 pub async fn tiny(kv: KvFormat) -> Engine {
     let mut source = MemorySource::gguf(data!("gguf/tiny-llama2.F16.gguf"));
-    Engine::open(&mut source, OpenOptions { kv, ..OpenOptions::default() }, &mut |_| true).await.unwrap()
+    Engine::open(&mut source, OpenOptions { kv, ..on_webgpu() }, &mut |_| true).await.unwrap()
 }
 
 async fn greedy(engine: &mut Engine, ids: &[u32], count: usize) -> Vec<u32> {

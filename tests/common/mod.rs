@@ -32,6 +32,7 @@ pub mod vocabulary;
 
 use std::path::{Path, PathBuf};
 
+use pagellama::generate::{Device, OpenOptions};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
@@ -202,4 +203,9 @@ pub fn default_model() -> PathBuf {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/SmolLM2-135M-Instruct.Q4_1.gguf");
     assert!(path.is_file(), "{} is missing: run cargo xtask test, or cargo xtask serve once", path.display());
     path
+}
+
+/// What opens a model on WebGPU, and nowhere else, whatever adapter there is.
+pub fn on_webgpu() -> OpenOptions {
+    OpenOptions { device: Device::WebGpu, ..OpenOptions::default() }
 }

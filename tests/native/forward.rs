@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use crate::common;
-use crate::common::{Golden, GoldenFiles, GoldenPrompt, GoldenStory, argmax, assert_close, data, rms};
+use crate::common::{Golden, GoldenFiles, GoldenPrompt, GoldenStory, argmax, assert_close, data, on_webgpu, rms};
 use pagellama::generate::{Device, Engine, FinishReason, OpenOptions, Prompt, Request, Stop};
 use pagellama::gpu::Gpu;
 use pagellama::gpu::tune::Tuning;
@@ -101,7 +101,7 @@ fn every_variant_keeps_logits_and_greedy_text() {
         for name in ["F16", "Q4_0", "Q8_0", "Q3_K_M-mix", "Q4_K_M-mix"] {
             let name = format!("tiny-llama2-256.{name}.gguf");
             let file = golden.files.iter().find(|file| file.file == name).expect("a golden file");
-            let options = OpenOptions { kv: KvFormat::F32, tuning: Tuning::Fixed(variants), ..OpenOptions::default() };
+            let options = OpenOptions { kv: KvFormat::F32, tuning: Tuning::Fixed(variants), ..on_webgpu() };
             let mut engine = open_with(&data(&format!("gguf/{}", file.file)), options);
             assert_eq!(engine.info().device.variants, variants.names());
             check_prompt(&format!("{} {variants:?}", file.file), &mut engine, 1e-3, &file.prompts[0]);
@@ -202,9 +202,9 @@ fn prose_logits(options: OpenOptions, step: usize) -> (Vec<Vec<f32>>, f64) {
 
 #[test]
 fn what_is_rounded_keeps_logits_and_perplexity() {
-    let activations = OpenOptions { activations: Some(ActivationFormat::Int8), ..OpenOptions::default() };
-    let cache = OpenOptions { kv: KvFormat::Q8, ..OpenOptions::default() };
-    check_rounded(4, OpenOptions::default(), [(activations, 1e-1, 3e-2), (cache, 1e-1, 3e-2)]);
+    let activations = OpenOptions { activations: Some(ActivationFormat::Int8), ..on_webgpu() };
+    let cache = OpenOptions { kv: KvFormat::Q8, ..on_webgpu() };
+    check_rounded(4, on_webgpu(), [(activations, 1e-1, 3e-2), (cache, 1e-1, 3e-2)]);
 }
 
 /// Logits and perplexity with options that cost accuracy, against those without, every `step` tokens: fractions of the logits' root

@@ -1,7 +1,7 @@
 //! The loop from prompt to answer: what a seed repeats, what a stop leaves, and what follows an output that is not finite.
 
-use crate::common::data;
 use crate::common::files::MemorySource;
+use crate::common::{data, on_webgpu};
 use pagellama::Result;
 use pagellama::generate::{Engine, FinishReason, Generation, OpenOptions, Prompt, Request, Stop};
 use pagellama::model::kv_cache::KvFormat;
@@ -16,7 +16,7 @@ fn source() -> MemorySource {
 }
 
 fn engine(mut source: MemorySource) -> Engine {
-    let options = OpenOptions { kv: KvFormat::F32, ..OpenOptions::default() };
+    let options = OpenOptions { kv: KvFormat::F32, ..on_webgpu() };
     block_on(Engine::open(&mut source, options, &mut |_| true)).unwrap()
 }
 

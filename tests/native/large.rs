@@ -8,7 +8,7 @@ mod synthetic;
 
 use std::path::Path;
 
-use crate::common::{argmax, assert_close, rms};
+use crate::common::{argmax, assert_close, on_webgpu, rms};
 use pagellama::Result;
 use pagellama::config::ModelConfig;
 use pagellama::generate::{Engine, OpenOptions};
@@ -97,7 +97,7 @@ fn reference_logits(path: &Path) -> Vec<f32> {
 #[ignore = "takes 4 GB and some minutes"]
 fn a_model_of_7b() {
     let path = std::env::var_os("PAGELLAMA_7B").expect("PAGELLAMA_7B names the file");
-    let options = OpenOptions { context: Some(64), kv: KvFormat::F32, ..OpenOptions::default() };
+    let options = OpenOptions { context: Some(64), kv: KvFormat::F32, ..on_webgpu() };
     let mut source = NativeSource::open(Path::new(&path)).unwrap();
     let mut engine = block_on(Engine::open(&mut source, options, &mut |_| true)).unwrap();
     println!("{} bytes of weights, {} in all", engine.info().weight_bytes, engine.stats().gpu_bytes);

@@ -1,8 +1,8 @@
 //! A device that goes away in the middle of an answer: another engine goes on with it, and nobody can tell from the text.
 
 use crate::common::files::MemorySource;
-use crate::common::{Random, data};
-use pagellama::generate::{Answer, Engine, FinishReason, Generation, OpenOptions, Prompt, Request, Stop};
+use crate::common::{Random, data, on_webgpu};
+use pagellama::generate::{Answer, Engine, FinishReason, Generation, Prompt, Request, Stop};
 use pagellama::sampling::Sampling;
 use pollster::block_on;
 
@@ -10,7 +10,7 @@ const TOKENS: usize = 60;
 
 fn engine() -> Engine {
     let mut source = MemorySource::folder(&data("tiny-llama2-mha-llama3rope"));
-    block_on(Engine::open(&mut source, OpenOptions::default(), &mut |_| true)).unwrap()
+    block_on(Engine::open(&mut source, on_webgpu(), &mut |_| true)).unwrap()
 }
 
 fn greedy() -> Sampling {

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::common::{data, default_model};
+use crate::common::{data, default_model, on_webgpu};
 use pagellama::generate::preflight::{Preflight, Verdict};
 use pagellama::generate::{Engine, OpenOptions};
 use pagellama::gpu::Gpu;
@@ -30,7 +30,7 @@ fn memory_is_foretold() {
     ];
     for (path, contexts) in models {
         for (context, kv) in contexts.into_iter().zip([KvFormat::F16, KvFormat::Q8]) {
-            let options = OpenOptions { context: Some(context), kv, ..OpenOptions::default() };
+            let options = OpenOptions { context: Some(context), kv, ..on_webgpu() };
             let foretold = block_on(Preflight::of(&mut source(&path), &options)).unwrap();
             assert_eq!((&foretold.verdict, foretold.context), (&Verdict::LikelyFits, context));
             let engine = block_on(Engine::open(&mut source(&path), options, &mut |_| true)).unwrap();
@@ -46,7 +46,7 @@ fn memory_is_foretold() {
 fn nothing_is_left_behind() {
     let gpu = block_on(Gpu::open()).unwrap();
     let before = gpu.allocated_bytes();
-    on(&gpu, &default_model(), &OpenOptions::default());
+    on(&gpu, &default_model(), &on_webgpu());
     assert_eq!((gpu.allocated_bytes(), gpu.check()), (before, Ok(())));
 }
 
@@ -55,10 +55,10 @@ fn adapters_with_lower_limits_hold_less() {
     let model = default_model();
     let verdict = |max_binding: u64, context: Option<usize>| {
         let gpu = block_on(Gpu::open_within(max_binding)).unwrap();
-        let preflight = on(&gpu, &model, &OpenOptions { context, ..OpenOptions::default() });
+        let preflight = on(&gpu, &model, &OpenOptions { context, ..on_webgpu() });
         let opened = |context: Option<usize>| {
             // The same limit as a load would meet it.
-            let options = OpenOptions { context, ..OpenOptions::default() };
+            let options = OpenOptions { context, ..on_webgpu() };
             let gpu = Gpu::open_within(max_binding);
             block_on(Engine::open_on(gpu, &mut source(&model), options, &mut |_| true)).map(drop)
         };
@@ -82,9 +82,9 @@ fn adapters_with_lower_limits_hold_less() {
 
 #[test]
 fn what_is_wrong_with_a_checkpoint_is_told() {
-    let error = block_on(Preflight::of(&mut source(&data("prose.txt")), &OpenOptions::default())).unwrap_err();
+    let error = block_on(Preflight::of(&mut source(&data("prose.txt")), &on_webgpu())).unwrap_err();
     assert_eq!(error.code(), "weights/not-a-model");
-    let options = OpenOptions { context: Some(1 << 20), ..OpenOptions::default() };
+    let options = OpenOptions { context: Some(1 << 20), ..on_webgpu() };
     let error = block_on(Preflight::of(&mut source(&data("tiny-llama2")), &options)).unwrap_err();
     assert_eq!(error.code(), "generate/bad-request");
 }

@@ -2,11 +2,11 @@
 
 use std::path::Path;
 
-use crate::common::{argmax, data};
+use crate::common::{argmax, data, on_webgpu};
 use pagellama::config::ModelConfig;
 use pagellama::formats::Format;
 use pagellama::formats::tile;
-use pagellama::generate::{Engine, OpenOptions};
+use pagellama::generate::Engine;
 use pagellama::gpu::cost::Cost;
 use pagellama::gpu::profile::Profile;
 use pagellama::model::kv_cache::KvFormat;
@@ -20,7 +20,7 @@ const MODELS: [(&str, Format); 2] = [("gguf/tiny-llama2.Q8_0.gguf", Format::Q8_0
 fn open(path: &Path) -> (Engine, ModelConfig) {
     let source = || NativeSource::open(path).unwrap();
     let config = block_on(loader::open(&mut source())).unwrap().checkpoint().config.clone();
-    let engine = block_on(Engine::open(&mut source(), OpenOptions::default(), &mut |_| true)).unwrap();
+    let engine = block_on(Engine::open(&mut source(), on_webgpu(), &mut |_| true)).unwrap();
     (engine, config)
 }
 

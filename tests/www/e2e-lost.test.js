@@ -16,7 +16,7 @@ test("an answer outlives a crash of the GPU process", async () => {
   const url = JSON.stringify(`${models.origin}/stories260k.F16.gguf`);
   const [undisturbed, disturbed, phases] = await visitor.page.evaluate(`(async () => {
     const { load } = await import("./engine.js");
-    const model = await load({ model: ${url}, tune: false });
+    const model = await load({ model: ${url}, device: "webgpu", tune: false });
     const phases = new Set();
     const answer = async (onText) => {
       let text = "";
@@ -37,4 +37,48 @@ test("an answer outlives a crash of the GPU process", async () => {
   })()`);
   assert.equal(disturbed, undisturbed);
   assert.deepEqual(phases, ["read", "compile"]);
+});
+
+test("after a second crash an answer goes on on the processor, where models run that no device is chosen for", async (t) => {
+  // Chromium keeps WebGPU from an origin under which the GPU process crashed.
+  const another = await launch();
+  t.after(() => another.close());
+  const visitor = await Visitor.arrive(another, { serviceWorkers: "block" });
+  const cdp = await another.newBrowserCDPSession();
+  await visitor.page.exposeFunction("crash", () => cdp.send("Browser.crashGpuProcess"));
+  // A software adapter is not taken by itself.
+  await visitor.page.route("**/device.js", async (route) => {
+    const body = (await (await route.fetch()).text()).replace('return "software"', "return undefined");
+    await route.fulfill({ body, contentType: "text/javascript" });
+  });
+  await visitor.page.goto(app.address);
+  const url = JSON.stringify(`${models.origin}/stories260k.F16.gguf`);
+  const [undisturbed, disturbed, before, after] = await visitor.page.evaluate(`(async () => {
+    const { load } = await import("./engine.js");
+    const open = (device) => load({ model: ${url}, device, tune: false, kv: "f32", activations: "f32" });
+    const answer = async (model, onText, onReload) => {
+      let text = "";
+      for await (const piece of model.generate({ text: "Once upon a time" }, { temperature: 0, max_tokens: 400, onReload })) {
+        text += piece;
+        onText(text);
+      }
+      return text;
+    };
+    const processor = await open("cpu");
+    const whole = await answer(processor, () => {});
+    processor.unload();
+    const model = await open("auto");
+    const { kind } = model.info.device;
+    // The second one when the answer goes on after the first.
+    let [crashes, reloads] = [0, 0];
+    const onText = (text) => {
+      if (text.length > 40 && crashes < 2 && crashes === reloads) crashes += !!crash();
+    };
+    const again = await answer(model, onText, ({ phase }) => (reloads += phase === "compile"));
+    return [whole, again, kind, model.info.device];
+  })()`);
+  assert.equal(before, "webgpu");
+  assert.equal(after.kind, "cpu");
+  assert.equal(after.reason, "lost");
+  assert.equal(disturbed, undisturbed);
 });

@@ -44,7 +44,15 @@ fn run_steps(yes: bool, full: bool, steps: &mut Steps) -> Result<()> {
     };
     steps.run("Lints, native", || clippy(&mut run::cargo(), &["--workspace", "--all-targets"]))?;
     let wasm_tests = ["--package", "pagellama", "--lib", "--test", BROWSER_TESTS, "--target", run::WASM];
-    steps.run("Lints, WebAssembly", || clippy(&mut run::wasm_cargo(), &wasm_tests))?;
+    steps.run("Lints, WebAssembly", || {
+        clippy(&mut run::wasm_cargo(), &wasm_tests)?;
+        // The page's modules have a device each, the tests all.
+        ["webgpu", "cpu"].into_iter().try_for_each(|device| {
+            let module =
+                ["--package", "pagellama", "--lib", "--target", run::WASM, "--no-default-features", "--features"];
+            clippy(&mut run::wasm_cargo(), &[&module[..], &[device]].concat())
+        })
+    })?;
     steps.run("Documentation", || {
         run::run(run::cargo().args(["doc", "--workspace", "--no-deps"]).env("RUSTDOCFLAGS", "-D warnings"))
     })?;

@@ -40,7 +40,10 @@ export function launchWithoutWebGpu() {
  */
 export function launchFirefox() {
   const firefox = /** @type {{_bidiFirefox: import("playwright-core").BrowserType}} */ (/** @type {unknown} */ (bidi))._bidiFirefox;
-  return firefox.launch({ channel: "moz-firefox", executablePath: process.env.FIREFOX ?? "/usr/bin/firefox-esr" });
+  // On some virtual machines code that mixes SSE and AVX, as Firefox's compiler does, takes a hundred times as long while the upper
+  // halves of AVX's registers are in use, which glibc's functions for AVX leave them in.
+  const env = { ...process.env, GLIBC_TUNABLES: "glibc.cpu.hwcaps=-AVX512VL,-AVX512F,-AVX2,-AVX" };
+  return firefox.launch({ channel: "moz-firefox", executablePath: process.env.FIREFOX ?? "/usr/bin/firefox-esr", env });
 }
 
 /**

@@ -161,7 +161,9 @@ export class Visitor {
    */
   async figures(answer) {
     await answer.locator("summary").click();
-    const [names, values] = await Promise.all([answer.locator("dt").allInnerTexts(), answer.locator("dd").allInnerTexts()]);
+    // One by one: all at once is an evaluation, which the page's policy forbids in Firefox.
+    const texts = async (/** @type {Locator} */ all) => Promise.all((await all.all()).map((one) => one.innerText()));
+    const [names, values] = await Promise.all([texts(answer.locator("dt")), texts(answer.locator("dd"))]);
     return Object.fromEntries(names.map((name, index) => [name, values[index] ?? ""]));
   }
 
