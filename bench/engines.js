@@ -5,8 +5,8 @@
  * @typedef {{id: string, label: string, reason?: string}} Contestant
  */
 
-/** The one that the others are compared with. */
-export const OURS = "pagellama";
+/** This project's own engine, on each device: the others are compared with it. */
+export const OURS = ["pagellama", "pagellama-cpu"];
 
 const FLARE =
   "left out: its published bindings do not parse (a comment in a comment; mended by hand for the trial); then its `load` panics on " +
@@ -16,7 +16,8 @@ const FLARE =
 
 /** @type {Contestant[]} */
 export const ENGINES = [
-  { id: OURS, label: "pagellama" },
+  { id: "pagellama", label: "pagellama, WebGPU" },
+  { id: "pagellama-cpu", label: "pagellama, processor" },
   { id: "wllama-3", label: "wllama 3.13" },
   { id: "wllama-2", label: "wllama 2.4" },
   { id: "flare", label: "flare 0.2.21", reason: FLARE },
@@ -25,4 +26,4 @@ export const ENGINES = [
 ];
 
 /** What `--quick` measures. */
-export const QUICK = [OURS, "wllama-3"];
+export const QUICK = [...OURS, "wllama-3"];

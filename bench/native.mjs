@@ -9,7 +9,6 @@ import { basename } from "node:path";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import { pss } from "../tests/www/support/memory.js";
-import { OURS } from "./engines.js";
 import { contextFor, measureAll } from "./measure.js";
 import { start } from "./program.js";
 import { prompt } from "./prompt.js";
@@ -34,7 +33,8 @@ const peer = [process.execPath, fileURLToPath(new URL("native/llama-cpp.mjs", im
 
 /** @type {(Contestant & {command: string[], note?: string})[]} */
 const ENGINES = [
-  { id: OURS, label: "pagellama", note: "Vulkan on lavapipe", command: [llama, "generate", model, "--context", context] },
+  { id: "pagellama", label: "pagellama, Vulkan", note: "on lavapipe", command: [llama, "generate", model, "--context", context, "--device", "webgpu"] },
+  { id: "pagellama-cpu", label: "pagellama, processor", note: "one thread", command: [llama, "generate", model, "--context", context, "--device", "cpu"] },
   { id: "llama-cpp-cpu", label: "node-llama-cpp 3.22, CPU", command: [...peer, "cpu"] },
   { id: "llama-cpp-vulkan", label: "node-llama-cpp 3.22, Vulkan", command: [...peer, "vulkan"] },
 ];

@@ -68,9 +68,8 @@ export function markdown({ title, about, sizes, results }) {
   const names = present.map(({ label }) => label);
   const rows = measured.map((figure) => [`${figure.name}, ${figure.unit}`, ...present.map((result) => shown(series(figure, result), digits))]);
   const parts = [`# ${title}`, "", ...about, table("Median (least to most) of the rounds", ["", ...names], rows)];
-  const ours = present.find(({ id }) => id === OURS);
-  const others = present.filter((result) => result !== ours);
-  if (ours && others.length > 0) {
+  const others = present.filter(({ id }) => !OURS.includes(id));
+  for (const ours of present.filter(({ id }) => others.length > 0 && OURS.includes(id))) {
     // The first token says the same as the prefill.
     const against = measured.filter(({ name }) => !name.startsWith("first token")).map((figure) => [figure.name, ...others.map((other) => advantage(figure, ours, other))]);
     parts.push(table(`${ours.label} against each, round by round: above 1, ${ours.label} is ahead`, ["", ...others.map(({ label }) => label)], against));
@@ -134,7 +133,8 @@ export function isWhole({ sizes, results }, engines) {
   return (
     SIZES.every((size) => sizes.includes(size)) &&
     engines.every(({ id }) => results.some((result) => result.id === id && complete(result))) &&
-    results.some(({ id, reason }) => id === OURS && !reason)
+    results.some(({ id }) => OURS.includes(id)) &&
+    results.every(({ id, reason }) => !OURS.includes(id) || !reason)
   );
 }
 

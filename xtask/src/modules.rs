@@ -56,7 +56,7 @@ impl Module {
     fn wasm(&self) -> Result<PathBuf> {
         let kept = target().join("modules").join(self.name).with_extension("wasm");
         let (inputs, how) = (kept.with_extension("d"), kept.with_extension("how"));
-        let wanted = format!("{:?} {}", self.arguments(), compiler()?);
+        let wanted = format!("{} {:?} {}", root().display(), self.arguments(), compiler()?);
         if fs::read_to_string(&how).is_ok_and(|made| made == wanted) && is_newer(&kept, &inputs) {
             return Ok(kept);
         }

@@ -1,14 +1,15 @@
-// This project's own engine, as it is built into dist/.
+// This project's own engine, as it is built into dist/, on WebGPU or on the processor.
 
 /** @import { Engine } from "../../measure.js" */
 /** @import { Order } from "../visit.js" */
 
 /** @param {Order} order @returns {Promise<Engine>} */
-export async function load({ model: url, context }) {
+export async function load({ engine, model: url, context }) {
   const { load } = await import(/** @type {string} */ ("/engine.js"));
-  const model = await load({ model: { url }, context });
+  const model = await load({ model: { url }, context, device: engine === "pagellama-cpu" ? "cpu" : "webgpu" });
+  const { kind, adapter } = model.info.device;
   return {
-    note: `WebGPU: ${model.info.device.adapter}`,
+    note: kind === "cpu" ? "WebAssembly, one thread" : `WebGPU: ${adapter}`,
     async generate({ ids }, count, onToken) {
       let text = "";
       for await (const piece of model.generate({ ids }, { max_tokens: count, ignore_eos: true, temperature: 0 })) {
