@@ -3,10 +3,11 @@
 import { choose, onProcessor } from "./device.js";
 import { takeTurn } from "./turns.js";
 
-/** @import { Choice, Device } from "./device.js" */
+/** @import { Choice, Device, Reason } from "./device.js" */
 /** @import { AdapterRequest, Count, GenerateOptions, ModelRequest, OpenOptions } from "./engine.js" */
 /** @import { AdapterInfo, Engine, Info, Progress, Prompt, Result } from "./pkg/webgpu.js" */
 /** What each of the modules exports. @typedef {typeof import("./pkg/webgpu.js")} Module */
+/** A module that runs, and why that one. @typedef {Choice & {exports: Module}} Running */
 /**
  * @typedef {object} Listener
  * @property {(text: string) => void} onText
@@ -15,11 +16,11 @@ import { takeTurn } from "./turns.js";
  * @property {AbortSignal} signal
  */
 
-/** After one of these there is no use in another attempt on WebGPU. */
-const GONE = ["gpu/no-webgpu", "gpu/no-adapter", "gpu/lost", "gpu/lost-again"];
+/** After these errors there is no use in another attempt on WebGPU. @type {Record<string, Reason>} */
+const GONE = { "gpu/no-webgpu": "no-webgpu", "gpu/no-adapter": "no-adapter", "gpu/lost": "lost", "gpu/lost-again": "lost" };
 
 export class Host {
-  /** The module that runs, and why that one. @type {(Choice & {exports: Module}) | undefined} */
+  /** @type {Running | undefined} */
   #running;
   /** @type {Engine | undefined} */
   #engine;
@@ -30,17 +31,19 @@ export class Host {
 
   /** The open model. */
   get engine() {
-    if (!this.#engine) throw new Error("no model is loaded");
+    if (!this.#engine) throw failure("engine/unloaded", "No model is loaded.", "Load it again.");
     return this.#engine;
   }
 
-  /**
-   * What the module exports: the one that runs, else the one for a device.
-   * @param {Device} [device]
-   */
-  async exports(device = "auto") {
-    this.#running ??= await start(await choose(device));
+  /** What the module exports that runs, for calls that need no device. */
+  async exports() {
+    this.#running ??= await start(await choose("auto", { measured: false }));
     return this.#running.exports;
+  }
+
+  /** The module for a device, if none runs yet. @param {Device} [device] */
+  async #start(device = "auto") {
+    return (this.#running ??= await start(await choose(device)));
   }
 
   /**
@@ -51,13 +54,14 @@ export class Host {
    * @returns {Promise<Info>}
    */
   async open(request, options, report, signal) {
-    await this.exports(options.device);
+    const running = await this.#start(options.device);
     this.#opened = { request, options };
     try {
-      this.#engine = await this.#openInTurn(report, signal);
+      this.#engine = await this.#openInTurn(running, report, signal);
     } catch (error) {
-      if (!this.#mayMove(error) || signal.aborted) throw error;
-      await this.#move(report, signal);
+      const reason = signal.aborted ? undefined : this.#whyMove(error);
+      if (!reason) throw error;
+      await this.#move(reason, report, signal);
     }
     return this.#info();
   }
@@ -68,9 +72,8 @@ export class Host {
    * @param {AbortSignal} signal
    */
   async preflight(request, options, signal) {
-    const { preflight } = await this.exports(options.device);
-    const foretold = await preflight({ model: request, options }, signal);
-    return { ...foretold, reason: this.#running?.reason };
+    const { exports, reason } = await this.#start(options.device);
+    return { ...(await exports.preflight({ model: request, options }, signal)), reason };
   }
 
   /**
@@ -106,10 +109,16 @@ export class Host {
     try {
       return await this.engine.generate(prompt, options, onText, signal, onReload);
     } catch (error) {
-      if (!this.#mayMove(error)) throw error;
+      const reason = this.#whyMove(error);
+      if (!reason) throw error;
       const { begun } = /** @type {{begun?: number[]}} */ (error);
-      await this.#move(onReload, signal);
-      onMove(this.#info());
+      try {
+        await this.#move(reason, onReload, signal);
+        onMove(this.#info());
+      } catch (failed) {
+        // An answer that is stopped meanwhile is ended where it was begun, which takes no device.
+        if (!signal.aborted) throw failed;
+      }
       return this.engine.generate(prompt, { ...options, begun }, onText, signal, onReload);
     }
   }
@@ -149,13 +158,13 @@ export class Host {
   }
 
   /**
+   * @param {Running} running
    * @param {(progress: Progress) => void} report
    * @param {AbortSignal} signal
    */
-  async #openInTurn(report, signal) {
-    if (!this.#running || !this.#opened) throw new Error("nothing was asked for");
-    const { model_key, open } = this.#running.exports;
-    const { request, options } = this.#opened;
+  async #openInTurn(running, report, signal) {
+    const { model_key, open } = running.exports;
+    const { request, options } = /** @type {{request: ModelRequest, options: OpenOptions}} */ (this.#opened);
     // What is stored needs no download, and a download that is not stored is of no use to another tab.
     const alone = "stored" in request || options.store === false;
     const turn = alone ? undefined : await takeTurn(model_key(request), report, signal);
@@ -166,29 +175,59 @@ export class Host {
     }
   }
 
-  /** Whether the processor is to take over. @param {unknown} error */
-  #mayMove(error) {
-    const { code } = /** @type {{code?: string}} */ (Object(error));
+  /** Why the processor is to take over, if it is. @param {unknown} error */
+  #whyMove(error) {
+    const { code = "" } = /** @type {{code?: string}} */ (Object(error));
     const { device = "auto" } = this.#opened?.options ?? {};
-    return device === "auto" && this.#running?.module === "webgpu" && GONE.includes(code ?? "");
+    return device === "auto" && this.#running?.module === "webgpu" ? GONE[code] : undefined;
   }
 
   /**
-   * Opens the model on the processor, with its adapters.
+   * Opens the model on the processor, with its adapters. When that fails all is as it was.
+   * @param {Reason} reason
    * @param {(progress: Progress) => void} report
    * @param {AbortSignal} signal
    */
-  async #move(report, signal) {
-    this.#engine?.unload();
-    this.#engine = undefined;
-    this.#running = await start(onProcessor("lost"));
-    const engine = await this.#openInTurn(report, signal);
-    for (const { source, name, weight } of this.#adapters) await engine.attach_adapter(source, { name, weight }, signal);
+  async #move(reason, report, signal) {
+    const before = this.#engine;
+    const running = await start(onProcessor(reason));
+    const engine = await this.#openInTurn(running, report, signal);
+    try {
+      if (before && !isSame(before.info(), engine.info())) {
+        throw failure("net/changed", "The model changed at its source.", "Load it again.");
+      }
+      for (const { source, name, weight } of this.#adapters) await engine.attach_adapter(source, { name, weight }, signal);
+    } catch (error) {
+      engine.unload();
+      throw error;
+    }
+    before?.unload();
+    this.#running = running;
     this.#engine = engine;
   }
 }
 
-/** @param {Choice} choice */
+/**
+ * Whether two devices hold the same model. What is not kept may have no identity that lasts: its id ends in the time of the request.
+ * @param {Info} one
+ * @param {Info} other
+ */
+function isSame(one, other) {
+  const sizes = (/** @type {Info} */ { parameters, vocab_size, name }) => `${parameters} ${vocab_size} ${name}`;
+  const noIdentity = [one, other].every(({ id }) => /#\d+(\.\d+)?$/.test(id));
+  return one.id === other.id || (noIdentity && sizes(one) === sizes(other));
+}
+
+/**
+ * @param {string} code
+ * @param {string} message
+ * @param {string} advice
+ */
+function failure(code, message, advice) {
+  return { code, message, advice };
+}
+
+/** @param {Choice} choice @returns {Promise<Running>} */
 async function start(choice) {
   try {
     /** @type {Module} */
@@ -197,7 +236,6 @@ async function start(choice) {
     return { ...choice, exports };
   } catch (error) {
     const { message } = /** @type {Error} */ (error);
-    const advice = "Check the connection and reload the page.";
-    throw { code: "engine/start", message: `The engine could not be started (${message}).`, advice };
+    throw failure("engine/start", `The engine could not be started (${message}).`, "Check the connection and reload the page.");
   }
 }

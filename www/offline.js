@@ -14,17 +14,24 @@ export async function keepOffline(place) {
   if (!version || !serviceWorker) return;
   try {
     const registration = await serviceWorker.register(SCRIPT, { updateViaCache: "none" });
-    serviceWorker.ready.then(async ({ active }) => {
-      if (!controlled()) active?.postMessage({ type: "claim", version });
-      const { module } = await choose("auto", { measured: false });
-      active?.postMessage({ type: "keep", version, module });
-    });
+    serviceWorker.ready.then(({ active }) => active && keep(active, version));
     reloadWhenReplaced();
     offerNewVersions(registration, place);
     await registration.update();
   } catch {
     // No network, which is what the worker is for; or this browser or host allows no worker, and the page needs the network.
   }
+}
+
+/**
+ * Has the worker serve the page, and keep the engine's module that this browser runs.
+ * @param {ServiceWorker} worker
+ * @param {string} version
+ */
+async function keep(worker, version) {
+  if (!controlled()) worker.postMessage({ type: "claim", version });
+  const { module } = await choose("auto", { measured: false });
+  worker.postMessage({ type: "keep", version, module });
 }
 
 /** Whether the worker of this very copy of the app serves the page: there may be another around its folder. */

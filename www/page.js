@@ -10,8 +10,8 @@ document.addEventListener("llama-title", (event) => {
   document.title = detail ? `${detail} – ${name}` : name;
 });
 
-// "?device=cpu" for a visitor whose graphics driver does not survive the page: settings can be reached then. The element reads its
-// attributes once its styles are there, which is later.
+// "?device=cpu" for a visitor whose graphics driver does not survive the page, whatever the settings say. The element reads its attributes
+// once its styles are there, which is later.
 const device = new URLSearchParams(location.search).get("device");
 if (device) document.querySelector("llama-chat")?.setAttribute("device", device);
 

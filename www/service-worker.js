@@ -26,7 +26,7 @@ worker.addEventListener("activate", (event) => event.waitUntil(deleteOtherVersio
 
 worker.addEventListener("fetch", (event) => {
   const file = fileFor(event.request);
-  if (file) event.respondWith(answer(file, event.request));
+  if (file) event.respondWith(answer(file, event));
 });
 
 worker.addEventListener("message", (event) => {
@@ -47,6 +47,8 @@ async function install() {
   // What the version before ran, this one will.
   const kept = await Promise.all(names.map(async (name) => (await (await caches.open(name)).keys()).map(({ url }) => url)));
   const modules = kept.flat().filter((address) => OF_MODULES.has(address));
+  // Versions before had one module, for WebGPU.
+  if (kept.flat().includes(addressOf("pkg/pagellama.js"))) modules.push(...(MODULES.webgpu ?? []).map(([path]) => addressOf(path)));
   await keep([...FILES.map(([path]) => addressOf(path)), ...modules]);
 }
 
@@ -85,15 +87,17 @@ function fileFor({ method, mode, url }) {
 
 /**
  * @param {string} file
- * @param {Request} request
+ * @param {FetchEvent} event
  */
-async function answer(file, request) {
+async function answer(file, event) {
   const kept = await caches.match(file, { cacheName: CACHE, ignoreVary: true });
   if (kept) return kept;
-  const response = await fetch(request);
-  // A module that the visitor has asked for by hand. Of another version it is of no use; the page then says what to do.
-  if (OF_MODULES.has(file) && response.ok) keep([file]).catch(() => undefined);
   // Someone may have emptied the cache by hand; the network then serves all files, as if there were no worker.
+  if (!OF_MODULES.has(file)) return fetch(event.request);
+  // The visitor has chosen another device. A module of another version is refused, and the page says to load it again.
+  const response = await fetch(event.request, { integrity: ADDRESSES.get(file) });
+  const copy = response.clone();
+  if (response.ok) event.waitUntil(caches.open(CACHE).then((cache) => cache.put(file, copy)));
   return response;
 }
 

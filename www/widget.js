@@ -14,7 +14,7 @@
 //   system-prompt  what new chats begin with
 //   context        tokens to make room for; the engine chooses without it
 //   kv             number format of the key/value cache: "f16" (default), "q8" for about half the memory, or "f32"
-//   device         where models run: "auto" (default), "webgpu" or "cpu", the processor
+//   device         where models run: "auto" (default) leaves it to the visitor; "webgpu", or "cpu", the processor
 //   chats          elements of one origin with the same name here share their chats (default "default")
 //   autoload       load the last visit's model without asking; meant for a page that is nothing but this chat
 //
@@ -87,7 +87,11 @@ export class LlamaChat extends HTMLElement {
       offer: this.#offer(),
       autoload: this.hasAttribute("autoload"),
       system: this.getAttribute("system-prompt") ?? undefined,
-      open: { ...(context > 0 && { context }), ...((kv === "f16" || kv === "f32" || kv === "q8") && { kv }), ...((device === "auto" || device === "webgpu" || device === "cpu") && { device }) },
+      open: {
+        ...(context > 0 && { context }),
+        ...((kv === "f16" || kv === "f32" || kv === "q8") && { kv }),
+        ...((device === "auto" || device === "webgpu" || device === "cpu") && { device }),
+      },
       name: this.getAttribute("chats") ?? "default",
       hub: this.#hub(),
     };

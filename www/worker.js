@@ -2,7 +2,7 @@
 //
 // page -> worker                                    answered by
 //   open      {id, request, options}                progress*, then result (info) or error
-//   generate  {id, prompt, options}                 text*, then result or error; progress* while a lost device is replaced
+//   generate  {id, prompt, options}                 text*, then result or error; progress* while a lost device is replaced, moved
 //   count     {id, prompt}                          result (number) or error
 //   stats     {id}                                  result or error
 //   profile   {id, tokens, position}                result or error

@@ -2,11 +2,14 @@
 
 use std::collections::VecDeque;
 
+use web_time::Instant;
+
 use super::attention::LayerCache;
 use super::cache::Cached;
 use super::deltas::Deltas;
 use super::pass::{Buffers, Pass, Products};
 use super::weights::{Input, Weights};
+use super::zeros;
 use crate::config::ModelConfig;
 use crate::error::{Error, Result};
 use crate::model::kv_cache::KvFormat;
@@ -15,7 +18,12 @@ use crate::ops::ActivationFormat;
 use crate::sampling::Sampling;
 use crate::sampling::sampler::Sampler;
 use crate::weights::lora::Adapter;
-use crate::weights::{Sink, TensorSpec};
+use crate::weights::{Role, Sink, TensorSpec};
+
+/// Positions at the end of which a token is timed.
+const OTHERS: usize = 128;
+/// How often each run is timed.
+const TIMES: usize = 3;
 
 /// Choices that hold for the life of an executor.
 #[derive(Debug, Clone, Copy)]
@@ -59,6 +67,39 @@ pub async fn memory(config: &ModelConfig, tensors: &[TensorSpec], options: Execu
     let mut weights = Weights::new();
     weights.allocate(tensors).await?;
     Ok(Executor::new(config, weights, options)?.bytes())
+}
+
+/// Seconds that a token after some hundred others takes, and a whole chunk, in a model of these tensors: as one of its layers and its
+/// head tell, on weights that are all zero.
+///
+/// Errors: `OutOfMemory`.
+pub async fn seconds(config: &ModelConfig, tensors: &[TensorSpec], options: ExecutorOptions) -> Result<[f64; 2]> {
+    let mut weights = Weights::new();
+    for spec in tensors.iter().filter(|spec| !matches!(spec.role, Role::Layer(layer, _) if layer > 0)) {
+        weights.allocate(std::slice::from_ref(spec)).await?;
+        let row_bytes = spec.format.row_bytes(spec.columns);
+        weights.write_rows(spec.role, 0, &zeros::<u8>("a layer", spec.rows.saturating_mul(row_bytes))?)?;
+    }
+    let context = options.context.min(OTHERS);
+    let layer = ModelConfig { layers: 1, ..config.clone() };
+    let mut executor = Executor::new(&layer, weights, ExecutorOptions { context, ..options })?;
+    let chunk = vec![0; options.chunk.min(context)];
+    let of_chunk = least_seconds(|| executor.run(&chunk, 0))?;
+    let of_token = least_seconds(|| executor.run(&[0], context - 1))?;
+    let with_head = least_seconds(|| executor.choose(&[0], context - 1).map(drop))?;
+    let (layers, head) = (config.layers as f64, (with_head - of_token).max(0.0));
+    Ok([layers * of_token + head, layers * of_chunk + head])
+}
+
+/// Of a few times.
+fn least_seconds(mut run: impl FnMut() -> Result<()>) -> Result<f64> {
+    let mut least = f64::INFINITY;
+    for _ in 0..TIMES {
+        let started = Instant::now();
+        run()?;
+        least = least.min(started.elapsed().as_secs_f64());
+    }
+    Ok(least)
 }
 
 impl Executor {

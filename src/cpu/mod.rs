@@ -16,7 +16,7 @@ pub(crate) mod scale;
 mod tests;
 mod weights;
 
-pub use executor::{Executor, ExecutorOptions, memory};
+pub use executor::{Executor, ExecutorOptions, memory, seconds};
 pub use weights::Weights;
 
 use crate::error::{Error, Result};

@@ -84,7 +84,9 @@ impl Engine {
         }
         self.model.executor.begin(&answer.request.sampling, &answer.ids)?;
         self.model.settle().await?;
-        answer.cached_tokens.get_or_insert(self.model.reusable(&answer.ids));
+        // What was begun elsewhere may be cached here, too, and is none of the prompt's.
+        let cached = self.model.reusable(&answer.ids).min(answer.ids.len() - answer.generated().len());
+        answer.cached_tokens.get_or_insert(cached);
         let mut stream = self.tokenizer.stream();
         let mut given_out = String::new();
         for &id in answer.generated() {

@@ -1,19 +1,23 @@
 //! On the processor: weights stream into main memory, and are ready as they are.
 
-use super::open::{Text, context};
-use super::preflight::{Memory, Preflight, Verdict, shorter};
+use super::open::{Text, context, parameters};
+use super::preflight::{Memory, Preflight, Speed, Verdict, shorter};
 use super::{DeviceInfo, Engine, OpenOptions, Progress};
 use crate::config::ModelConfig;
 use crate::cpu::{self, ExecutorOptions, Weights};
 use crate::error::{Error, Result};
 use crate::executor::Executor;
 use crate::ops::ActivationFormat;
+use crate::weights::TensorSpec;
 use crate::weights::loader;
 use crate::weights::outline::{Outline, outline};
 use crate::weights::source::Source;
 
-/// Tokens of a prompt in one run: a stop waits for no more.
+/// Tokens of a prompt in one run, and multiply-adds in one of more than the fewest tokens: a stop waits for no more, which takes less
+/// than a second.
 const CHUNK: usize = 32;
+const FEWEST: usize = 8;
+const WORK: u64 = 5_000_000_000;
 
 /// What stands for an adapter's name.
 const DEVICE: &str = "processor";
@@ -22,7 +26,8 @@ const DEVICE: &str = "processor";
 fn executor_options(config: &ModelConfig, options: &OpenOptions) -> Result<ExecutorOptions> {
     let context = context(options.context, config.max_positions, usize::MAX)?;
     let activations = options.activations.unwrap_or(ActivationFormat::Int8);
-    Ok(ExecutorOptions { context, kv: options.kv, chunk: CHUNK, activations })
+    let chunk = ((WORK / parameters(config).max(1)) as usize).clamp(FEWEST, CHUNK);
+    Ok(ExecutorOptions { context, kv: options.kv, chunk, activations })
 }
 
 impl Engine {
@@ -58,6 +63,13 @@ impl Engine {
     }
 }
 
+/// Bytes of weights and KV cache.
+fn least_bytes(config: &ModelConfig, tensors: &[TensorSpec], context: usize, options: &OpenOptions) -> u64 {
+    let weights = tensors.iter().map(|spec| spec.rows as u64 * spec.format.row_bytes(spec.columns) as u64);
+    let vectors = 2 * config.layers as u64 * config.kv_heads as u64 * context as u64;
+    weights.sum::<u64>() + vectors * options.kv.vector_bytes(config.head_dim)
+}
+
 impl Preflight {
     pub(super) async fn on_cpu<S: Source>(source: &mut S, options: &OpenOptions) -> Result<Self> {
         let Outline { config, tensors, total_bytes, .. } = outline(source).await?;
@@ -68,12 +80,21 @@ impl Preflight {
             match cpu::memory(&config, &tensors, cpu::ExecutorOptions { context, ..wanted }).await {
                 Ok([weights, cache, activations]) => {
                     preflight.memory = Memory { weights, cache, activations };
+                    let timed = cpu::ExecutorOptions { context, ..wanted };
+                    let [token, chunk] = cpu::seconds(&config, &tensors, timed).await?;
+                    let tokens = wanted.chunk.min(context) as f64;
+                    preflight.speed = Some(Speed { prefill: tokens / chunk, decode: 1.0 / token });
                     let whole = context == wanted.context;
                     preflight.verdict = if whole { Verdict::LikelyFits } else { Verdict::FitsWithContext };
                     return Ok(preflight);
                 }
-                Err(Error::OutOfMemory { detail }) => {
-                    preflight.verdict = Verdict::WontFit { because: format!("there is no room for {detail}") };
+                Err(Error::OutOfMemory { .. }) => {
+                    let needed = least_bytes(&config, &tensors, context, options) >> 20;
+                    let because = format!(
+                        "it needs {needed} MiB of main memory with a context of {context} tokens, and there is less: \
+                         WebAssembly has 4096 MiB at most"
+                    );
+                    preflight.verdict = Verdict::WontFit { because };
                 }
                 Err(error) => return Err(error),
             }

@@ -104,7 +104,7 @@ pub(super) fn context(asked: Option<usize>, most: usize, fitting: usize) -> Resu
     }
 }
 
-fn parameters(config: &ModelConfig) -> u64 {
+pub(super) fn parameters(config: &ModelConfig) -> u64 {
     let sizes = Role::all(config).into_iter().map(|role| role.shape(config));
     sizes.map(|[rows, columns]| rows as u64 * columns as u64).sum()
 }

@@ -264,7 +264,8 @@ fn describe(info: &wgpu::AdapterInfo, device: &wgpu::Device) -> Adapter {
     }
     // Chromium tells of a fallback adapter; other browsers only by its name.
     let lower = name.to_lowercase();
-    let known = ["swiftshader", "llvmpipe", "lavapipe", "basic render"];
+    // `www/device.js` has the same names.
+    let known = ["swiftshader", "llvmpipe", "lavapipe", "basic render", "warp"];
     let software = info.device_type == wgpu::DeviceType::Cpu || known.iter().any(|known| lower.contains(known));
     if name.is_empty() {
         name = if software { "software adapter" } else { "unnamed adapter" }.to_owned();

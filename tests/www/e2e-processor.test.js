@@ -19,9 +19,10 @@ const BEGINNING = greedy_text.slice(0, 75);
 /**
  * One visitor, step after step.
  * @param {string} name
+ * @param {string} module that this browser runs
  * @param {() => Promise<Browser>} launch
  */
-function visit(name, launch) {
+function visit(name, module, launch) {
   suite(name, () => {
     /** @type {Browser} */
     let browser;
@@ -50,6 +51,7 @@ function visit(name, launch) {
       await visitor.field.waitFor();
       await visitor.chat.getByText(/It runs on the processor, since (this browser has no WebGPU|the browser found no graphics card that it could use)\./).waitFor();
       assert.equal(asked(/gguf/).length, 1);
+      assert.deepEqual([...new Set(asked(/_bg\.wasm/))], [`/pkg/${module}_bg.wasm`], "no other module of the engine");
     });
 
     test("the first answer begins as the reference's", async (t) => {
@@ -113,5 +115,6 @@ function visit(name, launch) {
   });
 }
 
-visit("Chromium without WebGPU", launchWithoutWebGpu);
-visit("Firefox", launchFirefox);
+visit("Chromium without WebGPU", "cpu-relaxed", launchWithoutWebGpu);
+// Its extended support release has no relaxed vectors.
+visit("Firefox", "cpu", launchFirefox);

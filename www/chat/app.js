@@ -496,8 +496,8 @@ export class App {
   #openSettings() {
     const conversation = this.#conversation;
     if (!this.#opening) return;
-    const { loading } = this.#opening;
-    const current = { settings: conversation.settings, loading, model: this.#session.model, permits: this.#permits };
+    const { loading, pinned } = this.#opening;
+    const current = { settings: conversation.settings, loading, pinned, model: this.#session.model, permits: this.#permits };
     openSettings(this.#root, current, (settings, loading) => this.#applySettings(conversation, settings, loading));
   }
 

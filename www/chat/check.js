@@ -33,7 +33,7 @@ export function checker(about, chosen, { opening, permits, session, signal, bloc
     button.disabled = true;
     try {
       const choice = chosen();
-      fill(answer, h("p", { class: "hint" }, "Reading the model's header and trying a layer like its own on this device …"));
+      fill(answer, h("p", { class: "hint" }, "Reading the model's header and trying what it needs on this device …"));
       const foretold = await preflight({ model: permits.shown(choice), signal, ...opening(choice) });
       const beside = session.model && h("p", { class: "hint" }, "That is beside the model that is loaded now, which would make room for it.");
       fill(answer, h("p", {}, h("strong", {}, verdictOf(foretold)), " ", figuresOf(foretold)), beside);

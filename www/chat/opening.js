@@ -33,6 +33,11 @@ export class Opening {
     this.#loading = loading;
   }
 
+  /** Whether the page leaves no choice of the device. */
+  get pinned() {
+    return (this.#options.device ?? "auto") !== "auto";
+  }
+
   /** What was chosen. */
   get loading() {
     return this.#loading;
@@ -67,7 +72,7 @@ export class Opening {
   /** Those options for which a loaded model has to be loaded again. */
   #ofLoaded() {
     const { device, context, kv, tune } = this.#loading;
-    return { ...this.#options, ...(device && { device }), ...(context && { context }), ...(kv && { kv }), tune };
+    return { ...this.#options, ...(device && !this.pinned && { device }), ...(context && { context }), ...(kv && { kv }), tune };
   }
 
   /**

@@ -25,10 +25,10 @@ const NUMBERS = [
 
 /**
  * @param {ShadowRoot} root where the dialog lives while it is open
- * @param {{settings: Settings, loading: Loading, model: Model | undefined, permits: Permits | undefined}} current
+ * @param {{settings: Settings, loading: Loading, pinned: boolean, model: Model | undefined, permits: Permits | undefined}} current pinned: there is no choice of the device
  * @param {(settings: Settings, loading: Loading) => void} apply
  */
-export function openSettings(root, { settings, loading, model, permits }, apply) {
+export function openSettings(root, { settings, loading, pinned, model, permits }, apply) {
   const info = model?.info;
   const system = h("textarea", { id: "system", rows: "4", placeholder: "None. For example: Answer in one short paragraph." });
   system.value = settings.system ?? "";
@@ -73,7 +73,7 @@ export function openSettings(root, { settings, loading, model, permits }, apply)
       "fieldset",
       {},
       h("legend", {}, "Speed"),
-      place.element,
+      !pinned && place.element,
       h("label", { class: "check" }, measured, "Measure which kernels are fastest"),
       h("p", { class: "hint", id: "setting-tune-hint" }, "When a model is first loaded on this graphics adapter; it takes less than two seconds. A change loads the model again."),
     ),

@@ -35,10 +35,13 @@ pub const MODULES: [Module; 3] = [
 /// Builds those modules that are not as they should be, and returns the folder with all of them and their bindings.
 pub fn build() -> Result<PathBuf> {
     let folder = target().join("pkg");
-    fs::create_dir_all(&folder)?;
-    for module in &MODULES {
-        let wasm = module.wasm()?;
-        module.bindings(&wasm, &folder)?;
+    let built = MODULES.iter().map(|module| Ok((module, module.wasm()?))).collect::<Result<Vec<_>>>()?;
+    if !built.iter().all(|(module, wasm)| module.is_bound(wasm, &folder)) {
+        // Not what older modules had.
+        if folder.exists() {
+            fs::remove_dir_all(&folder)?;
+        }
+        built.iter().try_for_each(|(module, wasm)| module.bind(wasm, &folder))?;
     }
     Ok(folder)
 }
@@ -73,24 +76,30 @@ impl Module {
         Ok(kept)
     }
 
+    /// What cargo is asked to find fault with, warnings too.
+    pub fn lints(&self) -> Vec<&'static str> {
+        let package = ["clippy", "--package", "pagellama", "--lib", "--target", run::WASM];
+        let features = ["--no-default-features", "--features", self.feature, "--", "-D", "warnings"];
+        // That alone is another code.
+        let features_of_processor = self.flags.iter().filter(|flag| flag.starts_with("-Ctarget-feature")).copied();
+        package.into_iter().chain(features).chain(features_of_processor).collect()
+    }
+
     fn arguments(&self) -> Vec<&'static str> {
         let package = ["rustc", "--profile", "web", "--package", "pagellama", "--lib", "--crate-type", "cdylib"];
         let features = ["--target", run::WASM, "--no-default-features", "--features", self.feature, "--"];
         [&package[..], &features, self.flags].concat()
     }
 
-    /// JavaScript bindings, made again when the module or this program is newer than they are.
-    fn bindings(&self, wasm: &Path, folder: &Path) -> Result<()> {
-        let made = modified(&folder.join(format!("{}_bg.wasm", self.name)));
-        let fresh = made.is_ok_and(|made| {
-            [wasm.to_path_buf()]
-                .into_iter()
-                .chain(std::env::current_exe())
-                .all(|path| modified(&path).is_ok_and(|time| time < made))
-        });
-        if fresh {
-            return Ok(());
-        }
+    /// Whether its bindings are newer than the module and this program.
+    fn is_bound(&self, wasm: &Path, folder: &Path) -> bool {
+        let Ok(made) = modified(&folder.join(format!("{}_bg.wasm", self.name))) else { return false };
+        let older = |path: PathBuf| modified(&path).is_ok_and(|time| time < made);
+        [wasm.to_path_buf()].into_iter().chain(std::env::current_exe()).all(older)
+    }
+
+    /// Makes its JavaScript bindings.
+    fn bind(&self, wasm: &Path, folder: &Path) -> Result<()> {
         run::step(&format!("JavaScript bindings: {}", self.name));
         let made = Bindgen::new()
             .input_path(wasm)

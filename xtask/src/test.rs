@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use crate::bundle::{self, Far};
 use crate::models::Model;
+use crate::modules::MODULES;
 use crate::serve::Server;
 use crate::system::{self, System};
 use crate::{root, run, setup, target};
@@ -47,11 +48,7 @@ fn run_steps(yes: bool, full: bool, steps: &mut Steps) -> Result<()> {
     steps.run("Lints, WebAssembly", || {
         clippy(&mut run::wasm_cargo(), &wasm_tests)?;
         // The page's modules have a device each, the tests all.
-        ["webgpu", "cpu"].into_iter().try_for_each(|device| {
-            let module =
-                ["--package", "pagellama", "--lib", "--target", run::WASM, "--no-default-features", "--features"];
-            clippy(&mut run::wasm_cargo(), &[&module[..], &[device]].concat())
-        })
+        MODULES.iter().try_for_each(|module| run::run(run::wasm_cargo().args(module.lints())))
     })?;
     steps.run("Documentation", || {
         run::run(run::cargo().args(["doc", "--workspace", "--no-deps"]).env("RUSTDOCFLAGS", "-D warnings"))

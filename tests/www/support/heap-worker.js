@@ -1,12 +1,12 @@
 // Loads one model in a wasm of its own and tells what the heap's size was. A heap never shrinks: its size is its peak.
 //
-// It is given {engine, model, adapter, options, ids, foretell}: the address of the engine's folder, the model's, whether there is a graphics
-// adapter, what it is opened with, tokens to go on from, and whether its preflight is made first. Without an adapter the engine gets as far as the tokenizer, before any
+// It is given {engine, module, model, adapter, options, ids, foretell}: the address of the engine's folder, which of its modules (WebGPU's
+// unless it is named), the model's address, whether there is a graphics adapter, what it is opened with, tokens to go on from, and whether its preflight is made first. Without an adapter the engine gets as far as the tokenizer, before any
 // weight.
 // It answers {before, after, foretold, info, answer, stored} or {before, after, foretold, error}, sizes in bytes.
 
-self.addEventListener("message", async ({ data: { engine, model, adapter, options, ids, foretell } }) => {
-  const { default: init, heap_bytes, open, preflight, stored_models } = await import(`${engine}pkg/webgpu.js`);
+self.addEventListener("message", async ({ data: { engine, module = "webgpu", model, adapter, options, ids, foretell } }) => {
+  const { default: init, heap_bytes, open, preflight, stored_models } = await import(`${engine}pkg/${module}.js`);
   await init();
   if (!adapter) Object.getPrototypeOf(Reflect.get(navigator, "gpu")).requestAdapter = async () => null;
   const before = heap_bytes();

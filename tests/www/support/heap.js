@@ -3,7 +3,7 @@
 /** @import { Page } from "playwright-core" */
 /** @import { Info, Preflight, StoredModel } from "../types/pkg/webgpu.js" */
 
-/** @typedef {{engine: string, model: string, adapter: boolean, options?: object, ids?: number[], foretell?: boolean}} Order as heap-worker.js tells */
+/** @typedef {{engine: string, module?: string, model: string, adapter: boolean, options?: object, ids?: number[], foretell?: boolean}} Order as heap-worker.js tells */
 /**
  * @typedef {{before: number, after: number, foretold?: Preflight, info?: Info, answer?: number[], stored?: StoredModel[], error?: {code: string, message: string}}} Heap
  */
