@@ -7,7 +7,7 @@ use crate::executor::{CONTEXT, OTHER, PROMPT, sampled};
 use crate::native::forward;
 use pagellama::cpu::{Executor, ExecutorOptions, Weights};
 use pagellama::generate::preflight::{Preflight, Verdict};
-use pagellama::generate::{Device, Engine, FinishReason, OpenOptions, Progress, Prompt, Request, Stop};
+use pagellama::generate::{Answer, Device, Engine, FinishReason, OpenOptions, Progress, Prompt, Request, Stop};
 use pagellama::model::kv_cache::KvFormat;
 use pagellama::ops::ActivationFormat;
 use pagellama::sampling::Sampling;
@@ -167,6 +167,28 @@ fn the_loop_goes_on_stops_and_tells_what_it_took() {
 }
 
 #[test]
+fn an_answer_goes_on_that_was_begun_elsewhere() {
+    let sampling = Sampling { temperature: 0.9, seed: 3, ..Sampling::default() };
+    let prompt = Prompt::Ids((0..40).map(|i| 3 + i * 7 % 400).collect());
+    let request = Request { prompt, max_tokens: Some(30), ignore_eos: true, sampling };
+    let mut warm = engine(OpenOptions::default());
+    let whole = block_on(warm.generate(&request, &mut |_| {}, &Stop::default())).unwrap();
+    // One engine has seen all of it, the other nothing.
+    for mut engine in [engine(OpenOptions::default()), warm] {
+        for begun in [0, 1, 12, 30] {
+            let mut answer = Answer::begun(request.clone(), whole.ids[..begun].to_vec());
+            let mut rest = String::new();
+            let reason =
+                block_on(engine.go_on(&mut answer, &mut |text| rest.push_str(text), &Stop::default())).unwrap();
+            let ended = engine.end(answer, reason, &mut |text| rest.push_str(text)).unwrap();
+            assert_eq!((&ended.ids, &ended.text, ended.finish_reason), (&whole.ids, &whole.text, FinishReason::Length));
+            assert!(whole.text.ends_with(&rest) && (begun > 0 || rest == whole.text), "{begun}: {rest:?}");
+            assert!(ended.usage.cached_tokens <= ended.usage.prompt_tokens && ended.usage.prompt_tokens == 40);
+        }
+    }
+}
+
+#[test]
 fn a_load_can_be_stopped() {
     let file = std::fs::read(data("gguf/tiny-llama2.Q4_1.gguf")).unwrap();
     let mut source = MemorySource::gguf(file).chunked(5000, 3);
@@ -201,7 +223,9 @@ fn it_is_told_beforehand_what_a_load_takes() {
     let mut source = MemorySource::gguf(std::fs::read(data("gguf/tiny-llama2.Q4_1.gguf")).unwrap());
     let foretold = block_on(Preflight::of(&mut source, &options)).unwrap();
     let engine = engine(options);
-    assert_eq!((foretold.verdict, foretold.context, foretold.speed), (Verdict::LikelyFits, 100, None));
+    assert_eq!((foretold.verdict, foretold.context), (Verdict::LikelyFits, 100));
+    let speed = foretold.speed.unwrap();
+    assert!(speed.prefill.is_finite() && speed.prefill > 0.0 && speed.decode.is_finite() && speed.decode > 0.0);
     assert_eq!(foretold.memory.weights, engine.info().weight_bytes);
     assert_eq!(Some(foretold.memory.total()), engine.stats().host_bytes);
 }

@@ -3,6 +3,7 @@
 import * as format from "./format.js";
 import { h } from "./dom.js";
 
+/** @import { Stats } from "../pkg/webgpu.js" */
 /** @import { Origin } from "./conversations.js" */
 
 const BENCH = new URL("../bench.html", import.meta.url);
@@ -20,7 +21,7 @@ export function statsDetails(origin) {
     ["To the first token", `${format.count(stats.time_to_first_token_ms)} ms`],
     ...(stats.gpu_bytes > 0 ? [/** @type {[string, string]} */ (["Graphics memory", format.bytes(stats.gpu_bytes)])] : []),
     ["Engine's own memory", format.bytes(stats.host_bytes)],
-    ["Per token", `${format.count(stats.dispatches_per_token)} dispatches, ${format.rate(stats.submits_per_token)} submits, ${format.rate(stats.readbacks_per_token)} read-backs`],
+    ...(stats.gpu_bytes > 0 ? [perToken(stats)] : []),
     ["Seed", String(origin.seed)],
   ];
   const reveal = (/** @type {Event} */ event) => /** @type {Element} */ (event.target).scrollIntoView({ block: "nearest" });
@@ -30,6 +31,11 @@ export function statsDetails(origin) {
     h("summary", {}, `${format.rate(speed)} tokens/s`),
     h("dl", {}, ...rows.flatMap(([name, value]) => [h("dt", {}, name), h("dd", {}, value)]), ...measureLink()),
   );
+}
+
+/** What a graphics device is asked for. @param {Stats} stats @returns {[string, string]} */
+function perToken({ dispatches_per_token, submits_per_token, readbacks_per_token }) {
+  return ["Per token", `${format.count(dispatches_per_token)} dispatches, ${format.rate(submits_per_token)} submits, ${format.rate(readbacks_per_token)} read-backs`];
 }
 
 /** To the page of measurements: only from its own origin, where it finds the models that are stored. */
