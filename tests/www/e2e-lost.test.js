@@ -47,10 +47,7 @@ test("after a second crash an answer goes on on the processor, where models run 
   const cdp = await another.newBrowserCDPSession();
   await visitor.page.exposeFunction("crash", () => cdp.send("Browser.crashGpuProcess"));
   // A software adapter is not taken by itself.
-  await visitor.page.route("**/device.js", async (route) => {
-    const body = (await (await route.fetch()).text()).replace('return "software"', "return undefined");
-    await route.fulfill({ body, contentType: "text/javascript" });
-  });
+  await visitor.alterDevice('return "software"', "return undefined");
   await visitor.page.goto(app.address);
   const url = JSON.stringify(`${models.origin}/stories260k.F16.gguf`);
   const [undisturbed, disturbed, before, after] = await visitor.page.evaluate(`(async () => {

@@ -81,17 +81,7 @@ function visit(name, module, launch) {
       assert.ok(reused > 60 && read > reused && read - reused < 30, figures.Reading);
     });
 
-    test("an answer stops in the middle and keeps what it has", async () => {
-      const before = await visitor.answers.count();
-      await visitor.field.fill("Write a long story about a llama.");
-      await visitor.field.press("Enter");
-      const body = visitor.answers.nth(before).locator(".body");
-      await body.getByText(/\w+ \w+/).waitFor();
-      await visitor.button("Stop").click();
-      await visitor.idle();
-      await visitor.answers.nth(before).getByText("Stopped").waitFor();
-      assert.match(await body.innerText(), /\w+ \w+/);
-    });
+    test("an answer stops in the middle and keeps what it has", () => visitor.stopInTheMiddle());
 
     test("once the page is kept it asks its server for nothing, and then the server may go away", async () => {
       const begun = Date.now();

@@ -17,8 +17,8 @@ use crate::{root, run, setup, target};
 /// The tests that run in a browser: the only ones that are built for WebAssembly.
 const BROWSER_TESTS: &str = "web";
 
-/// How long each reader is given damaged files, with `--full`.
-const FUZZ_SECONDS: &str = "600";
+/// How long each reader is given damaged files, with `--full`: ten minutes of a processor that it has to itself for most of the time.
+const FUZZ_SECONDS: &str = "660";
 
 /// Runs every step; stops at the first that fails. `yes` installs system packages without asking, `full` takes the long
 /// form of the tests that have one.

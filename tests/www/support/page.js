@@ -1,5 +1,6 @@
 // What every test of the page needs: servers, a browser, a fresh profile, and short words for what a visitor does.
 
+import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -147,6 +148,32 @@ export class Visitor {
   async idle() {
     await this.button("Send").waitFor();
     await this.chat.locator("[aria-busy=true]").waitFor({ state: "detached" });
+  }
+
+  /** Stops an answer once some of it is there, and looks whether that stays. */
+  async stopInTheMiddle() {
+    const before = await this.answers.count();
+    await this.field.fill("Write a long story about a llama.");
+    await this.field.press("Enter");
+    const body = this.answers.nth(before).locator(".body");
+    await body.getByText(/\w+ \w+/).waitFor();
+    await this.button("Stop").click();
+    await this.idle();
+    await this.answers.nth(before).getByText("Stopped").waitFor();
+    assert.match(await body.innerText(), /\w+ \w+/);
+  }
+
+  /**
+   * Has www/device.js differ, also in the engine's worker, where no script of a test comes before the engine's.
+   * @param {string} code of its text
+   * @param {string} other in its place
+   */
+  async alterDevice(code, other) {
+    await this.page.route("**/device.js", async (route) => {
+      const text = await (await route.fetch()).text();
+      assert.ok(text.includes(code), `device.js has no ${code}`);
+      await route.fulfill({ body: text.replace(code, other), contentType: "text/javascript" });
+    });
   }
 
   async newChat() {
