@@ -311,6 +311,8 @@ test("the browser's promise to keep the download is asked for before it begins, 
     }, answer);
     await download(slow.origin);
     await visitor.chat.getByText(text).waitFor();
+    // Before any byte came there is nothing to delete.
+    await downloading();
     await visitor.button("Cancel").click();
     await visitor.button("Delete slow").click();
     await visitor.button("Delete").click();
