@@ -40,7 +40,7 @@ async function ask(model) {
   return visitor.page.evaluate(async ({ engine, model }) => {
     const { load } = await import(`${engine}engine.js`);
     try {
-      const loaded = await load({ model, store: false, tune: false, device: "webgpu" });
+      const loaded = await load({ model, store: false, tune: false, device: "cpu" });
       await loaded.unload();
       return { id: loaded.info.id };
     } catch (error) {
@@ -109,7 +109,7 @@ test("what is damaged of a gated model is fetched again with a token, and not wi
     async ({ engine, model }) => {
       const { load, verifyModel } = await import(`${engine}engine.js`);
       const { damage, manifests } = await import(/** @type {string} */ ("/fault-client.js"));
-      const loaded = await load({ model, tune: false, device: "webgpu" });
+      const loaded = await load({ model, tune: false, device: "cpu" });
       await loaded.unload();
       const [{ id, files }] = await manifests();
       await damage({ id, file: files[0].name, start: 0, harm: "change" });

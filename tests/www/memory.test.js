@@ -30,7 +30,7 @@ async function store(name) {
   const script = `
     import { begin, finish, manifests } from "/fault-client.js";
     await fetch("/begins");
-    begin({ engine: "${app.address}", model: { url: "${server.origin}/${name}" }, tokens: 0 });
+    begin({ engine: "${app.address}", model: { url: "${server.origin}/${name}" }, options: { device: "webgpu" }, tokens: 0 });
     const { error } = await finish();
     const complete = !error && (await manifests())[0]?.complete;
     await fetch("/done?" + encodeURIComponent(JSON.stringify({ error, complete })));`;
