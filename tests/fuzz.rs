@@ -1,7 +1,7 @@
 //! Random damage to every kind of file that the engine reads: no panic, typed errors, and no allocation that the file's own size
 //! does not justify.
 //!
-//! Each reader gets six seconds, or as many as `PAGELLAMA_FUZZ_SECONDS` says (`cargo xtask test --full` says 600). What once failed
+//! Each reader gets six seconds, or as many as `PAGELLAMA_FUZZ_SECONDS` says (`cargo xtask test --full` says 660). What once failed
 //! lies in `tests/data/fuzz/READER/` and is read first; a new failure is written to `target/fuzz/READER/`.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 

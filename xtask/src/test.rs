@@ -61,25 +61,31 @@ fn run_steps(yes: bool, full: bool, steps: &mut Steps) -> Result<()> {
         }
         run::run(tests.args(["test", "--workspace"]).env("VK_DRIVER_FILES", &system.lavapipe))
     })?;
-    // Both wait for a compiler of shaders that uses one core.
-    steps.run("Tests in the browser, and of kernels on its software Vulkan", || {
-        let mut tests = run::cargo();
-        // Of the workspace, as in the step above: a package alone may have other features, and be built once more.
-        tests.args(["test", "--workspace", "--test", "ops"]).env("VK_DRIVER_FILES", &system.swiftshader);
-        std::thread::scope(|scope| {
-            let kernels = scope.spawn(|| run::run(&mut tests));
-            let browser = browser_tests(&system);
-            kernels.join().unwrap_or_else(|_| bail!("the kernels' tests could not be started"))?;
-            browser
-        })
-    })?;
-
-    let dist = steps.run("The page's folder and its size", || {
-        let dist = bundle::build(&Model::File(model), Far::Symlink)?;
-        bundle::check_size(&dist)?;
-        Ok(dist)
-    })?;
+    // The browser waits for a compiler of shaders that uses one core, and leaves the other to what else is to be done.
+    let dist = steps.run(
+        "Tests in the browser; of kernels on its software Vulkan, and the page's folder and its size",
+        || {
+            std::thread::scope(|scope| {
+                let beside = scope.spawn(|| {
+                    swiftshader_tests(&system)?;
+                    let dist = bundle::build(&Model::File(model), Far::Symlink)?;
+                    bundle::check_size(&dist)?;
+                    Ok(dist)
+                });
+                let browser = browser_tests(&system);
+                let dist = beside.join().unwrap_or_else(|_| bail!("what runs beside the browser broke off"))?;
+                browser.map(|()| dist)
+            })
+        },
+    )?;
     page_tests(steps, &system, &dist, full)
+}
+
+/// Kernels on the browser's software Vulkan.
+fn swiftshader_tests(system: &System) -> Result<()> {
+    // Of the workspace, as all native tests: a package alone may have other features, and be built once more.
+    let mut tests = run::cargo();
+    run::run(tests.args(["test", "--workspace", "--test", "ops"]).env("VK_DRIVER_FILES", &system.swiftshader))
 }
 
 /// Kernels, engine and store in the browser, on its own software adapter.
