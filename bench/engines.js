@@ -6,7 +6,7 @@
  */
 
 /** This project's own engine, on each device: the others are compared with it. */
-export const OURS = ["pagellama", "pagellama-cpu"];
+export const OURS = ["pagellama", "pagellama-cpu", "pagellama-threads"];
 
 const FLARE =
   "left out: its published bindings do not parse (a comment in a comment; mended by hand for the trial); then its `load` panics on " +
@@ -17,7 +17,8 @@ const FLARE =
 /** @type {Contestant[]} */
 export const ENGINES = [
   { id: "pagellama", label: "pagellama, WebGPU" },
-  { id: "pagellama-cpu", label: "pagellama, processor" },
+  { id: "pagellama-cpu", label: "pagellama, processor, one thread" },
+  { id: "pagellama-threads", label: "pagellama, processor, all cores" },
   { id: "wllama-3", label: "wllama 3.13" },
   { id: "wllama-2", label: "wllama 2.4" },
   { id: "flare", label: "flare 0.2.21", reason: FLARE },

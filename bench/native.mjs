@@ -5,6 +5,7 @@
 // Each is a program that answers JSON lines (program.js). When the first token was there they tell themselves; the rest is
 // measured from here.
 
+import { availableParallelism } from "node:os";
 import { basename } from "node:path";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
@@ -29,12 +30,19 @@ const { values: given } = parseArgs({
 const { model, llama } = given;
 const sizes = given.sizes?.split(",").map(Number) ?? SIZES;
 const context = String(contextFor(sizes));
+const cores = String(availableParallelism());
 const peer = [process.execPath, fileURLToPath(new URL("native/llama-cpp.mjs", import.meta.url)), model, context];
 
 /** @type {(Contestant & {command: string[], note?: string})[]} */
 const ENGINES = [
   { id: "pagellama", label: "pagellama, Vulkan", note: "on lavapipe", command: [llama, "generate", model, "--context", context, "--device", "webgpu"] },
   { id: "pagellama-cpu", label: "pagellama, processor", note: "one thread", command: [llama, "generate", model, "--context", context, "--device", "cpu"] },
+  {
+    id: "pagellama-threads",
+    label: "pagellama, processor",
+    note: `${cores} threads`,
+    command: [llama, "generate", model, "--context", context, "--device", "cpu", "--threads", cores],
+  },
   { id: "llama-cpp-cpu", label: "node-llama-cpp 3.22, CPU", command: [...peer, "cpu"] },
   { id: "llama-cpp-vulkan", label: "node-llama-cpp 3.22, Vulkan", command: [...peer, "vulkan"] },
 ];

@@ -1,10 +1,10 @@
 //! Llama in the terminal, on the same shaders as the page, or on the processor.
 //!
-//! `cargo run --release --example llama -- COMMAND MODEL [--device auto|webgpu|cpu] [--context N] [--kv f16|f32|q8]
-//! [--activations f32|int8] [--tune] [--quantise q8_0|q4_0] [--lora DIR[=WEIGHT]]...`
+//! `cargo run --release --example llama -- COMMAND MODEL [--device auto|webgpu|cpu] [--threads N] [--context N]
+//! [--kv f16|f32|q8] [--activations f32|int8] [--tune] [--quantise q8_0|q4_0] [--lora DIR[=WEIGHT]]...`
 //!
 //! MODEL is a GGUF file or a Hugging Face folder. `--activations` says whether products are exact, as they are on WebGPU, or take
-//! activations in 8 bits, as they do on the processor. `--tune` first measures which kernels are the fastest, `--quantise` reads a
+//! activations in 8 bits, as they do on the processor, where `--threads` says how many threads compute (one, unless it is named). `--tune` first measures which kernels are the fastest, `--quantise` reads a
 //! folder's weights in fewer bits than it has, `--lora` attaches a LoRA adapter, a folder as PEFT saves it; several add up.
 //! `chat` talks; `preflight` says whether the model will run here, and how fast; `perplexity` reads a text on standard input and
 //! says how well the model foretells each token of it, a folder as published and in each of the fewer bits; the other commands
@@ -24,6 +24,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use pagellama::chat::{ChatFormat, Message, Segment};
+use pagellama::cpu::Helpers;
 use pagellama::generate::preflight::Preflight;
 use pagellama::generate::{Device, Engine, OpenOptions, Options, Progress, Prompt, Stop};
 use pagellama::gpu::tune::Tuning;
@@ -39,7 +40,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 const USAGE: &str = "usage: llama chat|preflight|perplexity|tokenize|render|logits|generate|profile MODEL \
-    [--device auto|webgpu|cpu] [--context N] [--kv f16|f32|q8] [--activations f32|int8] [--tune] [--quantise q8_0|q4_0] [--lora DIR[=WEIGHT]]...";
+    [--device auto|webgpu|cpu] [--threads N] [--context N] [--kv f16|f32|q8] [--activations f32|int8] [--tune] [--quantise q8_0|q4_0] [--lora DIR[=WEIGHT]]...";
 
 fn main() -> ExitCode {
     let arguments = match Arguments::parse(std::env::args().skip(1)) {
@@ -92,6 +93,11 @@ impl Arguments {
                 "--activations" => {
                     let format = words.next().and_then(|name| ActivationFormat::named(&name));
                     options.activations = Some(format.ok_or("--activations is f32 or int8")?);
+                }
+                "--threads" => {
+                    let threads = words.next().and_then(|value| value.parse::<usize>().ok());
+                    let others = threads.and_then(|threads| threads.checked_sub(1)).filter(|others| *others < 256);
+                    options.helpers = Helpers::threads(others.ok_or("--threads needs a number, from 1 on")?);
                 }
                 "--quantise" => {
                     let recipe = words.next().and_then(|name| Recipe::named(&name));

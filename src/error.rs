@@ -252,6 +252,9 @@ pub enum Error {
         /// The first error that was reported.
         detail: String,
     },
+    /// A thread that has a part of the weights ended.
+    #[error("a thread of the engine ended")]
+    HelperLost,
     /// The model's output holds no finite number.
     #[error("the model's output is not finite")]
     OutputNotFinite,
@@ -342,6 +345,7 @@ impl Error {
             Error::DeviceLost { .. } => "gpu/lost",
             Error::LostAgain { .. } => "gpu/lost-again",
             Error::Gpu { .. } => "gpu/error",
+            Error::HelperLost => "engine/thread-lost",
             Error::OutputNotFinite => "gpu/not-finite",
             Error::Tokenizer { .. } => "text/tokenizer",
             Error::Template { .. } => "text/template",
@@ -416,7 +420,7 @@ impl Error {
             Error::OutOfMemory { .. } => {
                 "Close other tabs, or choose a smaller model, a shorter context or 8 bits for it."
             }
-            Error::DeviceLost { .. } => "Load the model again.",
+            Error::DeviceLost { .. } | Error::HelperLost => "Load the model again.",
             Error::LostAgain { .. } => {
                 "Choose a shorter context or 8 bits for it, a smaller model or one of fewer bits, or close what else uses the graphics card."
             }

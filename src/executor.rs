@@ -6,8 +6,11 @@ use crate::config::ModelConfig;
 #[cfg(feature = "cpu")]
 use crate::cpu;
 use crate::error::Result;
+#[cfg(feature = "webgpu")]
 use crate::gpu;
 use crate::gpu::Work;
+use crate::gpu::limits::SpeedLimits;
+use crate::gpu::profile::Profile;
 use crate::sampling::Sampling;
 use crate::weights::lora::Adapter;
 
@@ -87,14 +90,28 @@ impl Executor {
         each_device!(self, executor => executor.options().chunk, executor => executor.options().chunk)
     }
 
-    /// The executor on WebGPU, for what no other one does.
-    pub fn webgpu(&self) -> Option<&gpu::Executor> {
-        each_device!(self, executor => Some(executor), _ => None)
+    /// See [`gpu::Executor::profile`].
+    ///
+    /// Errors: `BadRequest` on the processor.
+    #[cfg_attr(not(feature = "webgpu"), expect(unused_variables, reason = "only on WebGPU"))]
+    pub async fn profile(&mut self, tokens: usize, position: usize) -> Result<Profile> {
+        each_device!(self, executor => executor.profile(&vec![0; tokens], position).await, _ => {
+            Err(only_on_webgpu("has a profile"))
+        })
     }
 
-    /// The same, to be changed.
-    pub fn webgpu_mut(&mut self) -> Option<&mut gpu::Executor> {
-        each_device!(self, executor => Some(executor), _ => None)
+    /// See [`gpu::Gpu::measure_limits`].
+    ///
+    /// Errors: `BadRequest` on the processor.
+    pub async fn measure_limits(&self) -> Result<SpeedLimits> {
+        each_device!(self, executor => executor.gpu().measure_limits().await, _ => {
+            Err(only_on_webgpu("has limits to measure"))
+        })
+    }
+
+    /// See [`gpu::Gpu::end`]; nothing on the processor.
+    pub fn device_end(&self) -> Box<dyn Fn()> {
+        each_device!(self, executor => Box::new(executor.gpu().end()), _ => Box::new(|| ()))
     }
 
     /// Commands given to a device apart; none on the processor.
@@ -110,6 +127,11 @@ impl Executor {
     /// Bytes of main memory that a model on the processor takes.
     pub fn main_bytes(&self) -> Option<u64> {
         each_device!(self, _ => None, executor => Some(executor.bytes().iter().sum()))
+    }
+
+    /// Bytes of weights in the memories of helpers, where those have some of their own.
+    pub fn helpers_bytes(&self) -> u64 {
+        each_device!(self, _ => 0, executor => executor.helpers_bytes())
     }
 
     /// See [`gpu::Executor::adapt`].
@@ -168,4 +190,9 @@ impl Executor {
     pub fn ahead(&self) -> usize {
         each_device!(self, executor => executor.ahead(), executor => executor.ahead())
     }
+}
+
+#[cfg(feature = "cpu")]
+fn only_on_webgpu(what: &str) -> crate::Error {
+    crate::Error::BadRequest { detail: format!("only a model on WebGPU {what}, and this one is on the processor") }
 }

@@ -18,6 +18,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use serde::{Deserialize, Serialize};
 
 use crate::chat::{ChatFormat, Message};
+use crate::cpu::Helpers;
 use crate::error::{Error, Result};
 pub use crate::executor::Device;
 use crate::executor::Executor;
@@ -48,6 +49,8 @@ pub struct OpenOptions {
     pub activations: Option<ActivationFormat>,
     /// Where it is to run.
     pub device: Device,
+    /// Who computes on the processor beside the thread that the model runs in.
+    pub helpers: Helpers,
 }
 
 /// How far the opening of a model is.
@@ -192,7 +195,7 @@ pub struct Stats {
     pub time_to_first_token_ms: f64,
     /// Bytes of all GPU buffers that are alive.
     pub gpu_bytes: u64,
-    /// Bytes of wasm memory; natively those that a model on the processor takes, and none on WebGPU.
+    /// Bytes of wasm memory, and of the weights in that of helpers; natively those that a model on the processor takes, and none on WebGPU.
     pub host_bytes: Option<u64>,
     /// Kernels started for one generated token.
     pub dispatches_per_token: f64,
@@ -205,7 +208,7 @@ pub struct Stats {
 impl Stats {
     /// What is known before anything was generated.
     fn of(executor: &Executor) -> Self {
-        let host_bytes = host_bytes().or_else(|| executor.main_bytes());
+        let host_bytes = host_bytes().map(|bytes| bytes + executor.helpers_bytes()).or_else(|| executor.main_bytes());
         Self { gpu_bytes: executor.gpu_bytes(), host_bytes, ..Self::default() }
     }
 }
@@ -246,6 +249,8 @@ pub struct DeviceInfo {
     pub variants: Vec<&'static str>,
     /// How long they were measured for it, in milliseconds; none when they were not, or were before.
     pub tuning_ms: Option<f64>,
+    /// How many threads compute; none on a graphics device.
+    pub threads: Option<usize>,
 }
 
 /// An open model with its tokenizer and chat format, and the conversation that its KV cache holds.
@@ -308,32 +313,21 @@ impl Engine {
         self.model.settle().await?;
         self.model.cache.truncate(0);
         let tokens = tokens.min(self.model.executor.chunk());
-        let executor = self.model.executor.webgpu_mut().ok_or_else(|| only_on_webgpu("has a profile"))?;
-        executor.profile(&vec![0; tokens], position).await
+        self.model.executor.profile(tokens, position).await
     }
 
     /// How fast the adapter is at its best, measured in less than a second.
     ///
     /// Errors: `BadRequest` for a model on the processor; what the device reports.
     pub async fn measure_adapter(&self) -> Result<SpeedLimits> {
-        let executor = self.model.executor.webgpu().ok_or_else(|| only_on_webgpu("has limits to measure"))?;
-        executor.gpu().measure_limits().await
+        self.model.executor.measure_limits().await
     }
 
     /// What takes the device away from the engine at once, as a driver may: all that is asked of it afterwards fails with `DeviceLost`.
     /// The processor stays.
-    pub fn device_end(&self) -> impl Fn() + use<> {
-        let end = self.model.executor.webgpu().map(|executor| executor.gpu().end());
-        move || {
-            if let Some(end) = &end {
-                end();
-            }
-        }
+    pub fn device_end(&self) -> Box<dyn Fn()> {
+        self.model.executor.device_end()
     }
-}
-
-fn only_on_webgpu(what: &str) -> Error {
-    Error::BadRequest { detail: format!("only a model on WebGPU {what}, and this one is on the processor") }
 }
 
 /// Bytes of memory that the module holds; natively there is no such number.

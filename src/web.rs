@@ -2,6 +2,8 @@
 
 mod abort;
 pub mod engine;
+#[cfg(feature = "cpu")]
+mod helper;
 pub mod manage;
 mod opening;
 mod progress;

@@ -28,6 +28,7 @@ mod native {
     mod sampler;
     mod sentence_piece;
     mod store;
+    mod threads;
     mod tokenizer;
     mod weights;
 }

@@ -8,6 +8,7 @@
 // It works from another origin than its own, if the server allows that (CORS). What is stored belongs to the page's origin.
 
 import { canRun } from "./device.js";
+import { startWorker } from "./start-worker.js";
 
 /** @import { Device } from "./device.js" */
 /** @import { AdapterInfo, FileDigests, HubChoice, Info, Preflight, Profile, Progress, Prompt, Recipe, Result, SamplingOptions, SpeedLimits, Stats, StoredModel, Verified, Waiting } from "./pkg/webgpu.js" */
@@ -29,10 +30,12 @@ import { canRun } from "./device.js";
  * takes the kernels that suit most adapters; otherwise the first load measures which are the fastest, in less than two seconds.
  * `device`: "auto" takes WebGPU, or the processor where there is no adapter or one that is the processor itself, or where graphics
  * devices keep going away; `info.device` says which it is, and the reason. "webgpu" and "cpu" take that one or fail.
+ * `threads`: how many compute on the processor, where the page is cross-origin isolated; otherwise it is one. By default as many as
+ * the machine has cores, and at most eight.
  * `activations: "int8"` rounds what products take to bytes, which is not exact: on the processor it is the default and several times
  * faster than "f32"; on WebGPU it is for prompts alone, where device and weights allow it, and faster on GPUs that multiply bytes. `quantise` turns the weights of a Hugging Face folder into 8.5 or 4.5 bits each on their way: what is
  * stored is that copy, which the next load does not make again.
- * @typedef {{context?: number, kv?: KvFormat, device?: Device, store?: boolean, connections?: number, tune?: boolean, activations?: "f32" | "int8", quantise?: Recipe}} OpenOptions
+ * @typedef {{context?: number, kv?: KvFormat, device?: Device, threads?: number, store?: boolean, connections?: number, tune?: boolean, activations?: "f32" | "int8", quantise?: Recipe}} OpenOptions
  */
 /**
  * Where a LoRA adapter comes from, a folder with `adapter_config.json` and `adapter_model.safetensors` as PEFT saves it: its address,
@@ -377,7 +380,7 @@ class Connection {
   #closed = false;
 
   constructor() {
-    this.#worker = startWorker();
+    this.#worker = startWorker("./worker.js");
     this.#worker.addEventListener("message", ({ data }) => this.#receive(/** @type {Reply} */ (data)));
     this.#worker.addEventListener("error", (event) => {
       event.preventDefault();
@@ -433,23 +436,6 @@ class Connection {
     for (const call of this.#waiting.values()) call.reject(error);
     this.#waiting.clear();
   }
-}
-
-/**
- * A page may only start workers from its own origin; from another one, a script of a single line imports ours.
- * @returns {Worker}
- */
-function startWorker() {
-  const url = new URL("./worker.js", import.meta.url);
-  if (url.origin === location.origin) return new Worker(url, { type: "module", name: "pagellama" });
-  const script = new Blob([`import ${JSON.stringify(url.href)};`], { type: "text/javascript" });
-  const local = URL.createObjectURL(script);
-  const worker = new Worker(local, { type: "module", name: "pagellama" });
-  // The address is needed until the worker has read it, which its first message proves.
-  const forget = () => URL.revokeObjectURL(local);
-  worker.addEventListener("message", forget, { once: true });
-  worker.addEventListener("error", forget, { once: true });
-  return worker;
 }
 
 /** A relative address means relative to the page, not to the worker's script. @param {string} url */

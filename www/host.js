@@ -1,13 +1,14 @@
 // The engine in its worker: the module that suits the device, and another one when a graphics device has gone away for good.
 
 import { choose, onProcessor } from "./device.js";
+import { hire, threadsOf } from "./helpers.js";
 import { takeTurn } from "./turns.js";
 
 /** @import { Choice, Device, Reason } from "./device.js" */
 /** @import { AdapterRequest, Count, GenerateOptions, ModelRequest, OpenOptions } from "./engine.js" */
 /** @import { AdapterInfo, Engine, Info, Progress, Prompt, Result } from "./pkg/webgpu.js" */
 /** What each of the modules exports. @typedef {typeof import("./pkg/webgpu.js")} Module */
-/** A module that runs, and why that one. @typedef {Choice & {exports: Module}} Running */
+/** A module that runs, and why that one; those that compute with it. @typedef {Choice & {exports: Module, helpers?: Worker[]}} Running */
 /**
  * @typedef {object} Listener
  * @property {(text: string) => void} onText
@@ -72,8 +73,9 @@ export class Host {
    * @param {AbortSignal} signal
    */
   async preflight(request, options, signal) {
-    const { exports, reason } = await this.#start(options.device);
-    return { ...(await exports.preflight({ model: request, options }, signal)), reason };
+    const running = await this.#start(options.device);
+    const helpers = await helpersOf(running, options);
+    return { ...(await running.exports.preflight({ model: request, options, helpers }, signal)), reason: running.reason };
   }
 
   /**
@@ -169,7 +171,8 @@ export class Host {
     const alone = "stored" in request || options.store === false;
     const turn = alone ? undefined : await takeTurn(model_key(request), report, signal);
     try {
-      return await open({ model: request, options }, turn?.tell ?? report, signal);
+      const helpers = await helpersOf(running, options);
+      return await open({ model: request, options, helpers }, turn?.tell ?? report, signal);
     } finally {
       turn?.end();
     }
@@ -225,6 +228,19 @@ function isSame(one, other) {
  */
 function failure(code, message, advice) {
   return { code, message, advice };
+}
+
+/**
+ * Who computes with a module for the processor.
+ * @param {Running} running
+ * @param {OpenOptions} options
+ */
+async function helpersOf(running, { threads }) {
+  if (running.module === "webgpu") return [];
+  const count = threadsOf(threads) - 1;
+  const there = (running.helpers ??= []);
+  if (there.length < count) there.push(...(await hire(count - there.length, running.module, running.exports.compiled())));
+  return there.slice(0, count);
 }
 
 /** @param {Choice} choice @returns {Promise<Running>} */

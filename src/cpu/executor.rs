@@ -8,6 +8,7 @@ use super::attention::LayerCache;
 use super::cache::Cached;
 use super::deltas::Deltas;
 use super::pass::{Buffers, Pass, Products};
+use super::team::{Helpers, Team};
 use super::weights::{Input, Weights};
 use super::zeros;
 use crate::config::ModelConfig;
@@ -62,9 +63,14 @@ struct Choice {
 
 /// What [`Executor::bytes`] gives once a model of these tensors is there. Takes that memory for a moment.
 ///
-/// Errors: `OutOfMemory`.
-pub async fn memory(config: &ModelConfig, tensors: &[TensorSpec], options: ExecutorOptions) -> Result<[u64; 3]> {
-    let mut weights = Weights::new();
+/// Errors: `OutOfMemory`, `HelperLost`.
+pub async fn memory(
+    config: &ModelConfig,
+    tensors: &[TensorSpec],
+    options: ExecutorOptions,
+    helpers: &Helpers,
+) -> Result<[u64; 3]> {
+    let mut weights = Weights::of_team(Team::gather(helpers, config, &options)?);
     weights.allocate(tensors).await?;
     Ok(Executor::new(config, weights, options)?.bytes())
 }
@@ -72,9 +78,14 @@ pub async fn memory(config: &ModelConfig, tensors: &[TensorSpec], options: Execu
 /// Seconds that a token after some hundred others takes, and a whole chunk, in a model of these tensors: as one of its layers and its
 /// head tell, on weights that are all zero.
 ///
-/// Errors: `OutOfMemory`.
-pub async fn seconds(config: &ModelConfig, tensors: &[TensorSpec], options: ExecutorOptions) -> Result<[f64; 2]> {
-    let mut weights = Weights::new();
+/// Errors: `OutOfMemory`, `HelperLost`.
+pub async fn seconds(
+    config: &ModelConfig,
+    tensors: &[TensorSpec],
+    options: ExecutorOptions,
+    helpers: &Helpers,
+) -> Result<[f64; 2]> {
+    let mut weights = Weights::of_team(Team::gather(helpers, config, &options)?);
     for spec in tensors.iter().filter(|spec| !matches!(spec.role, Role::Layer(layer, _) if layer > 0)) {
         weights.allocate(std::slice::from_ref(spec)).await?;
         let row_bytes = spec.format.row_bytes(spec.columns);
@@ -134,10 +145,20 @@ impl Executor {
         &self.config
     }
 
+    /// Bytes of weights that helpers have.
+    pub fn helpers_bytes(&self) -> u64 {
+        self.weights.helpers_bytes()
+    }
+
+    /// How many threads compute.
+    pub fn threads(&self) -> usize {
+        self.weights.threads()
+    }
+
     /// Bytes of main memory that it takes: weights, KV cache, and what else runs need.
     pub fn bytes(&self) -> [u64; 3] {
         let cache: usize = self.cache.iter().map(|layer| layer.keys.bytes() + layer.values.bytes()).sum();
-        [self.weights.bytes(), cache as u64, (self.x.bytes() + self.buffers.bytes()) as u64]
+        [self.weights.bytes(), cache as u64, (self.x.bytes() + self.buffers.bytes() + self.weights.team_bytes()) as u64]
     }
 
     /// Has the model computed with these adapters, each times its weight, and with no others. What the cache holds was computed

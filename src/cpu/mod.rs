@@ -12,11 +12,15 @@ mod pass;
 pub(crate) mod products;
 pub(crate) mod rounded;
 pub(crate) mod scale;
+mod team;
 #[cfg(test)]
 mod tests;
 mod weights;
 
 pub use executor::{Executor, ExecutorOptions, memory, seconds};
+#[cfg(all(feature = "cpu", target_arch = "wasm32"))]
+pub(crate) use team::{Board, serve};
+pub use team::{Helpers, Team};
 pub use weights::Weights;
 
 use crate::error::{Error, Result};

@@ -3,7 +3,7 @@
 use super::attention::{Attention, Heads, LayerCache};
 use super::deltas::Deltas;
 use super::ops;
-use super::weights::{Input, Matrix, Weights};
+use super::weights::{Input, Weights};
 use super::zeros;
 use crate::config::{self, ModelConfig};
 use crate::error::Result;
@@ -75,19 +75,15 @@ pub(super) struct Products<'a> {
 }
 
 impl Products<'_> {
-    /// A matrix's products with the first `count` vectors, `[count][rows]`.
-    fn of(&mut self, role: Role, count: usize, out: &mut [f32]) -> Result<()> {
-        self.of_matrix(self.weights.matrix(role)?, role, count, out);
-        Ok(())
-    }
-
-    /// The same of a matrix that stands for another.
-    fn of_matrix(&mut self, matrix: &Matrix, role: Role, count: usize, out: &mut [f32]) {
-        let out = &mut out[..count * matrix.rows()];
-        matrix.multiply(self.x, count, out);
+    /// Matrices' products with the first `count` vectors, each in its `[count][rows]`.
+    fn of(&mut self, roles: &[Role], count: usize, outs: &mut [&mut [f32]]) -> Result<()> {
+        self.weights.multiply(roles, self.x, count, outs)?;
         if let Some(deltas) = &mut self.deltas {
-            deltas.add(role, self.x, count, out);
+            for (role, out) in roles.iter().zip(outs) {
+                deltas.add(*role, self.x, count, &mut out[..count * self.weights.rows(*role)?]);
+            }
         }
+        Ok(())
     }
 }
 
@@ -116,7 +112,7 @@ impl Pass<'_> {
     /// Adds a product to the residual stream.
     fn add_product(&mut self, role: Role) -> Result<()> {
         let (count, Buffers { stream, added, .. }) = (self.ids.len(), &mut *self.buffers);
-        self.products.of(role, count, added)?;
+        self.products.of(&[role], count, &mut [added])?;
         ops::add(&mut stream[..count * self.config.hidden_size], added);
         Ok(())
     }
@@ -125,11 +121,10 @@ impl Pass<'_> {
 impl Steps for Pass<'_> {
     fn embed(&mut self) -> Result<()> {
         let hidden = self.config.hidden_size;
-        let table = self.products.weights.matrix(Role::Embedding)?;
         let Buffers { stream, frequencies, angles, .. } = &mut *self.buffers;
         let stream = &mut stream[..self.ids.len() * hidden];
         for (id, row) in self.ids.iter().zip(stream.chunks_exact_mut(hidden)) {
-            table.row(*id as usize, row);
+            self.products.weights.row(Role::Embedding, *id as usize, row)?;
         }
         if let Some(deltas) = &mut self.products.deltas {
             deltas.add_embeddings(self.ids, stream);
@@ -142,9 +137,8 @@ impl Steps for Pass<'_> {
     fn attention_input(&mut self, layer: usize) -> Result<()> {
         self.norm(Role::Layer(layer, LayerRole::AttentionNorm), 0)?;
         let (tokens, Buffers { queries, keys, values, angles, .. }) = (self.ids.len(), &mut *self.buffers);
-        self.products.of(Role::Layer(layer, LayerRole::Query), tokens, queries)?;
-        self.products.of(Role::Layer(layer, LayerRole::Key), tokens, keys)?;
-        self.products.of(Role::Layer(layer, LayerRole::Value), tokens, values)?;
+        let roles = [LayerRole::Query, LayerRole::Key, LayerRole::Value].map(|role| Role::Layer(layer, role));
+        self.products.of(&roles, tokens, &mut [queries, keys, values])?;
         let (query, kv) = (self.config.query_size(), self.config.kv_size());
         let rows = queries.chunks_exact_mut(query).zip(keys.chunks_exact_mut(kv)).zip(values.chunks_exact(kv));
         let angles = angles.chunks_exact(self.config.head_dim / 2).zip(self.position..);
@@ -175,8 +169,8 @@ impl Steps for Pass<'_> {
         self.norm(Role::Layer(layer, LayerRole::MlpNorm), 0)?;
         let (tokens, length) = (self.ids.len(), self.config.intermediate_size);
         let Buffers { gate, up, .. } = &mut *self.buffers;
-        self.products.of(Role::Layer(layer, LayerRole::Gate), tokens, gate)?;
-        self.products.of(Role::Layer(layer, LayerRole::Up), tokens, up)?;
+        let roles = [LayerRole::Gate, LayerRole::Up].map(|role| Role::Layer(layer, role));
+        self.products.of(&roles, tokens, &mut [gate, up])?;
         ops::swiglu(&gate[..tokens * length], up, &mut self.products.x.values);
         self.products.x.round(tokens, length);
         Ok(())
@@ -189,8 +183,11 @@ impl Steps for Pass<'_> {
     fn logits(&mut self) -> Result<()> {
         self.norm(Role::FinalNorm, self.ids.len() - 1)?;
         let head = if self.config.tied_embeddings { Role::Embedding } else { Role::Head };
-        let head = self.products.weights.matrix(head)?;
-        self.products.of_matrix(head, Role::Head, 1, &mut self.buffers.logits);
+        let Products { weights, deltas, x } = &mut self.products;
+        weights.multiply(&[head], x, 1, &mut [&mut self.buffers.logits])?;
+        if let Some(deltas) = deltas {
+            deltas.add(Role::Head, x, 1, &mut self.buffers.logits);
+        }
         Ok(())
     }
 }

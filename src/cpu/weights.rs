@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use super::products::{self, Out, Vectors};
 use super::rounded::{self, BLOCK, Block};
+use super::team::{MATRICES, Share, Team};
 use super::{reserve, zeros};
 use crate::error::{Error, Result};
 use crate::formats::{self, Format};
@@ -12,8 +13,10 @@ use crate::weights::{Role, Sink, TensorSpec};
 /// All weights of a model.
 #[derive(Default)]
 pub struct Weights {
-    matrices: HashMap<Role, Matrix>,
+    matrices: HashMap<Role, Share>,
     norms: HashMap<Role, Norm>,
+    /// Who has the rows of matrices that are not here.
+    team: Option<Team>,
 }
 
 /// Rows of weights.
@@ -23,6 +26,8 @@ pub(super) struct Matrix {
     /// As published.
     bytes: Vec<u8>,
     row_bytes: usize,
+    /// How many rows there is room for.
+    most_rows: usize,
 }
 
 /// A norm's gains, held as f32 whatever the file's format.
@@ -64,14 +69,39 @@ impl Input {
 }
 
 impl Matrix {
-    /// Room for a matrix whose rows are still to come.
+    /// Room for some of a tensor's rows, which are still to come.
     ///
     /// Errors: `OutOfMemory`.
-    fn reserve(spec: &TensorSpec) -> Result<Self> {
-        let row_bytes = spec.format.row_bytes(spec.columns);
+    pub fn reserve(spec: &TensorSpec, rows: usize) -> Result<Self> {
+        Self::room(spec.format, spec.columns, rows)
+    }
+
+    /// Room for so many rows.
+    ///
+    /// Errors: `OutOfMemory`.
+    pub fn room(format: Format, columns: usize, rows: usize) -> Result<Self> {
+        let row_bytes = format.row_bytes(columns);
         let mut bytes = Vec::new();
-        reserve(&mut bytes, &format!("{:?}", spec.role), row_bytes.saturating_mul(spec.rows))?;
-        Ok(Self { columns: spec.columns, format: spec.format, bytes, row_bytes })
+        reserve(&mut bytes, "weights", row_bytes.saturating_mul(rows))?;
+        Ok(Self { columns, format, bytes, row_bytes, most_rows: rows })
+    }
+
+    /// Writes whole rows: in order, so that there is nothing to be filled in before; never more than there is room for.
+    ///
+    /// Errors: `BadHeader`.
+    pub fn write(&mut self, first_row: usize, bytes: &[u8]) -> Result<()> {
+        let start = first_row * self.row_bytes;
+        if start > self.bytes.len() || start + bytes.len() > self.most_rows * self.row_bytes {
+            return Err(Self::not_the_next(first_row));
+        }
+        self.bytes.truncate(start);
+        self.bytes.extend_from_slice(bytes);
+        Ok(())
+    }
+
+    /// The error for rows that come before others.
+    pub fn not_the_next(row: usize) -> Error {
+        Error::BadHeader { detail: format!("row {row} of a matrix is not the next one") }
     }
 
     /// A matrix of numbers as they are, row by row.
@@ -79,12 +109,23 @@ impl Matrix {
         let mut bytes = Vec::new();
         reserve(&mut bytes, "adapters", size_of_val(values))?;
         bytes.extend_from_slice(bytemuck::cast_slice(values));
-        Ok(Self { columns, format: Format::F32, bytes, row_bytes: 4 * columns })
+        let most_rows = values.len() / columns.max(1);
+        Ok(Self { columns, format: Format::F32, bytes, row_bytes: 4 * columns, most_rows })
     }
 
     /// How many rows it has.
     pub fn rows(&self) -> usize {
         self.bytes.len() / self.row_bytes.max(1)
+    }
+
+    /// How many rows there is room for.
+    pub fn most_rows(&self) -> usize {
+        self.most_rows
+    }
+
+    /// Bytes of a row.
+    pub fn row_bytes(&self) -> usize {
+        self.row_bytes
     }
 
     /// The weights of a row, as many as `out` has room for; left as it is where there is no such row.
@@ -95,24 +136,26 @@ impl Matrix {
         }
     }
 
-    /// `out [count][rows]` = all rows times the first `count` vectors of `x`, in 8 bits where both are there in so few.
-    pub fn multiply(&self, x: &mut Input, count: usize, out: &mut [f32]) {
+    /// `out [count]` = all rows times the first `count` vectors of `x`, in 8 bits where both are there in so few.
+    pub fn multiply(&self, x: &mut Input, count: usize, out: &mut Out<'_>) {
         let blocks = self.columns / BLOCK;
         match (self.format.rounded_product(), x.blocks.get(..count * blocks)) {
             (Some(product), Some(values)) if x.rounds => {
-                let mut out = Out { values: out, stride: self.rows() };
-                product(&self.bytes, self.row_bytes, Vectors { values, length: blocks }, &mut out);
+                product(&self.bytes, self.row_bytes, Vectors { values, length: blocks }, out);
             }
-            _ => self.multiply_exactly(&x.values, count, out, &mut x.row),
+            _ => self.multiply_vectors(&x.values, count, out, &mut x.row),
         }
     }
 
-    /// The same with vectors as they are. `row` has room for one of the rows.
+    /// `out [count][rows]`, of vectors as they are. `row` has room for one of the rows.
     pub fn multiply_exactly(&self, x: &[f32], count: usize, out: &mut [f32], row: &mut [f32]) {
+        self.multiply_vectors(x, count, &mut Out { values: out, stride: self.rows() }, row);
+    }
+
+    fn multiply_vectors(&self, x: &[f32], count: usize, out: &mut Out<'_>, row: &mut [f32]) {
         let vectors = Vectors { values: &x[..count * self.columns], length: self.columns };
-        let mut out = Out { values: out, stride: self.rows() };
         let row = &mut row[..self.columns];
-        products::exact(&self.bytes, self.row_bytes, vectors, &mut out, self.format.widen(), row);
+        products::exact(&self.bytes, self.row_bytes, vectors, out, self.format.widen(), row);
     }
 }
 
@@ -122,15 +165,67 @@ impl Weights {
         Self::default()
     }
 
-    /// Bytes that they take.
+    /// An empty sink that leaves rows to a team.
+    pub fn of_team(team: Option<Team>) -> Self {
+        Self { team, ..Self::default() }
+    }
+
+    /// Bytes that they take, wherever they are.
     pub fn bytes(&self) -> u64 {
-        let matrices: usize = self.matrices.values().map(|matrix| matrix.bytes.capacity()).sum();
+        let matrices: usize = self.matrices.values().map(|share| share.rows * share.own.row_bytes()).sum();
         let norms: usize = self.norms.values().map(|norm| size_of_val(&norm.gains[..])).sum();
         (matrices + norms) as u64
     }
 
-    pub(super) fn matrix(&self, role: Role) -> Result<&Matrix> {
+    /// Bytes of those that helpers have.
+    pub(super) fn helpers_bytes(&self) -> u64 {
+        let elsewhere = |share: &Share| (share.rows - share.own.most_rows()) * share.own.row_bytes();
+        self.matrices.values().map(elsewhere).sum::<usize>() as u64
+    }
+
+    /// How many compute with them at the same time.
+    pub fn threads(&self) -> usize {
+        self.team.as_ref().map_or(1, Team::parts)
+    }
+
+    /// Bytes that it takes to have others compute, too.
+    pub(super) fn team_bytes(&self) -> usize {
+        self.team.as_ref().map_or(0, Team::bytes)
+    }
+
+    fn matrix(&self, role: Role) -> Result<&Share> {
         self.matrices.get(&role).ok_or_else(|| missing(role))
+    }
+
+    /// The weights of a matrix's row, as many as `out` has room for; left as it is where there is no such row.
+    ///
+    /// Errors: `HelperLost`.
+    pub(super) fn row(&self, role: Role, row: usize, out: &mut [f32]) -> Result<()> {
+        let share = self.matrix(role)?;
+        share.own.row(row, out);
+        self.team.as_ref().map_or(Ok(()), |team| team.row(share, row, out))
+    }
+
+    /// All rows of at most [`MATRICES`] matrices times the first `count` vectors of `x`, each in its own `out [count][rows]`.
+    ///
+    /// Errors: `HelperLost`.
+    pub(super) fn multiply(&self, roles: &[Role], x: &mut Input, count: usize, outs: &mut [&mut [f32]]) -> Result<()> {
+        let mut shares = [None; MATRICES];
+        for (share, role) in shares.iter_mut().zip(roles) {
+            *share = Some(self.matrix(*role)?);
+        }
+        if let Some(team) = &self.team {
+            return team.multiply(shares, x, count, outs);
+        }
+        for (share, out) in shares.iter().flatten().zip(outs) {
+            share.multiply(x, count, out);
+        }
+        Ok(())
+    }
+
+    /// How many rows a matrix has.
+    pub(super) fn rows(&self, role: Role) -> Result<usize> {
+        Ok(self.matrix(role)?.rows)
     }
 
     pub(super) fn norm(&self, role: Role) -> Result<&[f32]> {
@@ -149,7 +244,8 @@ impl Sink for Weights {
                 let gains = zeros("norm", spec.columns)?;
                 self.norms.insert(spec.role, Norm { format: spec.format, gains });
             } else {
-                self.matrices.insert(spec.role, Matrix::reserve(spec)?);
+                let index = self.matrices.len();
+                self.matrices.insert(spec.role, Share::reserve(spec, index, self.team.as_ref())?);
             }
         }
         Ok(())
@@ -159,15 +255,7 @@ impl Sink for Weights {
         if let Some(Norm { format, gains }) = self.norms.get_mut(&role) {
             return formats::dequantise(*format, bytes, gains);
         }
-        let matrix = self.matrices.get_mut(&role).ok_or_else(|| missing(role))?;
-        let start = first_row * matrix.row_bytes;
-        // In order, so that there is nothing to be filled in before; never more than there is room for.
-        if start > matrix.bytes.len() || bytes.len() > matrix.bytes.capacity() - start {
-            let detail = format!("row {first_row} of {role:?} is not the next one");
-            return Err(Error::BadHeader { detail });
-        }
-        matrix.bytes.truncate(start);
-        matrix.bytes.extend_from_slice(bytes);
-        Ok(())
+        let share = self.matrices.get_mut(&role).ok_or_else(|| missing(role))?;
+        share.write(first_row, bytes, self.team.as_ref())
     }
 }

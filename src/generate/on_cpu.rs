@@ -4,7 +4,7 @@ use super::open::{Text, context, parameters};
 use super::preflight::{Memory, Preflight, Speed, Verdict, shorter};
 use super::{DeviceInfo, Engine, OpenOptions, Progress};
 use crate::config::ModelConfig;
-use crate::cpu::{self, ExecutorOptions, Weights};
+use crate::cpu::{self, ExecutorOptions, Team, Weights};
 use crate::error::{Error, Result};
 use crate::executor::Executor;
 use crate::ops::ActivationFormat;
@@ -41,9 +41,10 @@ impl Engine {
         let text = Text::read(checkpoint)?;
         let name = checkpoint.name.clone();
         // Before the weights, which may take an hour to come.
+        let helpers = options.helpers.clone();
         let options = executor_options(&checkpoint.config, &options)?;
         source.reserve(checkpoint.total_bytes).await?;
-        let mut weights = Weights::new();
+        let mut weights = Weights::of_team(Team::gather(&helpers, &checkpoint.config, &options)?);
         opened.allocate(&mut weights).await?;
         let mut report = |done, total| progress(Progress::Weights { done, total });
         let config = opened.load(source, &mut weights, &mut report).await?;
@@ -51,12 +52,14 @@ impl Engine {
             return Err(Error::Aborted);
         }
         let weight_bytes = weights.bytes();
+        let threads = weights.threads();
         let executor = Executor::Cpu(Box::new(cpu::Executor::new(&config, weights, options)?));
         let device = DeviceInfo {
             kind: "cpu",
             adapter: DEVICE.to_owned(),
             software: true,
             variants: vec![options.activations.name()],
+            threads: Some(threads),
             tuning_ms: None,
         };
         Ok(text.engine(name, executor, options.context, weight_bytes, device))
@@ -77,11 +80,11 @@ impl Preflight {
         let mut preflight = Self::new(DEVICE, total_bytes);
         for context in shorter(wanted.context) {
             preflight.context = context;
-            match cpu::memory(&config, &tensors, cpu::ExecutorOptions { context, ..wanted }).await {
+            match cpu::memory(&config, &tensors, cpu::ExecutorOptions { context, ..wanted }, &options.helpers).await {
                 Ok([weights, cache, activations]) => {
                     preflight.memory = Memory { weights, cache, activations };
                     let timed = cpu::ExecutorOptions { context, ..wanted };
-                    let [token, chunk] = cpu::seconds(&config, &tensors, timed).await?;
+                    let [token, chunk] = cpu::seconds(&config, &tensors, timed, &options.helpers).await?;
                     let tokens = wanted.chunk.min(context) as f64;
                     preflight.speed = Some(Speed { prefill: tokens / chunk, decode: 1.0 / token });
                     let whole = context == wanted.context;

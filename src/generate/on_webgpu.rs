@@ -83,6 +83,7 @@ impl Engine {
             software: adapter.software,
             variants: names,
             tuning_ms: tuned.as_ref().map(|tuned| tuned.milliseconds),
+            threads: None,
         };
         let engine = text.engine(name, executor, options.context, weight_bytes, device);
         Ok(Self { choice: tuned.map(|tuned| tuned.choice), ..engine })

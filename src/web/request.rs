@@ -10,6 +10,7 @@ use wasm_bindgen::{JsCast, JsValue};
 use web_sys::{AbortSignal, File};
 
 use super::source::{CONNECTIONS, DATABASE, Local, Server, WebSource, WebUpstream};
+use crate::cpu::Helpers;
 use crate::digest::FileDigests;
 use crate::error::{Error, Result};
 use crate::generate::{Device, OpenOptions};
@@ -75,7 +76,7 @@ pub async fn open(request: &JsValue, signal: &AbortSignal) -> Result<(WebSource,
         (true, false) => Tuning::On(Vec::new()),
         (true, true) => Tuning::On(choices().await.unwrap_or_default()),
     };
-    Ok((source, options.of_engine(tuning)))
+    Ok((source, options.of_engine(tuning, helpers(request))))
 }
 
 /// The same to look at its header alone: nothing is stored, and no more is asked for than is wanted next.
@@ -88,14 +89,20 @@ pub async fn look_at(request: &JsValue, signal: &AbortSignal) -> Result<(WebSour
     } else {
         source(&model, &Options { store: false, connections: 1, ..options }, signal).await?
     };
-    Ok((source, options.of_engine(Tuning::Off)))
+    Ok((source, options.of_engine(Tuning::Off, helpers(request))))
 }
 
 impl Options {
-    fn of_engine(&self, tuning: Tuning) -> OpenOptions {
+    fn of_engine(&self, tuning: Tuning, helpers: Helpers) -> OpenOptions {
         let Self { context, kv, activations, device, .. } = *self;
-        OpenOptions { context, kv, tuning, activations, device }
+        OpenOptions { context, kv, tuning, activations, device, helpers }
     }
+}
+
+/// The workers that wait to compute with the model.
+fn helpers(request: &JsValue) -> Helpers {
+    let workers = property(request, "helpers").dyn_into::<Array>().unwrap_or_default();
+    Helpers::workers(workers.iter().map(JsCast::unchecked_into).collect())
 }
 
 /// What an earlier load measured; where that cannot be read, it is measured again.

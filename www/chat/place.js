@@ -14,12 +14,18 @@ const BECAUSE = {
 };
 
 /** Its name. @param {Info["device"]} device */
-export function placeName({ kind, adapter, reason }) {
-  return kind === "cpu" ? `Processor${reason ? `, ${BECAUSE[reason]}` : ""}` : adapter;
+export function placeName({ kind, adapter, threads, reason }) {
+  if (kind !== "cpu") return adapter;
+  return `Processor${threads && threads > 1 ? `, ${threads} threads` : ""}${because(reason)}`;
 }
 
 /** As a sentence. @param {Info["device"]} device */
 export function placeSentence({ kind, adapter, reason }) {
-  if (kind === "cpu") return `It runs on the processor${reason ? `, ${BECAUSE[reason]}` : ""}.`;
+  if (kind === "cpu") return `It runs on the processor${because(reason)}.`;
   return `It runs on the graphics card (${adapter}).`;
+}
+
+/** @param {Reason} [reason] */
+function because(reason) {
+  return reason ? `, ${BECAUSE[reason]}` : "";
 }

@@ -6,10 +6,11 @@
 /** @param {Order} order @returns {Promise<Engine>} */
 export async function load({ engine, model: url, context }) {
   const { load } = await import(/** @type {string} */ ("/engine.js"));
-  const model = await load({ model: { url }, context, device: engine === "pagellama-cpu" ? "cpu" : "webgpu" });
-  const { kind, adapter } = model.info.device;
+  const device = engine === "pagellama" ? "webgpu" : "cpu";
+  const model = await load({ model: { url }, context, device, ...(engine === "pagellama-cpu" ? { threads: 1 } : {}) });
+  const { kind, adapter, threads } = model.info.device;
   return {
-    note: kind === "cpu" ? "WebAssembly, one thread" : `WebGPU: ${adapter}`,
+    note: kind === "cpu" ? `WebAssembly, ${threads === 1 ? "one thread" : `${threads} threads`}` : `WebGPU: ${adapter}`,
     async generate({ ids }, count, onToken) {
       let text = "";
       for await (const piece of model.generate({ ids }, { max_tokens: count, ignore_eos: true, temperature: 0 })) {

@@ -40,6 +40,11 @@ export default async function init() {
   return {};
 }
 
+/** What helpers start from. It computes nothing. */
+export function compiled() {
+  return new WebAssembly.Module(new Uint8Array([0, 0x61, 0x73, 0x6d, 1, 0, 0, 0]));
+}
+
 /**
  * What is to be expected of a model: nothing good of one whose address says so.
  * @param {{model: {url?: string}, options: {context?: number}}} request
@@ -149,7 +154,7 @@ class FakeEngine {
       context: this.context,
       chat: !this.plain,
       vocab_size: 49152,
-      device: { kind: ON_PROCESSOR ? "cpu" : "webgpu", software: ON_PROCESSOR, adapter: ON_PROCESSOR ? "processor" : "Fake adapter", variants: ["portable"], tuning_ms: this.loaded.tuned ? 2.5 : null },
+      device: { kind: ON_PROCESSOR ? "cpu" : "webgpu", software: ON_PROCESSOR, adapter: ON_PROCESSOR ? "processor" : "Fake adapter", variants: ["portable"], tuning_ms: this.loaded.tuned ? 2.5 : null, threads: ON_PROCESSOR ? 1 : null },
       sampling: { temperature: 0.7, top_k: 40, top_p: 0.95, min_p: 0, repetition_penalty: 1, seed: 0 },
     };
   }

@@ -60,8 +60,9 @@ export interface Info {
   /** Whether the model has a chat format; without one it only goes on with a text. */
   chat: boolean;
   vocab_size: number;
-  /** `tuning_ms`: how long it took to measure which kernels are the fastest; null where they were known, or not asked for. */
-  device: { kind: "webgpu" | "cpu"; adapter: string; software: boolean; variants: string[]; tuning_ms: number | null; reason?: Reason };
+  /** `tuning_ms`: how long it took to measure which kernels are the fastest; null where they were known, or not asked for.
+   * `threads`: how many compute; null on a graphics device. */
+  device: { kind: "webgpu" | "cpu"; adapter: string; software: boolean; variants: string[]; tuning_ms: number | null; threads: number | null; reason?: Reason };
   sampling: SamplingOptions;
 }
 
@@ -165,13 +166,19 @@ export interface Verified {
   repaired: number;
 }
 
-export default function init(): Promise<unknown>;
+export default function init(options?: { module_or_path: WebAssembly.Module }): Promise<unknown>;
+/** The module as it is compiled, which helpers start from. Of the modules for the processor alone, as `help` is. */
+export function compiled(): WebAssembly.Module;
+/** Computes what is asked for on a board, until the model is gone. */
+export function help(board: SharedArrayBuffer, helper: number, helpers: number): void;
 export function open(
   request: {
     /** `digests` by file name: a file that has others is refused. */
     model: { url?: string; hub?: string; revision?: string; host?: string; stored?: string; files?: File[]; token?: string; digests?: Record<string, FileDigests> };
     /** `connections`: how many requests fetch a file at a time (default 4). `tune`: whether kernels are measured (default true). */
-    options: { context?: number; kv?: "f16" | "f32" | "q8"; device?: Device; store?: boolean; connections?: number; tune?: boolean };
+    options: { context?: number; kv?: "f16" | "f32" | "q8"; device?: Device; threads?: number; store?: boolean; connections?: number; tune?: boolean };
+    /** Workers that wait to compute with the model. */
+    helpers?: Worker[];
   },
   progress: (progress: Progress) => void,
   signal: AbortSignal,

@@ -1,0 +1,3 @@
+// The same on the processor.
+
+export { load } from "./pagellama.js";

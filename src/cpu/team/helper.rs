@@ -1,0 +1,103 @@
+//! What a helper does: it keeps its rows of each matrix, and computes with them what it is asked for.
+
+use super::board::Board;
+use super::order::Order;
+use crate::cpu::products::Out;
+use crate::cpu::weights::{Input, Matrix};
+use crate::cpu::zeros;
+use crate::error::{Error, Result};
+use crate::formats::Format;
+
+/// Does what a helper is asked for on this board, until it may leave.
+pub(crate) fn serve(board: &Board, helper: usize) {
+    let mut turn = 0;
+    let mut memory = Memory::default();
+    loop {
+        let words;
+        (turn, words) = board.wait_for_order(helper, turn);
+        let done = match Order::of(words) {
+            Order::Leave => return,
+            order => memory.carry_out(order, board),
+        };
+        board.answer(helper, if done.is_ok() { turn } else { -turn });
+    }
+}
+
+/// What a helper has of a model.
+#[derive(Default)]
+struct Memory {
+    rows: Vec<Rows>,
+    x: Option<Input>,
+    /// What it computes of a product.
+    out: Vec<f32>,
+    /// Where on the board results are wanted.
+    results: usize,
+}
+
+/// Its rows of a matrix.
+struct Rows {
+    matrix: Matrix,
+    /// Which of the matrix's rows is the first.
+    first: usize,
+    /// How many the matrix has.
+    of: usize,
+}
+
+impl Memory {
+    fn carry_out(&mut self, order: Order, board: &Board) -> Result<()> {
+        match order {
+            Order::Prepare { vectors, length, rounds, results } => {
+                self.x = Some(Input::new(vectors, length, rounds)?);
+                self.results = results;
+                Ok(())
+            }
+            Order::Allocate { matrix, format, columns, first, rows, of } => {
+                let format = *Format::ALL.get(format).ok_or_else(nothing)?;
+                self.rows.truncate(matrix);
+                self.rows.push(Rows { matrix: Matrix::room(format, columns, rows)?, first, of });
+                Ok(())
+            }
+            Order::Write { matrix, row, bytes } => {
+                let mut weights = zeros("weights", bytes)?;
+                board.get(0, &mut weights);
+                self.rows.get_mut(matrix).ok_or_else(nothing)?.matrix.write(row, &weights)
+            }
+            Order::Row { matrix, row } => {
+                let matrix = &self.rows.get(matrix).ok_or_else(nothing)?.matrix;
+                self.out.resize(matrix.columns, 0.0);
+                matrix.row(row, &mut self.out);
+                board.put(self.results, bytemuck::cast_slice(&self.out));
+                Ok(())
+            }
+            Order::Multiply { matrices, vectors } => self.multiply(matrices.into_iter().flatten(), vectors, board),
+            Order::Leave => Ok(()),
+        }
+    }
+
+    /// Products with vectors that are on the board; what comes of them goes there, too: of each matrix all helpers' rows, of each helper
+    /// all vectors'.
+    fn multiply(&mut self, matrices: impl Iterator<Item = usize>, vectors: usize, board: &Board) -> Result<()> {
+        let x = self.x.as_mut().ok_or_else(nothing)?;
+        let (mut rounded, mut at) = (false, self.results);
+        for index in matrices {
+            let Rows { matrix, first, of } = self.rows.get(index).ok_or_else(nothing)?;
+            if !rounded {
+                let length = vectors * matrix.columns;
+                board.get(0, bytemuck::cast_slice_mut(x.values.get_mut(..length).ok_or_else(nothing)?));
+                x.round(vectors, matrix.columns);
+                rounded = true;
+            }
+            let rows = matrix.rows();
+            self.out.resize(vectors * rows, 0.0);
+            matrix.multiply(x, vectors, &mut Out { values: &mut self.out, stride: rows });
+            board.put(at + first * vectors * size_of::<f32>(), bytemuck::cast_slice(&self.out));
+            at += of * vectors * size_of::<f32>();
+        }
+        Ok(())
+    }
+}
+
+/// An order that nobody gives.
+fn nothing() -> Error {
+    Error::BadRequest { detail: "a helper was asked for what it has not".to_owned() }
+}

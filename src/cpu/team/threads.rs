@@ -1,0 +1,122 @@
+//! Natively, helpers are threads, and the board is memory behind a lock.
+
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use super::helper::serve;
+use super::order::WORDS;
+use crate::cpu::zeros;
+use crate::error::{Error, Result};
+
+/// How long a single wait for an answer takes at most.
+const WAIT: Duration = Duration::from_secs(1);
+
+/// How many threads are to compute beside the one that runs the model.
+#[derive(Debug, Clone, Default)]
+pub struct Helpers(usize);
+
+impl Helpers {
+    /// So many.
+    pub fn threads(count: usize) -> Self {
+        Self(count)
+    }
+
+    pub(super) fn count(&self) -> usize {
+        self.0
+    }
+}
+
+/// What all of a team see.
+#[derive(Clone)]
+pub(crate) struct Board(Arc<Shared>);
+
+struct Shared {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+struct State {
+    desks: Vec<Desk>,
+    bytes: Vec<u8>,
+}
+
+/// What is asked of a helper, and its answer.
+#[derive(Clone, Copy, Default)]
+struct Desk {
+    turn: i32,
+    order: [i32; WORDS],
+    answer: i32,
+}
+
+impl Board {
+    /// A board of so many bytes that these helpers look at from now on.
+    ///
+    /// Errors: `OutOfMemory`, `HelperLost` when a thread cannot be started.
+    pub fn shown_to(helpers: &Helpers, bytes: usize) -> Result<Self> {
+        let state = State { desks: vec![Desk::default(); helpers.count()], bytes: zeros("activations", bytes)? };
+        let board = Self(Arc::new(Shared { state: Mutex::new(state), changed: Condvar::new() }));
+        for helper in 0..helpers.count() {
+            let board = board.clone();
+            let thread = thread::Builder::new().name(format!("rows {helper}"));
+            thread.spawn(move || serve(&board, helper)).map_err(|_| Error::HelperLost)?;
+        }
+        Ok(board)
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // A helper that panicked gives no answer, which is told.
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub fn len(&self) -> usize {
+        self.state().bytes.len()
+    }
+
+    /// Writes at a place, as far as there is room.
+    pub fn put(&self, at: usize, bytes: &[u8]) {
+        if let Some(place) = self.state().bytes.get_mut(at..at + bytes.len()) {
+            place.copy_from_slice(bytes);
+        }
+    }
+
+    /// Reads from a place, as far as it goes.
+    pub fn get(&self, at: usize, bytes: &mut [u8]) {
+        if let Some(place) = self.state().bytes.get(at..at + bytes.len()) {
+            bytes.copy_from_slice(place);
+        }
+    }
+
+    pub fn ask(&self, helper: usize, turn: i32, order: [i32; WORDS]) {
+        let desk = Desk { turn, order, answer: 0 };
+        self.state().desks.iter_mut().skip(helper).take(1).for_each(|place| *place = desk);
+        self.0.changed.notify_all();
+    }
+
+    /// The turn of what a helper was asked for last.
+    pub fn asked(&self, helper: usize) -> i32 {
+        self.state().desks.get(helper).map_or(0, |desk| desk.turn)
+    }
+
+    pub fn answer(&self, helper: usize, answer: i32) {
+        self.state().desks.iter_mut().skip(helper).take(1).for_each(|desk| desk.answer = answer);
+        self.0.changed.notify_all();
+    }
+
+    /// Waits for another turn than this one, and what is asked for.
+    pub fn wait_for_order(&self, helper: usize, turn: i32) -> (i32, [i32; WORDS]) {
+        let same = |state: &mut State| state.desks.get(helper).is_some_and(|desk| desk.turn == turn);
+        let state = self.0.changed.wait_while(self.state(), same).unwrap_or_else(PoisonError::into_inner);
+        let Desk { turn, order, .. } = state.desks.get(helper).copied().unwrap_or_default();
+        (turn, order)
+    }
+
+    /// What a helper answers at this turn, or none after a while.
+    pub fn wait_for_answer(&self, helper: usize, turn: i32) -> Option<i32> {
+        let answer = |state: &State| state.desks.get(helper).map_or(0, |desk| desk.answer);
+        let none = |state: &mut State| answer(state).abs() != turn;
+        let waited = self.0.changed.wait_timeout_while(self.state(), WAIT, none);
+        let (state, waited) = waited.unwrap_or_else(PoisonError::into_inner);
+        (!waited.timed_out()).then(|| answer(&state))
+    }
+}
