@@ -30,8 +30,8 @@ import { startWorker } from "./start-worker.js";
  * takes the kernels that suit most adapters; otherwise the first load measures which are the fastest, in less than two seconds.
  * `device`: "auto" takes WebGPU, or the processor where there is no adapter or one that is the processor itself, or where graphics
  * devices keep going away; `info.device` says which it is, and the reason. "webgpu" and "cpu" take that one or fail.
- * `threads`: how many compute on the processor, where the page is cross-origin isolated; otherwise it is one. By default as many as
- * the machine has cores, and at most eight.
+ * `threads`: how many compute on the processor, where the page is cross-origin isolated; otherwise it is one. By default half as
+ * many as there are logical processors, at least two and at most eight.
  * `activations: "int8"` rounds what products take to bytes, which is not exact: on the processor it is the default and several times
  * faster than "f32"; on WebGPU it is for prompts alone, where device and weights allow it, and faster on GPUs that multiply bytes. `quantise` turns the weights of a Hugging Face folder into 8.5 or 4.5 bits each on their way: what is
  * stored is that copy, which the next load does not make again.

@@ -39,14 +39,27 @@ export async function hire(count, name, module) {
  * @returns {Promise<Worker | undefined>}
  */
 async function start(name, module) {
-  const worker = startWorker("./helper.js");
+  const worker = tryToStart();
+  if (!worker) return undefined;
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  let timer;
   const ready = await new Promise((resolve) => {
-    setTimeout(resolve, PATIENCE, false);
+    timer = setTimeout(resolve, PATIENCE, false);
     worker.addEventListener("message", ({ data }) => resolve(data === "ready"), { once: true });
     worker.addEventListener("error", () => resolve(false), { once: true });
     worker.postMessage({ name, module });
   });
+  clearTimeout(timer);
   if (ready) return worker;
   worker.terminate();
   return undefined;
+}
+
+/** A page's policy may forbid more workers. */
+function tryToStart() {
+  try {
+    return startWorker("./helper.js");
+  } catch {
+    return undefined;
+  }
 }

@@ -194,14 +194,17 @@ export class Host {
   async #move(reason, report, signal) {
     const before = this.#engine;
     const running = await start(onProcessor(reason));
-    const engine = await this.#openInTurn(running, report, signal);
+    /** @type {Engine | undefined} */
+    let engine;
     try {
+      engine = await this.#openInTurn(running, report, signal);
       if (before && !isSame(before.info(), engine.info())) {
         throw failure("net/changed", "The model changed at its source.", "Load it again.");
       }
       for (const { source, name, weight } of this.#adapters) await engine.attach_adapter(source, { name, weight }, signal);
     } catch (error) {
-      engine.unload();
+      engine?.unload();
+      for (const helper of running.helpers ?? []) helper.terminate();
       throw error;
     }
     before?.unload();

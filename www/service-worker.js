@@ -45,10 +45,11 @@ function addressOf(path) {
 async function install() {
   const names = (await caches.keys()).filter((name) => name.startsWith(OURS));
   // What the version before ran, this one will.
-  const kept = await Promise.all(names.map(async (name) => (await (await caches.open(name)).keys()).map(({ url }) => url)));
-  const modules = kept.flat().filter((address) => OF_MODULES.has(address));
+  const files = await Promise.all(names.map(async (name) => (await (await caches.open(name)).keys()).map(({ url }) => url)));
+  const kept = files.flat();
+  const modules = kept.filter((address) => OF_MODULES.has(address));
   // Versions before had one module, for WebGPU.
-  if (kept.flat().includes(addressOf("pkg/pagellama.js"))) modules.push(...(MODULES.webgpu ?? []).map(([path]) => addressOf(path)));
+  if (kept.includes(addressOf("pkg/pagellama.js"))) modules.push(...(MODULES.webgpu ?? []).map(([path]) => addressOf(path)));
   await keep([...FILES.map(([path]) => addressOf(path)), ...modules]);
 }
 

@@ -46,10 +46,14 @@ pub struct Team {
     helpers: usize,
     /// Counts what was asked for.
     turn: Cell<i32>,
+    /// Whether one of them gave no answer, or refused: nothing is asked any more, as others may still be at what was.
+    lost: Cell<bool>,
     /// Where on the board results stand.
     results: usize,
     /// What helpers computed of several tokens, in their order.
     gathered: RefCell<Vec<f32>>,
+    /// Bytes that each helper takes beside weights, but for what is small.
+    each: usize,
 }
 
 /// A matrix of which the first rows are here, and the others with helpers.
@@ -109,7 +113,7 @@ impl Share {
 }
 
 impl Team {
-    /// Has helpers get ready for a model.
+    /// Has helpers get ready for a model; none where there are no helpers.
     ///
     /// Errors: `OutOfMemory`, `HelperLost`.
     pub fn gather(helpers: &Helpers, config: &ModelConfig, options: &ExecutorOptions) -> Result<Option<Self>> {
@@ -126,11 +130,12 @@ impl Team {
             .max(config.vocab_size);
         let results = chunk.saturating_mul(length).saturating_mul(size_of::<f32>());
         let bytes = results.saturating_add(most_rows.saturating_mul(size_of::<f32>()));
-        let board = Board::shown_to(helpers, bytes)?;
         let gathered = RefCell::new(zeros("activations", most_rows)?);
-        let team = Self { board, helpers: count, turn: Cell::new(0), results, gathered };
+        let board = Board::shown_to(helpers, bytes)?;
+        let (turn, lost) = (Cell::new(0), Cell::new(false));
+        let team = Self { board, helpers: count, turn, lost, results, gathered, each: bytes };
         let rounds = options.activations == ActivationFormat::Int8;
-        team.all(|_| Order::Prepare { vectors: chunk, length, rounds, results })?;
+        team.all(|_| Order::Prepare { vectors: chunk, length, rounds, results, most: most_rows })?;
         Ok(Some(team))
     }
 
@@ -141,7 +146,7 @@ impl Team {
 
     /// Bytes that it takes beside weights.
     pub fn bytes(&self) -> usize {
-        self.board.len() + size_of_val(&self.gathered.borrow()[..])
+        self.board.len() + size_of_val(&self.gathered.borrow()[..]) + self.helpers * self.each
     }
 
     /// The rows of a helper.
@@ -172,7 +177,7 @@ impl Team {
             for (some, first) in bytes.chunks(at_a_time * row_bytes).zip((start..).step_by(at_a_time)) {
                 self.board.put(0, some);
                 self.ask(helper, Order::Write { matrix: share.index, row: first - rows.start, bytes: some.len() });
-                self.answered(helper, || Matrix::not_the_next(first))?;
+                self.answered(helper, || Error::HelperLost)?;
             }
         }
         Ok(())
@@ -250,21 +255,26 @@ impl Team {
 
     /// Asks a helper for something, once it has answered what it was asked before.
     fn ask(&self, helper: usize, order: Order) {
+        if self.lost.get() && order != Order::Leave {
+            return;
+        }
         self.turn.set(self.turn.get().wrapping_add(1).max(1));
         self.board.ask(helper, self.turn.get(), order.words());
     }
 
     /// Waits until a helper has done what it was asked for last, or has refused.
     fn answered(&self, helper: usize, refusal: impl Fn() -> Error) -> Result<()> {
-        let turn = self.board.asked(helper);
-        for _ in 0..PATIENCE {
-            match self.board.wait_for_answer(helper, turn) {
-                Some(answer) if answer == turn => return Ok(()),
-                Some(_) => return Err(refusal()),
-                None => {}
-            }
+        if self.lost.get() {
+            return Err(Error::HelperLost);
         }
-        Err(Error::HelperLost)
+        let turn = self.board.asked(helper);
+        let answer = (0..PATIENCE).find_map(|_| self.board.wait_for_answer(helper, turn));
+        self.lost.set(answer != Some(turn));
+        match answer {
+            Some(answer) if answer == turn => Ok(()),
+            Some(_) => Err(refusal()),
+            None => Err(Error::HelperLost),
+        }
     }
 }
 

@@ -172,15 +172,14 @@ impl Weights {
 
     /// Bytes that they take, wherever they are.
     pub fn bytes(&self) -> u64 {
-        let matrices: usize = self.matrices.values().map(|share| share.rows * share.own.row_bytes()).sum();
         let norms: usize = self.norms.values().map(|norm| size_of_val(&norm.gains[..])).sum();
-        (matrices + norms) as u64
+        self.matrices.values().map(|share| share.own.row_bytes() as u64 * share.rows as u64).sum::<u64>() + norms as u64
     }
 
     /// Bytes of those that helpers have.
     pub(super) fn helpers_bytes(&self) -> u64 {
-        let elsewhere = |share: &Share| (share.rows - share.own.most_rows()) * share.own.row_bytes();
-        self.matrices.values().map(elsewhere).sum::<usize>() as u64
+        let elsewhere = |share: &Share| (share.rows - share.own.most_rows()) as u64 * share.own.row_bytes() as u64;
+        self.matrices.values().map(elsewhere).sum()
     }
 
     /// How many compute with them at the same time.

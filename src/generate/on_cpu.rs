@@ -95,7 +95,7 @@ impl Preflight {
                     let needed = least_bytes(&config, &tensors, context, options) >> 20;
                     let because = format!(
                         "it needs {needed} MiB of main memory with a context of {context} tokens, and there is less: \
-                         WebAssembly has 4096 MiB at most"
+                         WebAssembly has 4096 MiB for each thread at most"
                     );
                     preflight.verdict = Verdict::WontFit { because };
                 }

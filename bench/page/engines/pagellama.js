@@ -4,10 +4,10 @@
 /** @import { Order } from "../visit.js" */
 
 /** @param {Order} order @returns {Promise<Engine>} */
-export async function load({ engine, model: url, context }) {
+export async function load({ engine, model: url, context, threads: cores }) {
   const { load } = await import(/** @type {string} */ ("/engine.js"));
   const device = engine === "pagellama" ? "webgpu" : "cpu";
-  const model = await load({ model: { url }, context, device, ...(engine === "pagellama-cpu" ? { threads: 1 } : {}) });
+  const model = await load({ model: { url }, context, device, threads: engine === "pagellama-cpu" ? 1 : cores });
   const { kind, adapter, threads } = model.info.device;
   return {
     note: kind === "cpu" ? `WebAssembly, ${threads === 1 ? "one thread" : `${threads} threads`}` : `WebGPU: ${adapter}`,

@@ -28,3 +28,15 @@ export function tell(words, place, value) {
   Atomics.store(words, place, value);
   Atomics.notify(words, place);
 }
+
+/**
+ * Memory that all threads see; none where there is no room for it.
+ * @param {number} bytes
+ */
+export function share(bytes) {
+  try {
+    return new SharedArrayBuffer(bytes);
+  } catch {
+    return undefined;
+  }
+}

@@ -46,8 +46,9 @@ struct Rows {
 impl Memory {
     fn carry_out(&mut self, order: Order, board: &Board) -> Result<()> {
         match order {
-            Order::Prepare { vectors, length, rounds, results } => {
+            Order::Prepare { vectors, length, rounds, results, most } => {
                 self.x = Some(Input::new(vectors, length, rounds)?);
+                self.out = zeros("activations", most)?;
                 self.results = results;
                 Ok(())
             }
@@ -58,15 +59,17 @@ impl Memory {
                 Ok(())
             }
             Order::Write { matrix, row, bytes } => {
-                let mut weights = zeros("weights", bytes)?;
-                board.get(0, &mut weights);
-                self.rows.get_mut(matrix).ok_or_else(nothing)?.matrix.write(row, &weights)
+                // As much as vectors take is what comes at a time.
+                let x: &mut [u8] = bytemuck::cast_slice_mut(&mut self.x.as_mut().ok_or_else(nothing)?.values);
+                let weights = x.get_mut(..bytes).ok_or_else(nothing)?;
+                board.get(0, weights);
+                self.rows.get_mut(matrix).ok_or_else(nothing)?.matrix.write(row, weights)
             }
             Order::Row { matrix, row } => {
                 let matrix = &self.rows.get(matrix).ok_or_else(nothing)?.matrix;
-                self.out.resize(matrix.columns, 0.0);
-                matrix.row(row, &mut self.out);
-                board.put(self.results, bytemuck::cast_slice(&self.out));
+                let out = self.out.get_mut(..matrix.columns).ok_or_else(nothing)?;
+                matrix.row(row, out);
+                board.put(self.results, bytemuck::cast_slice(out));
                 Ok(())
             }
             Order::Multiply { matrices, vectors } => self.multiply(matrices.into_iter().flatten(), vectors, board),
@@ -88,16 +91,45 @@ impl Memory {
                 rounded = true;
             }
             let rows = matrix.rows();
-            self.out.resize(vectors * rows, 0.0);
-            matrix.multiply(x, vectors, &mut Out { values: &mut self.out, stride: rows });
-            board.put(at + first * vectors * size_of::<f32>(), bytemuck::cast_slice(&self.out));
+            let out = self.out.get_mut(..vectors * rows).ok_or_else(nothing)?;
+            matrix.multiply(x, vectors, &mut Out { values: out, stride: rows });
+            board.put(at + first * vectors * size_of::<f32>(), bytemuck::cast_slice(out));
             at += of * vectors * size_of::<f32>();
         }
         Ok(())
     }
 }
 
-/// An order that nobody gives.
+/// The answer to an order that nobody gives.
 fn nothing() -> Error {
     Error::BadRequest { detail: "a helper was asked for what it has not".to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Helpers;
+    use super::*;
+
+    #[test]
+    fn what_a_helper_has_not_is_refused_and_it_goes_on() {
+        let board = Board::shown_to(&Helpers::threads(1), 1 << 12).unwrap();
+        let rows = Order::Allocate { matrix: 0, format: 0, columns: 32, first: 0, rows: 1, of: 2 };
+        let prepare = |vectors, length| Order::Prepare { vectors, length, rounds: true, results: 256, most: 32 };
+        for (turn, order, done) in [
+            (1, Order::Write { matrix: 0, row: 0, bytes: 128 }, false),
+            (2, prepare(u32::MAX as usize, u32::MAX as usize), false),
+            (3, prepare(1, 32), true),
+            (4, Order::Row { matrix: 0, row: 0 }, false),
+            (5, Order::Allocate { matrix: 0, format: 99, columns: 32, first: 0, rows: 1, of: 2 }, false),
+            (6, rows, true),
+            (7, Order::Write { matrix: 0, row: 0, bytes: 128 }, true),
+            (8, Order::Write { matrix: 0, row: 0, bytes: 256 }, false),
+            (9, Order::Multiply { matrices: [Some(0), None, None], vectors: 2 }, false),
+            (10, Order::Multiply { matrices: [Some(0), None, None], vectors: 1 }, true),
+        ] {
+            board.ask(0, turn, order.words());
+            assert_eq!(board.wait_for_answer(0, turn), Some(if done { turn } else { -turn }), "{order:?}");
+        }
+        board.ask(0, 11, Order::Leave.words());
+    }
 }

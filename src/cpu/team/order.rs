@@ -8,8 +8,9 @@ pub(super) const WORDS: usize = 7;
 /// Something that a helper is asked to do. Places on the board are in bytes.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) enum Order {
-    /// Room for so many vectors of at most a length, rounded to 8 bits where they can be; where results are to be written.
-    Prepare { vectors: usize, length: usize, rounds: bool, results: usize },
+    /// Room for so many vectors of at most a length, rounded to 8 bits where they can be, and for at most so many results; where those
+    /// are to be written.
+    Prepare { vectors: usize, length: usize, rounds: bool, results: usize, most: usize },
     /// Room for `rows` rows from `first` on of a matrix that has `of`. Formats are counted as in `Format::ALL`.
     Allocate { matrix: usize, format: usize, columns: usize, first: usize, rows: usize, of: usize },
     /// So many bytes of weights, from the board's start, are rows from this one of its own on.
@@ -26,8 +27,8 @@ impl Order {
     /// As numbers. Sizes are those of a board or of a matrix in memory of 4 GB, counted in rows or columns.
     pub fn words(self) -> [i32; WORDS] {
         let numbers = match self {
-            Self::Prepare { vectors, length, rounds, results } => {
-                [0, vectors, length, usize::from(rounds), results, 0, 0]
+            Self::Prepare { vectors, length, rounds, results, most } => {
+                [0, vectors, length, usize::from(rounds), results, most, 0]
             }
             Self::Allocate { matrix, format, columns, first, rows, of } => {
                 [1, matrix, format, columns, first, rows, of]
@@ -48,7 +49,7 @@ impl Order {
         let [kind, numbers @ ..] = words;
         let [a, b, c, d, e, f] = numbers.map(|number| number as u32 as usize);
         match kind {
-            0 => Self::Prepare { vectors: a, length: b, rounds: c != 0, results: d },
+            0 => Self::Prepare { vectors: a, length: b, rounds: c != 0, results: d, most: e },
             1 => Self::Allocate { matrix: a, format: b, columns: c, first: d, rows: e, of: f },
             2 => Self::Write { matrix: a, row: b, bytes: c },
             3 => Self::Row { matrix: a, row: b },
@@ -65,7 +66,7 @@ mod tests {
     #[test]
     fn orders_are_read_as_they_were_written() {
         for order in [
-            Order::Prepare { vectors: 32, length: 1536, rounds: true, results: 196_608 },
+            Order::Prepare { vectors: 32, length: 1536, rounds: true, results: 196_608, most: 98_304 },
             Order::Allocate { matrix: 7, format: 3, columns: 576, first: 768, rows: 768, of: 1536 },
             Order::Write { matrix: 0, row: 5, bytes: u32::MAX as usize },
             Order::Row { matrix: 1, row: 49_151 },

@@ -5,7 +5,7 @@ use std::thread;
 use std::time::Duration;
 
 use super::helper::serve;
-use super::order::WORDS;
+use super::order::{Order, WORDS};
 use crate::cpu::zeros;
 use crate::error::{Error, Result};
 
@@ -17,7 +17,7 @@ const WAIT: Duration = Duration::from_secs(1);
 pub struct Helpers(usize);
 
 impl Helpers {
-    /// So many.
+    /// So many threads beside the caller's own.
     pub fn threads(count: usize) -> Self {
         Self(count)
     }
@@ -57,9 +57,11 @@ impl Board {
         let state = State { desks: vec![Desk::default(); helpers.count()], bytes: zeros("activations", bytes)? };
         let board = Self(Arc::new(Shared { state: Mutex::new(state), changed: Condvar::new() }));
         for helper in 0..helpers.count() {
-            let board = board.clone();
-            let thread = thread::Builder::new().name(format!("rows {helper}"));
-            thread.spawn(move || serve(&board, helper)).map_err(|_| Error::HelperLost)?;
+            let (thread, seen) = (thread::Builder::new().name(format!("rows {helper}")), board.clone());
+            if thread.spawn(move || serve(&seen, helper)).is_err() {
+                (0..helper).for_each(|started| board.ask(started, 1, Order::Leave.words()));
+                return Err(Error::HelperLost);
+            }
         }
         Ok(board)
     }

@@ -5,7 +5,7 @@ use wasm_bindgen::JsValue;
 use wasm_bindgen::prelude::wasm_bindgen;
 use web_sys::Worker;
 
-use super::order::WORDS;
+use super::order::{Order, WORDS};
 use crate::error::{Error, Result};
 
 /// How often a word is looked at before its change is slept for: for longer than it takes to get from one product to the next.
@@ -21,6 +21,7 @@ const ANSWER: usize = DESK - 1;
 extern "C" {
     fn watch(words: &Int32Array, place: u32, value: i32, looks: u32, milliseconds: f64) -> i32;
     fn tell(words: &Int32Array, place: u32, value: i32);
+    fn share(bytes: u32) -> Option<SharedArrayBuffer>;
 }
 
 /// Workers that wait for a board (`www/helper.js`), to compute beside the one that runs the model.
@@ -28,7 +29,7 @@ extern "C" {
 pub struct Helpers(Vec<Worker>);
 
 impl Helpers {
-    /// These.
+    /// These workers, each of which takes boards as messages.
     pub fn workers(workers: Vec<Worker>) -> Self {
         Self(workers)
     }
@@ -50,14 +51,18 @@ impl Board {
     /// Errors: `OutOfMemory`, `HelperLost`.
     pub fn shown_to(helpers: &Helpers, bytes: usize) -> Result<Self> {
         let words = size_of::<i32>() * DESK * helpers.count();
-        let size = u32::try_from(words.saturating_add(bytes)).ok().filter(|size| i32::try_from(*size).is_ok());
-        let size = size.ok_or_else(|| Error::OutOfMemory { detail: "activations that threads share".to_owned() })?;
-        let buffer = SharedArrayBuffer::new(size);
+        let size = u32::try_from(words.saturating_add(bytes)).ok();
+        let full = || Error::OutOfMemory { detail: "activations that threads share".to_owned() };
+        let buffer = size.and_then(share).ok_or_else(full)?;
+        let board = Self::on(&buffer, helpers.count());
         for (helper, worker) in helpers.0.iter().enumerate() {
             let message = Array::of3(&buffer, &(helper as u32).into(), &(helpers.count() as u32).into());
-            worker.post_message(&message).map_err(|_| Error::HelperLost)?;
+            if worker.post_message(&message).is_err() {
+                (0..helper).for_each(|started| board.ask(started, 1, Order::Leave.words()));
+                return Err(Error::HelperLost);
+            }
         }
-        Ok(Self::on(&buffer, helpers.count()))
+        Ok(board)
     }
 
     /// The board in a piece of memory, of so many helpers.
