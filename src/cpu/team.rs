@@ -38,7 +38,7 @@ pub(super) const MATRICES: usize = 3;
 /// Rows are dealt out in so many.
 const ROWS: usize = 4;
 /// A helper that has not answered after so many seconds has ended.
-const PATIENCE: u32 = 60;
+const PATIENCE: u32 = if cfg!(test) { 1 } else { 60 };
 
 /// The helpers of a model.
 pub struct Team {
@@ -48,7 +48,7 @@ pub struct Team {
     turn: Cell<i32>,
     /// Whether one of them gave no answer, or refused: nothing is asked any more, as others may still be at what was.
     lost: Cell<bool>,
-    /// Where on the board results stand.
+    /// Where on the board results stand: after the most that vectors take.
     results: usize,
     /// What helpers computed of several tokens, in their order.
     gathered: RefCell<Vec<f32>>,
@@ -281,5 +281,35 @@ impl Team {
 impl Drop for Team {
     fn drop(&mut self) {
         (0..self.helpers).for_each(|helper| self.ask(helper, Order::Leave));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::weights::Role;
+
+    #[test]
+    fn a_team_of_which_one_ended_is_asked_for_nothing_more() {
+        let board = Board::shown_to(&Helpers::threads(2), 1 << 12).unwrap();
+        let (turn, lost, gathered) = (Cell::new(0), Cell::new(false), RefCell::default());
+        let team = Team { board, helpers: 2, turn, lost, results: 128, gathered, each: 0 };
+        team.all(|_| Order::Prepare { vectors: 1, length: 32, rounds: false, results: 128, most: 64 }).unwrap();
+        let spec = TensorSpec { role: Role::Head, format: Format::F32, rows: 12, columns: 32 };
+        let mut share = Share::reserve(&spec, 0, Some(&team)).unwrap();
+        let rows: Vec<f32> = (0..12 * 32).map(|number| number as f32).collect();
+        share.write(0, bytemuck::cast_slice(&rows), Some(&team)).unwrap();
+        let mut row = [0.0; 32];
+        for at in [4, 11] {
+            team.row(&share, at, &mut row).unwrap();
+            assert_eq!(row, rows[at * 32..(at + 1) * 32]);
+        }
+        // Its thread ends.
+        team.ask(1, Order::Leave);
+        team.answered(1, || Error::HelperLost).unwrap();
+        for at in [11, 11, 4] {
+            assert_eq!(team.row(&share, at, &mut row).unwrap_err().code(), "engine/thread-lost");
+        }
+        assert_eq!(row, rows[11 * 32..], "what came before is left as it is");
     }
 }

@@ -15,11 +15,12 @@ pub(crate) fn serve(board: &Board, helper: usize) {
     loop {
         let words;
         (turn, words) = board.wait_for_order(helper, turn);
-        let done = match Order::of(words) {
-            Order::Leave => return,
-            order => memory.carry_out(order, board),
-        };
+        let order = Order::of(words);
+        let done = memory.carry_out(order, board);
         board.answer(helper, if done.is_ok() { turn } else { -turn });
+        if order == Order::Leave {
+            return;
+        }
     }
 }
 
