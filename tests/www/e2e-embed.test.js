@@ -15,7 +15,7 @@ test("somebody else's page asks, downloads and chats", async (t) => {
   visitor.page.setDefaultTimeout(120_000);
   await visitor.page.goto(site.origin.replace("127.0.0.1", "localhost"));
   await visitor.button("Download and start").waitFor();
-  assert.deepEqual(visitor.requests.filter((url) => /\.gguf|\.wasm|worker/.test(url)), []);
+  assert.deepEqual(visitor.requests.filter((url) => /\.gguf|\.wasm|\/worker\.js/.test(url)), []);
   await visitor.button("Download and start").click();
   await visitor.field.waitFor();
   await visitor.field.fill("Say hello.");

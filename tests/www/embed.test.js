@@ -20,7 +20,7 @@ test("the example asks first, then chats from another origin", async (t) => {
   assert.match(offer, new RegExp(`for ${new URL(site.origin).host}`));
   await visitor.chat.getByText("Use another model").click();
   await visitor.page.waitForTimeout(300);
-  const early = visitor.requests.filter((url) => /\.gguf|\.wasm|pkg|worker/.test(url));
+  const early = visitor.requests.filter((url) => /\.gguf|\.wasm|pkg|\/worker\.js/.test(url));
   assert.deepEqual(early, []);
   await visitor.button("Download and start").click();
   await visitor.field.waitFor();
