@@ -89,11 +89,13 @@ pub(crate) fn rounded<const BYTES: usize, const RUNS: usize, const SCALES: usize
     out: &mut Out<'_>,
     run: impl Fn(&[u8; BYTES], usize) -> Run<SCALES, Q> + Copy,
 ) {
+    let mut lanes = Vec::new();
     for (rows, first) in rows.chunks(ROWS * row_bytes).zip((0..).step_by(ROWS)) {
         let mut token = 0;
         while let Some(group) = vectors.group::<TOGETHER>(token) {
+            lanes_of(group, &mut lanes);
             for (row, at) in rows.chunks_exact(row_bytes).zip(first..) {
-                out.put(token, at, row_dots::<BYTES, RUNS, SCALES, Q>(row, group, run));
+                out.put(token, at, row_dots::<BYTES, RUNS, SCALES, Q>(row, group, &lanes, run));
             }
             token += TOGETHER;
         }
@@ -116,24 +118,43 @@ pub(crate) fn rounded<const BYTES: usize, const RUNS: usize, const SCALES: usize
     }
 }
 
+/// What blocks of several vectors at the same place have beside their levels, each vector's in a lane: gathered once for many rows.
+#[derive(Clone, Copy)]
+struct Lanes {
+    scales: f32x4,
+    sums: [f32x4; 2],
+    sum: f32x4,
+}
+
+fn lanes_of(vectors: [&[Block]; TOGETHER], lanes: &mut Vec<Lanes>) {
+    let [a, b, c, d] = vectors;
+    lanes.clear();
+    lanes.extend(a.iter().zip(b).zip(c).zip(d).map(|(((a, b), c), d)| {
+        let of = |number: fn(&Block) -> f32| f32x4::new([a, b, c, d].map(number));
+        let sums = [of(|block| block.sums[0]), of(|block| block.sums[1])];
+        Lanes { scales: of(|block| block.scale), sums, sum: of(|block| block.sum) }
+    }));
+}
+
 /// One row times several vectors, its weights unpacked once, each vector's sum in a lane.
 #[inline(always)]
 fn row_dots<const BYTES: usize, const RUNS: usize, const SCALES: usize, Q: Quants>(
     row: &[u8],
     vectors: [&[Block]; TOGETHER],
+    lanes: &[Lanes],
     run: impl Fn(&[u8; BYTES], usize) -> Run<SCALES, Q>,
 ) -> [f32; TOGETHER] {
     let (row, vectors) = alike(row.as_chunks::<BYTES>().0, vectors.map(|vector| vector.as_chunks::<RUNS>().0));
     let mut sums = f32x4::ZERO;
-    for (b, block) in row.iter().enumerate() {
+    for ((b, block), lanes) in row.iter().enumerate().zip(lanes.as_chunks::<RUNS>().0) {
         let blocks = vectors.map(|vector| &vector[b]);
-        for r in 0..RUNS {
+        for (r, lanes) in lanes.iter().enumerate() {
             let (run, x) = (run(block, r), blocks.map(|blocks| &blocks[r]));
             for part in 0..SCALES {
                 let dots = f32x4::from_i32x4(lane_sums(x.map(|x| run.dot(part, x))));
-                sums += dots * (f32x4::new(x.map(|x| x.scale)) * f32x4::splat(run.scales[part].value()));
+                sums += dots * (lanes.scales * f32x4::splat(run.scales[part].value()));
                 if let Some(offsets) = run.offsets {
-                    let of_part = f32x4::new(x.map(|x| Run::<SCALES, Q>::sum(part, x)));
+                    let of_part = if SCALES == 1 { lanes.sum } else { lanes.sums[part] };
                     sums += of_part * f32x4::splat(offsets[part].value());
                 }
             }
