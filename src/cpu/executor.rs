@@ -9,7 +9,7 @@ use super::cache::Cached;
 use super::deltas::Deltas;
 use super::pass::{Buffers, Pass, Products};
 use super::team::{Helpers, Team};
-use super::weights::{Input, Weights};
+use super::weights::{Input, Weights, longest};
 use super::zeros;
 use crate::config::ModelConfig;
 use crate::error::{Error, Result};
@@ -121,10 +121,9 @@ impl Executor {
         let ExecutorOptions { context, kv, chunk, activations } = options;
         let cached = || Cached::new(kv, config.kv_heads, context, config.head_dim);
         let layer = |_| Ok(LayerCache { keys: cached()?, values: cached()? });
-        let widest = config.hidden_size.max(config.query_size()).max(config.intermediate_size);
         Ok(Self {
             cache: (0..config.layers).map(layer).collect::<Result<_>>()?,
-            x: Input::new(chunk, widest, activations == ActivationFormat::Int8)?,
+            x: Input::new(chunk, longest(config), activations == ActivationFormat::Int8)?,
             buffers: Buffers::new(config, chunk)?,
             choice: Choice { sampler: Sampler::new(Sampling::default())?, ids: Vec::new() },
             ahead: VecDeque::new(),
@@ -148,11 +147,6 @@ impl Executor {
     /// Bytes of weights that helpers have.
     pub fn helpers_bytes(&self) -> u64 {
         self.weights.helpers_bytes()
-    }
-
-    /// How many threads compute.
-    pub fn threads(&self) -> usize {
-        self.weights.threads()
     }
 
     /// Bytes of main memory that it takes: weights, KV cache, and what else runs need.

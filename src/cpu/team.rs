@@ -25,7 +25,7 @@ use order::Order;
 
 use super::ExecutorOptions;
 use super::products::Out;
-use super::weights::{Input, Matrix};
+use super::weights::{Input, Matrix, longest};
 use super::zeros;
 use crate::config::ModelConfig;
 use crate::error::{Error, Result};
@@ -79,7 +79,8 @@ impl Share {
     ///
     /// Errors: `OutOfMemory`, `HelperLost`.
     pub fn reserve(spec: &TensorSpec, index: usize, team: Option<&Team>) -> Result<Self> {
-        let own = Matrix::reserve(spec, cut(spec.rows, team.map_or(1, Team::parts), 0).len())?;
+        let rows = cut(spec.rows, team.map_or(1, Team::parts), 0).len();
+        let own = Matrix::room(spec.format, spec.columns, rows)?;
         if let Some(team) = team {
             team.allocate(spec, index)?;
         }
@@ -122,7 +123,7 @@ impl Team {
             return Ok(None);
         }
         let chunk = options.chunk;
-        let length = config.hidden_size.max(config.query_size()).max(config.intermediate_size);
+        let length = longest(config);
         let most_rows = (config.query_size() + 2 * config.kv_size())
             .max(2 * config.intermediate_size)
             .max(config.hidden_size)

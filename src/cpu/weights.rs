@@ -6,6 +6,7 @@ use super::products::{self, Out, Vectors};
 use super::rounded::{self, BLOCK, Block};
 use super::team::{MATRICES, Share, Team};
 use super::{reserve, zeros};
+use crate::config::ModelConfig;
 use crate::error::{Error, Result};
 use crate::formats::{self, Format};
 use crate::weights::{Role, Sink, TensorSpec};
@@ -45,6 +46,11 @@ pub(super) struct Input {
     pub row: Vec<f32>,
 }
 
+/// The length of the longest vectors that a model's products take.
+pub(super) fn longest(config: &ModelConfig) -> usize {
+    config.hidden_size.max(config.query_size()).max(config.intermediate_size)
+}
+
 impl Input {
     /// Room for `count` vectors of at most this length; whether they are rounded for those products that can be done so.
     ///
@@ -69,14 +75,7 @@ impl Input {
 }
 
 impl Matrix {
-    /// Room for some of a tensor's rows, which are still to come.
-    ///
-    /// Errors: `OutOfMemory`.
-    pub fn reserve(spec: &TensorSpec, rows: usize) -> Result<Self> {
-        Self::room(spec.format, spec.columns, rows)
-    }
-
-    /// Room for so many rows.
+    /// Room for so many rows, which are still to come.
     ///
     /// Errors: `OutOfMemory`.
     pub fn room(format: Format, columns: usize, rows: usize) -> Result<Self> {

@@ -91,7 +91,9 @@ impl Board {
 
     pub fn ask(&self, helper: usize, turn: i32, order: [i32; WORDS]) {
         let desk = Desk { turn, order, answer: 0 };
-        self.state().desks.iter_mut().skip(helper).take(1).for_each(|place| *place = desk);
+        if let Some(place) = self.state().desks.get_mut(helper) {
+            *place = desk;
+        }
         self.0.changed.notify_all();
     }
 
@@ -101,7 +103,9 @@ impl Board {
     }
 
     pub fn answer(&self, helper: usize, answer: i32) {
-        self.state().desks.iter_mut().skip(helper).take(1).for_each(|desk| desk.answer = answer);
+        if let Some(desk) = self.state().desks.get_mut(helper) {
+            desk.answer = answer;
+        }
         self.0.changed.notify_all();
     }
 
