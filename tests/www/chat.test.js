@@ -230,7 +230,8 @@ test("a device that goes away is told where the answer grows, which then goes on
   const answer = visitor.answers.first();
   await answer.getByText("The graphics device went away. The model is being loaded again, then the answer goes on. 25%").waitFor();
   assert.match(await visitor.chat.getByRole("status").innerText(), /^The graphics device went away\./);
-  assert.equal(await answer.locator(".body").innerText(), "The llam");
+  // Shown with the next frame, which may be after the notice.
+  await answer.locator(".body").getByText("The llam", { exact: true }).waitFor();
   await visitor.idle();
   assert.equal(await answer.locator(".body").innerText(), "The llama hums and goes on.");
   assert.equal(await answer.getByText("went away").count(), 0);

@@ -17,7 +17,7 @@
 // The last message steers the answer:       say: TEXT                 answers TEXT
 //                                           burst: TEXT               answers TEXT in one piece
 //                                           fail: CODE                fails in the middle
-//                                           lose: TEXT                answers TEXT, and is loaded again in the middle of it, for a second
+//                                           lose: TEXT                answers TEXT, and is loaded again in the middle of it, for two seconds
 //                                           gone: TEXT                answers TEXT; graphics devices go away in the middle for good
 //                                           long                      goes on until it is stopped
 // An adapter whose address has "broken" in it is refused.
@@ -184,9 +184,7 @@ class FakeEngine {
       if (piece.startsWith("FAIL ")) throw failure(piece.slice(5), "The graphics device was lost: a test says so.");
       if (piece === LOSS) {
         onReload?.({ phase: "read", done: BYTES / 4, total: BYTES, stored: true });
-        await sleep(500, signal);
-        onReload?.({ phase: "compile", done: BYTES, total: BYTES, stored: true });
-        await sleep(500, signal);
+        await sleep(2000, signal);
         continue;
       }
       await sleep(5);
