@@ -74,7 +74,7 @@ impl std::ops::BitOr for Bytes {
 #[cfg(not(target_feature = "relaxed-simd"))]
 mod levels {
     use super::{Bytes, Quants, Signed};
-    use wide::{i16x8, i32x4, u16x8};
+    use wide::{i8x16, i16x8, i32x4, u16x8};
 
     /// Sixteen neighbours of a vector in 8 bits, as the product takes them: those at even places apart from those at odd ones, and as
     /// wide as the processor multiplies.
@@ -86,9 +86,10 @@ mod levels {
 
     impl Levels {
         /// Levels in order, each of -127 to 127.
-        pub fn new(levels: &[i8; 16]) -> Self {
-            let of = |first: usize| i16x8::new(std::array::from_fn(|i| i16::from(levels[2 * i + first])));
-            Self { even: of(0), odd: of(1) }
+        #[inline(always)]
+        pub fn new(levels: i8x16) -> Self {
+            let pairs: i16x8 = bytemuck::cast(levels);
+            Self { even: pairs << 8 >> 8, odd: pairs >> 8 }
         }
 
         #[inline(always)]
@@ -137,9 +138,9 @@ mod levels {
 
     impl Levels {
         /// Levels in order, each of -127 to 127.
-        pub fn new(levels: &[i8; 16]) -> Self {
-            let [magnitudes, signs] = [levels.map(i8::wrapping_abs), levels.map(|level| level >> 7)];
-            Self { levels: i8x16::new(*levels), magnitudes: i8x16::new(magnitudes), signs: i8x16::new(signs) }
+        #[inline(always)]
+        pub fn new(levels: i8x16) -> Self {
+            Self { levels, magnitudes: levels.abs(), signs: levels.simd_lt(i8x16::ZERO) }
         }
     }
 
@@ -203,7 +204,7 @@ mod tests {
     }
 
     fn dot(quants: impl Quants, levels: &[i8; 16]) -> i32 {
-        quants.dot(&Levels::new(levels), i32x4::splat(5)).reduce_add() - 20
+        quants.dot(&Levels::new(i8x16::new(*levels)), i32x4::splat(5)).reduce_add() - 20
     }
 
     #[test]

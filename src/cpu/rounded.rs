@@ -1,5 +1,7 @@
 //! Vectors in 8 bits, as the products with quantised weights take them.
 
+use wide::{f32x4, i8x16, i16x8, i32x4};
+
 use super::lanes::Levels;
 
 /// Neighbours that share a scale.
@@ -20,31 +22,32 @@ pub(crate) struct Block {
 impl Block {
     /// Rounds 32 numbers.
     fn of(numbers: &[f32; BLOCK]) -> Self {
+        let halves: [[f32x4; 4]; 2] = bytemuck::cast(*numbers);
         // As whole numbers, magnitudes have the same order, and what is no number comes after all of them.
-        let most = numbers.iter().map(|number| number.to_bits() & 0x7fff_ffff).fold(0, u32::max);
-        let scale = match f32::from_bits(most) {
+        let magnitude = |four: &f32x4| bytemuck::cast::<f32x4, i32x4>(*four) & i32x4::splat(i32::MAX);
+        let most = halves.as_flattened().iter().map(magnitude).fold(i32x4::ZERO, i32x4::max).reduce_max();
+        let scale = match f32::from_bits(most as u32) {
             most if most.is_finite() => most / 127.0,
             _ => f32::NAN,
         };
         let inverse = if scale >= f32::MIN_POSITIVE { scale.recip() } else { 0.0 };
-        let levels = numbers.map(|number| nearest(number * inverse));
-        let halves = levels.as_chunks::<16>().0;
-        let half = |at: usize| {
-            halves.get(at).map_or((Levels::default(), 0.0), |half| {
-                let sum: i32 = half.iter().map(|level| i32::from(*level)).sum();
-                (Levels::new(half), sum as f32 * scale)
-            })
-        };
-        let ((first, first_sum), (last, last_sum)) = (half(0), half(1));
+        let [(first, first_sum), (last, last_sum)] = halves.map(|fours| {
+            let [a, b, c, d] = fours.map(|four| nearest(four * inverse));
+            let eights: [i16x8; 2] = [bytemuck::cast([a, b]), bytemuck::cast([c, d])].map(i16x8::from_i32x8_saturate);
+            let sum = eights.iter().map(|eight| eight.dot(i16x8::ONE)).fold(i32x4::ZERO, |all, sum| all + sum);
+            let levels = i8x16::from_i16x16_saturate(bytemuck::cast(eights));
+            (Levels::new(levels), sum.reduce_add() as f32 * scale)
+        });
         Self { levels: [first, last], scale, sums: [first_sum, last_sum], sum: first_sum + last_sum }
     }
 }
 
-/// The nearest whole number, of -127 to 127; of two the even one.
-fn nearest(number: f32) -> i8 {
-    // Above it, a float has no bits for fractions: the sum is rounded to whole numbers.
+/// The nearest whole numbers, of -127 to 127; of two the even one.
+#[inline(always)]
+fn nearest(numbers: f32x4) -> i32x4 {
+    // Above it, a float has no bits for fractions, and the last ones count wholes: the sum is rounded to them.
     const WHOLE: f32 = 12_582_912.0;
-    ((number + WHOLE) - WHOLE) as i8
+    bytemuck::cast::<f32x4, i32x4>(numbers + f32x4::splat(WHOLE)) - i32x4::splat(WHOLE.to_bits() as i32)
 }
 
 /// Rounds vectors whose length is a multiple of 32, one behind the other.
@@ -71,7 +74,7 @@ mod tests {
         let blocks = rounded(&numbers);
         let mut levels = [0; 16];
         levels[..5].copy_from_slice(&[127, -127, 0, 2, -64]);
-        assert_eq!((blocks[0].scale, blocks[0].levels[0]), (1.0, Levels::new(&levels)));
+        assert_eq!((blocks[0].scale, blocks[0].levels[0]), (1.0, Levels::new(i8x16::new(levels))));
         assert_eq!(blocks[0].sums, [-62.0, 3.0]);
         assert_eq!((blocks[1].scale, blocks[1].levels, blocks[1].sums), (0.0, Default::default(), [0.0; 2]));
         let tiny = rounded(&[1e-44; 32])[0];
