@@ -1,10 +1,12 @@
 //! One layer's keys or values of all positions, in the format of the KV cache.
 
+use std::hint::black_box;
+
 use half::f16;
 
 use super::zeros;
 use crate::error::Result;
-use crate::formats::half_to_f32;
+use crate::formats::read_halves;
 use crate::model::kv_cache::KvFormat;
 
 /// Heads' vectors, `[kv_heads][context][head_dim]`.
@@ -72,17 +74,32 @@ impl Cached {
         let start = at * head_dim;
         match numbers {
             Numbers::F16(halves) => {
-                out.iter_mut().zip(&halves[start..]).for_each(|(number, half)| *number = half_to_f32(*half));
+                let bytes = bytemuck::cast_slice(&halves[start..start + out.len()]);
+                fetch(bytes);
+                read_halves(bytes, out);
             }
-            Numbers::F32(numbers) => out.copy_from_slice(&numbers[start..start + out.len()]),
+            Numbers::F32(numbers) => {
+                let numbers = &numbers[start..start + out.len()];
+                fetch(bytemuck::cast_slice(numbers));
+                out.copy_from_slice(numbers);
+            }
             Numbers::Q8 { bytes, scales } => {
-                let vectors = bytes[start..].chunks_exact(*head_dim).zip(&scales[at..]);
+                let bytes = &bytes[start..start + out.len()];
+                fetch(bytemuck::cast_slice(bytes));
+                let vectors = bytes.chunks_exact(*head_dim).zip(&scales[at..]);
                 for (out, (bytes, scale)) in out.chunks_exact_mut(*head_dim).zip(vectors) {
                     out.iter_mut().zip(bytes).for_each(|(number, byte)| *number = f32::from(*byte) * scale);
                 }
             }
         }
     }
+}
+
+/// Looks at each line of the processor's cache: all of them together are fetched in little more than the time of a few, and what
+/// reads them then waits for none.
+fn fetch(bytes: &[u8]) {
+    const LINE: usize = 64;
+    black_box(bytes.iter().step_by(LINE).fold(0, |all, byte| all ^ byte));
 }
 
 /// Rounds a vector to bytes, and gives their scale: the largest magnitude over 127, and no number where one of the vector's is none.

@@ -89,13 +89,17 @@ pub(crate) fn rounded<const BYTES: usize, const RUNS: usize, const SCALES: usize
     out: &mut Out<'_>,
     run: impl Fn(&[u8; BYTES], usize) -> Run<SCALES, Q> + Copy,
 ) {
-    let mut lanes = Vec::new();
+    let (mut lanes, mut factors) = (Vec::new(), Vec::new());
     for (rows, first) in rows.chunks(ROWS * row_bytes).zip((0..).step_by(ROWS)) {
         let mut token = 0;
         while let Some(group) = vectors.group::<TOGETHER>(token) {
+            if token == 0 {
+                factors_of::<BYTES, RUNS, SCALES, Q>(rows, row_bytes, run, &mut factors);
+            }
             lanes_of(group, &mut lanes);
-            for (row, at) in rows.chunks_exact(row_bytes).zip(first..) {
-                out.put(token, at, row_dots::<BYTES, RUNS, SCALES, Q>(row, group, &lanes, run));
+            let rows = rows.chunks_exact(row_bytes).zip(factors.chunks_exact(vectors.length));
+            for ((row, factors), at) in rows.zip(first..) {
+                out.put(token, at, row_dots::<BYTES, RUNS, SCALES, Q>(row, factors, group, &lanes, run));
             }
             token += TOGETHER;
         }
@@ -136,26 +140,54 @@ fn lanes_of(vectors: [&[Block]; TOGETHER], lanes: &mut Vec<Lanes>) {
     }));
 }
 
+/// What scales and offsets of a run of weights are, for many vectors.
+#[derive(Clone, Copy)]
+struct Factors<const SCALES: usize> {
+    scales: [f32; SCALES],
+    /// Zero where there are none.
+    offsets: [f32; SCALES],
+}
+
+#[inline(always)]
+fn factors_of<const BYTES: usize, const RUNS: usize, const SCALES: usize, Q: Quants>(
+    rows: &[u8],
+    row_bytes: usize,
+    run: impl Fn(&[u8; BYTES], usize) -> Run<SCALES, Q>,
+    factors: &mut Vec<Factors<SCALES>>,
+) {
+    factors.clear();
+    for row in rows.chunks_exact(row_bytes) {
+        factors.extend(row.as_chunks().0.iter().flat_map(|block| (0..RUNS).map(|r| run(block, r))).map(|run| {
+            Factors {
+                scales: run.scales.map(Scale::value),
+                offsets: run.offsets.map_or([0.0; SCALES], |offsets| offsets.map(Scale::value)),
+            }
+        }));
+    }
+}
+
 /// One row times several vectors, its weights unpacked once, each vector's sum in a lane.
 #[inline(always)]
 fn row_dots<const BYTES: usize, const RUNS: usize, const SCALES: usize, Q: Quants>(
     row: &[u8],
+    factors: &[Factors<SCALES>],
     vectors: [&[Block]; TOGETHER],
     lanes: &[Lanes],
     run: impl Fn(&[u8; BYTES], usize) -> Run<SCALES, Q>,
 ) -> [f32; TOGETHER] {
     let (row, vectors) = alike(row.as_chunks::<BYTES>().0, vectors.map(|vector| vector.as_chunks::<RUNS>().0));
     let mut sums = f32x4::ZERO;
-    for ((b, block), lanes) in row.iter().enumerate().zip(lanes.as_chunks::<RUNS>().0) {
+    let beside = lanes.as_chunks::<RUNS>().0.iter().zip(factors.as_chunks::<RUNS>().0);
+    for ((b, block), (lanes, factors)) in row.iter().enumerate().zip(beside) {
         let blocks = vectors.map(|vector| &vector[b]);
-        for (r, lanes) in lanes.iter().enumerate() {
+        for (r, (lanes, factors)) in lanes.iter().zip(factors).enumerate() {
             let (run, x) = (run(block, r), blocks.map(|blocks| &blocks[r]));
             for part in 0..SCALES {
                 let dots = f32x4::from_i32x4(lane_sums(x.map(|x| run.dot(part, x))));
-                sums += dots * (lanes.scales * f32x4::splat(run.scales[part].value()));
-                if let Some(offsets) = run.offsets {
+                sums += dots * (lanes.scales * f32x4::splat(factors.scales[part]));
+                if run.offsets.is_some() {
                     let of_part = if SCALES == 1 { lanes.sum } else { lanes.sums[part] };
-                    sums += of_part * f32x4::splat(offsets[part].value());
+                    sums += of_part * f32x4::splat(factors.offsets[part]);
                 }
             }
         }
@@ -177,10 +209,13 @@ fn vector_dots<const BYTES: usize, const RUNS: usize, const SCALES: usize, Q: Qu
             let runs: [Run<SCALES, Q>; TOGETHER] = from_fn(|row| run(&rows[row][b], r));
             for part in 0..SCALES {
                 let dots = f32x4::from_i32x4(lane_sums(from_fn(|row| runs[row].dot(part, x))));
-                sums += dots * (Scale::values(from_fn(|row| runs[row].scales[part])) * f32x4::splat(x.scale));
+                let scales = from_fn(|row| runs[row].scales[part]);
                 if let [Some(a), Some(b), Some(c), Some(d)] = from_fn(|row| runs[row].offsets) {
-                    let offsets = Scale::values([a[part], b[part], c[part], d[part]]);
+                    let [scales, offsets] = Scale::pairs(scales, [a[part], b[part], c[part], d[part]]);
+                    sums += dots * (scales * f32x4::splat(x.scale));
                     sums += offsets * f32x4::splat(Run::<SCALES, Q>::sum(part, x));
+                } else {
+                    sums += dots * (Scale::values(scales) * f32x4::splat(x.scale));
                 }
             }
         }

@@ -1,8 +1,10 @@
 //! Scales and offsets of blocks, of several rows at a time.
 
+use std::array::from_fn;
+
 use wide::{f32x4, i32x4};
 
-use crate::formats::half_to_f32;
+use crate::formats::{four_finite_halves, half_to_f32};
 
 /// A finite f16 of a block, times a number.
 #[derive(Debug, Clone, Copy)]
@@ -33,16 +35,21 @@ impl Scale {
     /// What several are.
     #[inline(always)]
     pub fn values(scales: [Self; 4]) -> f32x4 {
-        /// What lies between the two formats' exponents.
-        const BIAS: i32 = (127 - 15) << 23;
-        let least_normal = i32x4::splat(BIAS + (1 << 23));
-        let bits = i32x4::new(scales.map(|scale| i32::from(scale.half)));
-        let magnitude: i32x4 = (bits & i32x4::splat(0x7fff)) << 13_u32;
-        let number = |bits: i32x4| -> f32x4 { bytemuck::cast(bits) };
-        // Without arithmetic on numbers that are too small to be normal, which is slow.
-        let small: i32x4 = bytemuck::cast(number(magnitude | least_normal) - number(least_normal));
-        let magnitude = magnitude.simd_lt(i32x4::splat(1 << 23)).select(small, magnitude + i32x4::splat(BIAS));
-        number(magnitude | (bits & i32x4::splat(0x8000)) << 16) * f32x4::new(scales.map(|scale| scale.times))
+        four_finite_halves(i32x4::new(scales.map(|scale| scale.half.into()))) * Self::all_times(scales)
+    }
+
+    /// What several are, and others. A block's neighbours are read at once that way.
+    #[inline(always)]
+    pub fn pairs(scales: [Self; 4], others: [Self; 4]) -> [f32x4; 2] {
+        let both = |i: usize| i32::from(scales[i].half) | i32::from(others[i].half) << 16;
+        let halves = i32x4::new(from_fn(both));
+        let values = four_finite_halves(halves) * Self::all_times(scales);
+        [values, four_finite_halves(halves >> 16) * Self::all_times(others)]
+    }
+
+    #[inline(always)]
+    fn all_times(scales: [Self; 4]) -> f32x4 {
+        f32x4::new(scales.map(|scale| scale.times))
     }
 }
 
@@ -56,8 +63,11 @@ mod tests {
             let scale = Scale::at(&[0, bits as u8, (bits >> 8) as u8], 1);
             let expected = half::f16::from_bits(bits).to_f32();
             assert_eq!(scale.value().to_bits(), expected.to_bits(), "{bits:#x}");
-            let values = Scale::values([scale, scale.times(-8.0), scale.times(0.0), scale.times(3.0)]).to_array();
-            assert_eq!(values, [expected, -8.0 * expected, 0.0, 3.0 * expected], "{bits:#x}");
+            let some = [scale, scale.times(-8.0), scale.times(0.0), scale.times(3.0)];
+            let values = [expected, -8.0 * expected, 0.0, 3.0 * expected];
+            assert_eq!(Scale::values(some).to_array(), values, "{bits:#x}");
+            let [first, second] = Scale::pairs(some, [some[2], some[0], some[3], some[1]]).map(f32x4::to_array);
+            assert_eq!((first, second), (values, [values[2], values[0], values[3], values[1]]), "{bits:#x}");
         }
     }
 }

@@ -4,6 +4,7 @@
 //! Source: `ggml-common.h` (layouts of blocks) and `ggml-quants.c` (meaning) of ggml. Products are rounded to `f32` as there.
 
 mod fields;
+mod halves;
 mod iq4_nl;
 mod iq4_xs;
 mod plain;
@@ -23,6 +24,7 @@ pub mod tile;
 use crate::cpu::products::RoundedProduct;
 use crate::error::{Error, Result};
 pub(crate) use fields::half_to_f32;
+pub(crate) use halves::{four_finite_halves, read_halves};
 
 /// Number format of a tensor as its file stores it.
 ///

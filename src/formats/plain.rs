@@ -1,6 +1,6 @@
 //! F32, F16 and BF16: each weight as it is.
 
-use super::fields::half_to_f32;
+use super::halves::read_halves;
 use super::shaders::{BLOCKS, UNSCALED};
 use super::tile::{each_unit, put_words};
 use super::{Layout, each_block, finite_halves, finite_upper_halves};
@@ -25,11 +25,7 @@ pub(super) const F16: Layout = Layout {
     gguf_type: 1,
     block_len: 1,
     block_bytes: 2,
-    dequantise: |bytes, weights| {
-        each_block::<2, 1>(bytes, weights, |block, [weight]| {
-            *weight = half_to_f32(u16::from_le_bytes(*block));
-        })
-    },
+    dequantise: read_halves,
     product: None,
     finite: |bytes| finite_halves::<2, 1>(bytes, [0]),
     unit_words: 16 * ROW_GROUP,

@@ -1,0 +1,94 @@
+//! f16s in the lanes of vectors. [`half_to_f32`] is the plain twin.
+
+use wide::{f32x4, i16x8, i32x4};
+
+use super::fields::half_to_f32;
+
+/// What lies between the exponents of f32 and f16.
+const BIAS: i32 = (127 - 15) << 23;
+
+/// What the bits of f16s, one behind the other, stand for: as far as both sides go.
+#[inline(always)]
+pub(crate) fn read_halves(bytes: &[u8], numbers: &mut [f32]) {
+    let (eights, rest) = numbers.as_chunks_mut::<8>();
+    let (of_eights, of_rest) = bytes.split_at((16 * eights.len()).min(bytes.len()));
+    eights.iter_mut().zip(of_eights.as_chunks().0).for_each(|(eight, bytes)| *eight = eight_halves(bytes));
+    let pairs = rest.iter_mut().zip(of_rest.as_chunks().0);
+    pairs.for_each(|(number, bytes)| *number = half_to_f32(u16::from_le_bytes(*bytes)));
+}
+
+#[inline(always)]
+fn eight_halves(bytes: &[u8; 16]) -> [f32; 8] {
+    // Two to a lane, the first of each pair in its lower half.
+    let pairs: i32x4 = bytemuck::pod_read_unaligned(bytes);
+    let exponents = bytemuck::cast::<i32x4, i16x8>(pairs) & i16x8::splat(0x7c00);
+    // Neither the least one nor the largest, which wrap around to those above all others.
+    let others = (exponents + i16x8::splat(0x7c00)).simd_gt(i16x8::splat(-0x800 - 1));
+    let [first, second] = match others.any() {
+        false => [pairs << 16, pairs].map(four_normal_halves),
+        true => [pairs, pairs >> 16].map(four_halves),
+    };
+    bytemuck::cast([first.unpack_lo(second), first.unpack_hi(second)])
+}
+
+/// What the upper half of each lane stands for where it is neither zero nor too small or large to be normal.
+#[inline(always)]
+fn four_normal_halves(bits: i32x4) -> f32x4 {
+    let sign_and_magnitude = bits >> 3 & i32x4::splat(0x8fff_e000_u32 as i32);
+    bytemuck::cast(sign_and_magnitude + i32x4::splat(BIAS))
+}
+
+/// What the lower half of each lane stands for.
+#[inline(always)]
+fn four_halves(bits: i32x4) -> f32x4 {
+    let exponent = i32x4::splat(0x7c00);
+    let infinite = (bits & exponent).simd_eq(exponent) & i32x4::splat(0x7f80_0000);
+    let number: i32x4 = bytemuck::cast(four_finite_halves(bits));
+    // Not a number keeps its fraction, and infinity has none.
+    bytemuck::cast(number | infinite)
+}
+
+/// What the lower half of each lane stands for where it is finite: without arithmetic on numbers that are too small to be normal, which
+/// is slow.
+#[inline(always)]
+pub(crate) fn four_finite_halves(bits: i32x4) -> f32x4 {
+    const LEAST_NORMAL: i32 = BIAS + (1 << 23);
+    let number = |bits: i32x4| -> f32x4 { bytemuck::cast(bits) };
+    let magnitude: i32x4 = (bits & i32x4::splat(0x7fff)) << 13_u32;
+    // Right where it is normal, and too large elsewhere, by the one that is before the point of normal numbers only.
+    let normal = magnitude + i32x4::splat(BIAS);
+    // Right where it is not, and too large elsewhere.
+    let small = number(magnitude + i32x4::splat(LEAST_NORMAL)) - number(i32x4::splat(LEAST_NORMAL));
+    // Of positive numbers, bits have the same order.
+    number(normal.min(bytemuck::cast(small)) | (bits & i32x4::splat(0x8000)) << 16)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_half_is_read() {
+        for bits in 0..=u16::MAX {
+            let expected = half::f16::from_bits(bits);
+            let same = |got: f32| got.to_bits() == expected.to_f32().to_bits() || got.is_nan() && expected.is_nan();
+            // Beside others, each of which is normal, and beside some that are not; the last two do not fill a vector.
+            for (other, number) in [(0x3c00, 1.0), (0xc000, -2.0), (0, 0.0), (0x8001, -f32::powi(2.0, -24))] {
+                let mut got = [0.0; 10];
+                let halves = [bits, other, other, bits, bits, bits, other, other, bits, other];
+                read_halves(bytemuck::cast_slice(&halves), &mut got);
+                assert!([0, 3, 4, 5, 8].iter().all(|at| same(got[*at])), "{bits:#x}: {got:?}");
+                assert!([1, 2, 6, 7, 9].iter().all(|at| got[*at] == number), "{bits:#x}: {got:?}");
+            }
+            let [finite, ..] = four_finite_halves(i32x4::splat(bits.into())).to_array();
+            assert!(!expected.is_finite() || same(finite), "{bits:#x}: {finite}");
+        }
+    }
+
+    #[test]
+    fn no_more_is_read_than_there_is() {
+        let mut got = [7.0; 12];
+        read_halves(bytemuck::cast_slice(&[0x3c00_u16; 9]), &mut got);
+        assert_eq!(got, [1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 7.0, 7.0, 7.0]);
+    }
+}
