@@ -1,5 +1,7 @@
 //! Natively, helpers are threads, and the board is memory behind a lock.
 
+use std::hint::spin_loop;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
@@ -11,6 +13,9 @@ use crate::error::{Error, Result};
 
 /// How long a single wait for an answer takes at most.
 const WAIT: Duration = Duration::from_secs(1);
+
+/// How often it is looked for news before they are slept for: for longer than it takes to get from one product to the next.
+const LOOKS: usize = 5_000;
 
 /// How many threads are to compute beside the one that runs the model.
 #[derive(Debug, Clone, Default)]
@@ -34,6 +39,8 @@ pub(crate) struct Board(Arc<Shared>);
 struct Shared {
     state: Mutex<State>,
     changed: Condvar,
+    /// How often orders and answers have changed.
+    changes: AtomicUsize,
 }
 
 struct State {
@@ -55,7 +62,8 @@ impl Board {
     /// Errors: `OutOfMemory`, `HelperLost` when a thread cannot be started.
     pub fn shown_to(helpers: &Helpers, bytes: usize) -> Result<Self> {
         let state = State { desks: vec![Desk::default(); helpers.count()], bytes: zeros("activations", bytes)? };
-        let board = Self(Arc::new(Shared { state: Mutex::new(state), changed: Condvar::new() }));
+        let (state, changed, changes) = (Mutex::new(state), Condvar::new(), AtomicUsize::new(0));
+        let board = Self(Arc::new(Shared { state, changed, changes }));
         for helper in 0..helpers.count() {
             let (thread, seen) = (thread::Builder::new().name(format!("rows {helper}")), board.clone());
             if thread.spawn(move || serve(&seen, helper)).is_err() {
@@ -69,6 +77,24 @@ impl Board {
     fn state(&self) -> MutexGuard<'_, State> {
         // A helper that panicked gives no answer, which is told.
         self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Tells that an order or an answer has changed.
+    fn tell(&self) {
+        self.0.changes.fetch_add(1, Ordering::Release);
+        self.0.changed.notify_all();
+    }
+
+    /// Looks for news as long as they are likely to come soon, as waking a thread takes tens of microseconds.
+    fn look_for_news(&self, none: impl Fn(&mut State) -> bool) {
+        let mut seen = None;
+        for _ in 0..LOOKS {
+            let changes = self.0.changes.load(Ordering::Acquire);
+            if seen.replace(changes) != Some(changes) && !none(&mut self.state()) {
+                return;
+            }
+            spin_loop();
+        }
     }
 
     pub fn len(&self) -> usize {
@@ -94,7 +120,7 @@ impl Board {
         if let Some(place) = self.state().desks.get_mut(helper) {
             *place = desk;
         }
-        self.0.changed.notify_all();
+        self.tell();
     }
 
     /// The turn of what a helper was asked for last.
@@ -106,12 +132,13 @@ impl Board {
         if let Some(desk) = self.state().desks.get_mut(helper) {
             desk.answer = answer;
         }
-        self.0.changed.notify_all();
+        self.tell();
     }
 
     /// Waits for another turn than this one, and what is asked for.
     pub fn wait_for_order(&self, helper: usize, turn: i32) -> (i32, [i32; WORDS]) {
         let same = |state: &mut State| state.desks.get(helper).is_some_and(|desk| desk.turn == turn);
+        self.look_for_news(same);
         let state = self.0.changed.wait_while(self.state(), same).unwrap_or_else(PoisonError::into_inner);
         let Desk { turn, order, .. } = state.desks.get(helper).copied().unwrap_or_default();
         (turn, order)
@@ -121,6 +148,7 @@ impl Board {
     pub fn wait_for_answer(&self, helper: usize, turn: i32) -> Option<i32> {
         let answer = |state: &State| state.desks.get(helper).map_or(0, |desk| desk.answer);
         let none = |state: &mut State| answer(state).abs() != turn;
+        self.look_for_news(none);
         let waited = self.0.changed.wait_timeout_while(self.state(), WAIT, none);
         let (state, waited) = waited.unwrap_or_else(PoisonError::into_inner);
         (!waited.timed_out()).then(|| answer(&state))
