@@ -1,4 +1,5 @@
-// The engines of the speed benchmark. Each is a module of page/engines/, unless there is a reason why it cannot take part.
+// The engines of the speed benchmark. Each is a module of page/engines/, unless it is a program or there is a reason why it cannot
+// take part.
 
 /**
  * `reason`: why it is left out.
@@ -14,6 +15,9 @@ const FLARE =
   "with a small file of Q8_0, which loads, its WebGPU kernel `attention_scores` asks for 16,416 bytes of workgroup memory, over the " +
   "16,384 of its device, so that each token is 0";
 
+/** The one that is no page's: what a browser's engines are to be held against. */
+export const OUTSIDE = "llama-cpp-cpu";
+
 /** @type {Contestant[]} */
 export const ENGINES = [
   { id: "pagellama", label: "pagellama, WebGPU" },
@@ -24,6 +28,7 @@ export const ENGINES = [
   { id: "flare", label: "flare 0.2.21", reason: FLARE },
   { id: "transformers-wasm", label: "Transformers.js 4.3, WASM" },
   { id: "transformers-webgpu", label: "Transformers.js 4.3, WebGPU" },
+  { id: OUTSIDE, label: "node-llama-cpp 3.22, CPU, outside the browser" },
 ];
 
 /** What `--quick` measures. */

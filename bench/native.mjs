@@ -7,17 +7,13 @@
 
 import { availableParallelism } from "node:os";
 import { basename } from "node:path";
-import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
-import { pss } from "../tests/www/support/memory.js";
-import { contextFor, measureAll } from "./measure.js";
-import { start } from "./program.js";
-import { prompt } from "./prompt.js";
+import { contextFor } from "./measure.js";
+import { llamaCpp, measureProgram } from "./program.js";
 import { compete, finish, machine, ROUNDS, SIZES } from "./report.js";
 
-/** @import { Measurement } from "./measure.js" */
 /** @import { Contestant } from "./engines.js" */
-/** @import { Report, Result, Round } from "./report.js" */
+/** @import { Report } from "./report.js" */
 
 const { values: given } = parseArgs({
   options: {
@@ -31,7 +27,6 @@ const { model, llama } = given;
 const sizes = given.sizes?.split(",").map(Number) ?? SIZES;
 const context = String(contextFor(sizes));
 const cores = String(availableParallelism());
-const peer = [process.execPath, fileURLToPath(new URL("native/llama-cpp.mjs", import.meta.url)), model, context];
 
 /** @type {(Contestant & {command: string[], note?: string})[]} */
 const ENGINES = [
@@ -43,8 +38,8 @@ const ENGINES = [
     note: `${cores} threads`,
     command: [llama, "generate", model, "--context", context, "--device", "cpu", "--threads", cores],
   },
-  { id: "llama-cpp-cpu", label: "node-llama-cpp 3.22, CPU", command: [...peer, "cpu"] },
-  { id: "llama-cpp-vulkan", label: "node-llama-cpp 3.22, Vulkan", command: [...peer, "vulkan"] },
+  { id: "llama-cpp-cpu", label: "node-llama-cpp 3.22, CPU", command: llamaCpp(model, contextFor(sizes), "cpu") },
+  { id: "llama-cpp-vulkan", label: "node-llama-cpp 3.22, Vulkan", command: llamaCpp(model, contextFor(sizes), "vulkan") },
 ];
 
 const rounds = Number(given.rounds ?? ROUNDS);
@@ -56,29 +51,5 @@ const report = {
   // Theirs is known when they run.
   results: ENGINES.map(({ id, label, note }) => ({ id, label, note, rounds: [] })),
 };
-await compete(report.results, rounds, measured);
+await compete(report.results, rounds, (result) => measureProgram(ENGINES.find(({ id }) => id === result.id)?.command ?? [], sizes, result));
 await finish("native", report, ENGINES);
-
-/** One engine's part of a round. @param {Result} result @returns {Promise<Round>} */
-async function measured(result) {
-  const begun = performance.now();
-  const { pid, note, generate, stop } = start(ENGINES.find(({ id }) => id === result.id)?.command ?? []);
-  /** @type {Round} */
-  const round = { measurements: [], memory: 0 };
-  const watch = setInterval(() => (round.memory = Math.max(round.memory ?? 0, pss(pid ?? 0))), 250);
-  try {
-    // The first answer waits for the program's start and the model. Its prompt is in no other's way: turns count from 0.
-    await generate(prompt(Math.min(32, ...sizes), -1), 1, () => {});
-    round.visit = (performance.now() - begun) / 1000;
-    result.note ??= note();
-    const onMeasurement = (/** @type {Measurement} */ measurement) => {
-      console.log(result.label, JSON.stringify(measurement));
-      round.measurements.push(measurement);
-    };
-    await measureAll({ generate }, sizes, () => {}, onMeasurement);
-    return round;
-  } finally {
-    clearInterval(watch);
-    await stop();
-  }
-}

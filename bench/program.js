@@ -2,8 +2,53 @@
 
 import { spawn } from "node:child_process";
 import { createInterface } from "node:readline";
+import { fileURLToPath } from "node:url";
+import { pss } from "../tests/www/support/memory.js";
+import { measureAll } from "./measure.js";
+import { prompt } from "./prompt.js";
 
-/** @import { Engine } from "./measure.js" */
+/** @import { Engine, Measurement } from "./measure.js" */
+/** @import { Result, Round } from "./report.js" */
+
+/**
+ * The command of llama.cpp.
+ * @param {string} model
+ * @param {number} context
+ * @param {"cpu" | "vulkan"} where
+ */
+export function llamaCpp(model, context, where) {
+  return [process.execPath, fileURLToPath(new URL("native/llama-cpp.mjs", import.meta.url)), model, String(context), where];
+}
+
+/**
+ * A program's part of a round.
+ * @param {string[]} command
+ * @param {number[]} sizes
+ * @param {Result} result which gets a note of what it runs on, unless it has one
+ * @returns {Promise<Round>}
+ */
+export async function measureProgram(command, sizes, result) {
+  const begun = performance.now();
+  const { pid, note, generate, stop } = start(command);
+  /** @type {Round} */
+  const round = { measurements: [], memory: 0 };
+  const watch = setInterval(() => (round.memory = Math.max(round.memory ?? 0, pss(pid ?? 0))), 250);
+  try {
+    // The first answer waits for the program's start and the model. Its prompt is in no other's way: turns count from 0.
+    await generate(prompt(Math.min(32, ...sizes), -1), 1, () => {});
+    round.visit = (performance.now() - begun) / 1000;
+    result.note ??= note();
+    const onMeasurement = (/** @type {Measurement} */ measurement) => {
+      console.log(result.label, JSON.stringify(measurement));
+      round.measurements.push(measurement);
+    };
+    await measureAll({ generate }, sizes, () => {}, onMeasurement);
+    return round;
+  } finally {
+    clearInterval(watch);
+    await stop();
+  }
+}
 
 /**
  * Starts a program. `note` says what it runs on, once it has answered; `stop` ends it and waits until it is gone.

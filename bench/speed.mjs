@@ -3,7 +3,8 @@
 //   cargo xtask bench speed [--rounds N] [--engines a,b] [--sizes 32,256] [--quick]
 //
 // Everything is measured inside the page, with the same clock around every engine (measure.js). Each engine visits twice a
-// round, each time in a browser of its own: with nothing stored, and again when it has the model.
+// round, each time in a browser of its own: with nothing stored, and again when it has the model. llama.cpp runs beside them as a
+// program, with its own clock for the first token.
 
 import { execFileSync } from "node:child_process";
 import { mkdtemp, readFile, rm } from "node:fs/promises";
@@ -16,8 +17,9 @@ import { EXECUTABLE } from "../tests/www/support/browser.js";
 import { deferred } from "../tests/www/support/deferred.js";
 import { growth } from "../tests/www/support/memory.js";
 import { serve } from "../tests/www/support/server.js";
-import { ENGINES, QUICK } from "./engines.js";
+import { ENGINES, OUTSIDE, QUICK } from "./engines.js";
 import { contextFor } from "./measure.js";
+import { llamaCpp, measureProgram } from "./program.js";
 import { compete, finish, machine, ROUNDS, SIZES } from "./report.js";
 
 /** @import { Order } from "./page/visit.js" */
@@ -69,6 +71,7 @@ await finish("speed", report, ENGINES);
 
 /** One engine's part of a round. @param {Result} result @returns {Promise<Round>} */
 async function measured(result) {
+  if (result.id === OUTSIDE) return measureProgram(llamaCpp(model, contextFor(sizes), "cpu"), sizes, result);
   const profile = await mkdtemp(join(tmpdir(), "pagellama-"));
   try {
     const from = server.requests.length;
