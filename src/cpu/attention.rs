@@ -5,6 +5,7 @@
 use wide::f32x8;
 
 use super::cache::Cached;
+use super::lanes::mul_add_eight;
 use super::products::dots;
 use super::zeros;
 use crate::error::Result;
@@ -136,7 +137,8 @@ fn mix(weights: &[f32], vectors: &[f32], out: &mut [f32]) {
         for (weight, vector) in weights.iter().zip(vectors.chunks_exact(length)) {
             let numbers: &[f32; PART] = vector[at..].first_chunk().unwrap_or(&[0.0; PART]);
             let numbers: [f32x8; PART / 8] = bytemuck::cast(*numbers);
-            sums.iter_mut().zip(numbers).for_each(|(sum, numbers)| *sum += numbers * *weight);
+            let weight = f32x8::splat(*weight);
+            sums.iter_mut().zip(numbers).for_each(|(sum, numbers)| *sum = mul_add_eight(numbers, weight, *sum));
         }
         *part = bytemuck::cast(sums);
     }

@@ -6,7 +6,7 @@ use std::array::from_fn;
 
 use wide::{f32x4, f32x8, i32x4};
 
-use super::lanes::{Bytes, Quants};
+use super::lanes::{Bytes, Quants, mul_add, mul_add_eight};
 use super::rounded::Block;
 use super::scale::Scale;
 
@@ -184,10 +184,10 @@ fn row_dots<const BYTES: usize, const RUNS: usize, const SCALES: usize, Q: Quant
             let (run, x) = (run(block, r), blocks.map(|blocks| &blocks[r]));
             for part in 0..SCALES {
                 let dots = f32x4::from_i32x4(lane_sums(x.map(|x| run.dot(part, x))));
-                sums += dots * (lanes.scales * f32x4::splat(factors.scales[part]));
+                sums = mul_add(dots, lanes.scales * f32x4::splat(factors.scales[part]), sums);
                 if run.offsets.is_some() {
                     let of_part = if SCALES == 1 { lanes.sum } else { lanes.sums[part] };
-                    sums += of_part * f32x4::splat(factors.offsets[part]);
+                    sums = mul_add(of_part, f32x4::splat(factors.offsets[part]), sums);
                 }
             }
         }
@@ -212,10 +212,10 @@ fn vector_dots<const BYTES: usize, const RUNS: usize, const SCALES: usize, Q: Qu
                 let scales = from_fn(|row| runs[row].scales[part]);
                 if let [Some(a), Some(b), Some(c), Some(d)] = from_fn(|row| runs[row].offsets) {
                     let [scales, offsets] = Scale::pairs(scales, [a[part], b[part], c[part], d[part]]);
-                    sums += dots * (scales * f32x4::splat(x.scale));
-                    sums += offsets * f32x4::splat(Run::<SCALES, Q>::sum(part, x));
+                    sums = mul_add(dots, scales * f32x4::splat(x.scale), sums);
+                    sums = mul_add(offsets, f32x4::splat(Run::<SCALES, Q>::sum(part, x)), sums);
                 } else {
-                    sums += dots * (Scale::values(scales) * f32x4::splat(x.scale));
+                    sums = mul_add(dots, Scale::values(scales) * f32x4::splat(x.scale), sums);
                 }
             }
         }
@@ -283,7 +283,7 @@ pub(crate) fn dots<const TOKENS: usize>(row: &[f32], vectors: [&[f32]; TOKENS]) 
     for (at, weights) in eights.iter().enumerate() {
         let weights = f32x8::new(*weights);
         for t in 0..TOKENS {
-            sums[t] += f32x8::new(split[t][at]) * weights;
+            sums[t] = mul_add_eight(f32x8::new(split[t][at]), weights, sums[t]);
         }
     }
     from_fn(|t| {
