@@ -216,7 +216,7 @@ pub enum Error {
     /// The browser has no WebGPU.
     #[error("this browser has no WebGPU")]
     NoWebGpu,
-    /// WebGPU is there but gives no adapter.
+    /// WebGPU is there but gives no adapter, or the adapter no device.
     #[error("no usable graphics adapter: {detail}")]
     NoAdapter {
         /// What the browser or driver said.

@@ -60,7 +60,7 @@ export class Host {
     try {
       this.#engine = await this.#openInTurn(running, report, signal);
     } catch (error) {
-      const reason = signal.aborted ? undefined : this.#whyMove(error);
+      const reason = signal.aborted ? undefined : this.#whyMove(error, options);
       if (!reason) throw error;
       await this.#move(reason, report, signal);
     }
@@ -74,8 +74,14 @@ export class Host {
    */
   async preflight(request, options, signal) {
     const running = await this.#start(options.device);
-    const helpers = await helpersOf(running, options);
-    return { ...(await running.exports.preflight({ model: request, options, helpers }, signal)), reason: running.reason };
+    try {
+      return await foresee(running, request, options, signal);
+    } catch (error) {
+      const reason = signal.aborted ? undefined : this.#whyMove(error, options);
+      if (!reason) throw error;
+      this.#running = await start(onProcessor(reason));
+      return foresee(this.#running, request, options, signal);
+    }
   }
 
   /**
@@ -111,7 +117,7 @@ export class Host {
     try {
       return await this.engine.generate(prompt, options, onText, signal, onReload);
     } catch (error) {
-      const reason = this.#whyMove(error);
+      const reason = this.#whyMove(error, this.#opened?.options);
       if (!reason) throw error;
       const { begun } = /** @type {{begun?: number[]}} */ (error);
       try {
@@ -178,10 +184,13 @@ export class Host {
     }
   }
 
-  /** Why the processor is to take over, if it is. @param {unknown} error */
-  #whyMove(error) {
+  /**
+   * Why the processor is to take over, if it is.
+   * @param {unknown} error
+   * @param {OpenOptions} [options] of what was asked for
+   */
+  #whyMove(error, { device = "auto" } = {}) {
     const { code = "" } = /** @type {{code?: string}} */ (Object(error));
-    const { device = "auto" } = this.#opened?.options ?? {};
     return device === "auto" && this.#running?.module === "webgpu" ? GONE[code] : undefined;
   }
 
@@ -231,6 +240,18 @@ function isSame(one, other) {
  */
 function failure(code, message, advice) {
   return { code, message, advice };
+}
+
+/**
+ * What a load would take.
+ * @param {Running} running
+ * @param {ModelRequest} request
+ * @param {OpenOptions} options
+ * @param {AbortSignal} signal
+ */
+async function foresee(running, request, options, signal) {
+  const helpers = await helpersOf(running, options);
+  return { ...(await running.exports.preflight({ model: request, options, helpers }, signal)), reason: running.reason };
 }
 
 /**

@@ -87,7 +87,7 @@ pub struct Adapter {
 impl Gpu {
     /// Opens the fastest adapter with the limits that it offers.
     ///
-    /// Errors: `NoWebGpu`, `NoAdapter`, `AdapterLimit` when it is below WebGPU's defaults.
+    /// Errors: `NoWebGpu`; `NoAdapter`, also of one that gives no device, as when it is below WebGPU's defaults.
     pub async fn open() -> Result<Self> {
         Self::open_within(u64::MAX).await
     }
@@ -118,7 +118,7 @@ impl Gpu {
         let (device, queue) = adapter
             .request_device(&descriptor)
             .await
-            .map_err(|error| Error::AdapterLimit { detail: error.to_string() })?;
+            .map_err(|error| Error::NoAdapter { detail: format!("it gives no device: {error}") })?;
         // Kernels count on quads.
         let subgroups = info.subgroup_min_size >= 4 && has_subgroups(&device);
         let first_error = Arc::new(Mutex::new(None));

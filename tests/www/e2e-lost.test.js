@@ -1,4 +1,4 @@
-// The browser's GPU process crashes in the middle of an answer, and the answer is the same.
+// Graphics devices that go away or never come: the browser's GPU process crashes in the middle of an answer, and the answer is the same.
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
@@ -78,4 +78,43 @@ test("after a second crash an answer goes on on the processor, where models run 
   assert.equal(after.kind, "cpu");
   assert.equal(after.reason, "lost");
   assert.equal(disturbed, undisturbed);
+});
+
+/**
+ * What a preflight and a load say of the device when device.js, there and in the worker, differs so.
+ * @param {import("node:test").TestContext} t
+ * @param {string} code
+ * @param {string} other
+ */
+async function chosen(t, code, other) {
+  // One whose GPU process has not crashed.
+  const another = await launch();
+  t.after(() => another.close());
+  const visitor = await Visitor.arrive(another, { serviceWorkers: "block" });
+  await visitor.alterDevice(code, other);
+  await visitor.page.goto(app.address);
+  const { text, ...devices } = await visitor.page.evaluate(async (url) => {
+    const { load, preflight } = await import(`${location.origin}/engine.js`);
+    const { adapter, reason: foreseen } = await preflight({ model: { url } });
+    const model = await load({ model: { url }, store: false });
+    let text = "";
+    for await (const piece of model.generate({ text: "Once upon a time" }, { temperature: 0, max_tokens: 8 })) text += piece;
+    const { kind, reason } = model.info.device;
+    return { foreseen, adapter, kind, reason, text };
+  }, `${models.origin}/stories260k.F16.gguf`);
+  assert.match(text, /\w+ \w+/);
+  return devices;
+}
+
+const ASKED = 'if (fallback || SOFTWARE.test(name)) return "software";';
+
+test("where an adapter gives no device, models run on the processor", async (t) => {
+  const refuse = 'GPUAdapter.prototype.requestDevice = () => Promise.reject(new DOMException("none left"));';
+  const reason = "no-adapter";
+  assert.deepEqual(await chosen(t, ASKED, refuse), { foreseen: reason, adapter: "processor", kind: "cpu", reason });
+});
+
+test("an adapter that says nothing of itself is measured, and the processor taken where it is slow", async (t) => {
+  const reason = "slow";
+  assert.deepEqual(await chosen(t, `${ASKED}\n  return name ||`, "return"), { foreseen: reason, adapter: "processor", kind: "cpu", reason });
 });
