@@ -95,7 +95,7 @@ impl Cached {
     }
 }
 
-/// Looks at each line of the processor's cache: all of them together are fetched in little more than the time of a few, and what
+/// Loads a byte of each line of the processor's cache: all of them together are fetched in little more than the time of a few, and what
 /// reads them then waits for none.
 fn fetch(bytes: &[u8]) {
     const LINE: usize = 64;

@@ -1,6 +1,6 @@
 //! Vectors of the processor: sixteen quants, and their products with an activation's levels; and products of floats, added up.
 //!
-//! All of it is `wide`'s, which stands for SSE2, NEON or WebAssembly's simd128, whichever the build has, and for plain arrays elsewhere.
+//! But for what relaxed vectors add, all of it is `wide`'s, which stands for SSE2, NEON or WebAssembly's simd128, whichever the build has, and for plain arrays elsewhere.
 
 use wide::{f32x4, f32x8, i8x16, i32x4, u8x16, u16x8};
 
@@ -103,7 +103,7 @@ mod levels {
         bytemuck::cast(bytes)
     }
 
-    /// `a * b + sum`.
+    /// `a * b + sum`: rounded twice, or once where the build's processor can.
     #[inline(always)]
     pub(crate) fn mul_add(a: f32x4, b: f32x4, sum: f32x4) -> f32x4 {
         a.mul_add(b, sum)

@@ -7,8 +7,10 @@ use std::array::from_fn;
 use wide::{f32x4, f32x8, i32x4};
 
 use super::lanes::{Bytes, Quants, mul_add, mul_add_eight};
+use super::reserve;
 use super::rounded::Block;
 use super::scale::Scale;
+use crate::error::Result;
 
 /// Vectors that meet a row's weights while those are unpacked, or rows that meet a vector: as many as a register has lanes.
 const TOGETHER: usize = 4;
@@ -39,8 +41,35 @@ pub(crate) struct Out<'a> {
     pub stride: usize,
 }
 
+/// What products with vectors in 8 bits gather on their way: room for it is made once.
+#[derive(Default)]
+pub(crate) struct Scratch {
+    /// Of the blocks of several vectors.
+    lanes: Vec<Lanes>,
+    /// Scale and offset, which is zero where there is none, of whatever has one in the rows that stay in the processor's cache.
+    factors: Vec<[f32; 2]>,
+}
+
+impl Scratch {
+    /// For vectors of at most so many blocks.
+    ///
+    /// Errors: `OutOfMemory`.
+    pub fn new(blocks: usize) -> Result<Self> {
+        const MOST_SCALES: usize = 2;
+        let mut scratch = Self::default();
+        reserve(&mut scratch.lanes, "activations", blocks)?;
+        reserve(&mut scratch.factors, "activations", blocks.saturating_mul(ROWS * MOST_SCALES))?;
+        Ok(scratch)
+    }
+
+    /// Bytes that it takes.
+    pub fn bytes(&self) -> usize {
+        self.lanes.capacity() * size_of::<Lanes>() + self.factors.capacity() * size_of::<[f32; 2]>()
+    }
+}
+
 /// The product of rows, so many bytes each, with vectors in 8 bits.
-pub(crate) type RoundedProduct = fn(&[u8], usize, Vectors<'_, Block>, &mut Out<'_>);
+pub(crate) type RoundedProduct = fn(&[u8], usize, Vectors<'_, Block>, &mut Out<'_>, &mut Scratch);
 
 /// A format's [`RoundedProduct`]: of blocks of so many bytes, of so many runs with so many scales each, that are read by `$run`. None
 /// where there is no processor's road.
@@ -49,8 +78,10 @@ macro_rules! product {
         if cfg!(not(feature = "cpu")) {
             None
         } else {
-            Some(|rows, row_bytes, vectors, out| {
-                $crate::cpu::products::rounded::<$bytes, $runs, $scales, _>(rows, row_bytes, vectors, out, $run)
+            Some(|rows, row_bytes, vectors, out, scratch| {
+                $crate::cpu::products::rounded::<$bytes, $runs, $scales, _>(
+                    rows, row_bytes, vectors, out, scratch, $run,
+                )
             })
         }
     };
@@ -87,19 +118,20 @@ pub(crate) fn rounded<const BYTES: usize, const RUNS: usize, const SCALES: usize
     row_bytes: usize,
     vectors: Vectors<'_, Block>,
     out: &mut Out<'_>,
+    Scratch { lanes, factors }: &mut Scratch,
     run: impl Fn(&[u8; BYTES], usize) -> Run<SCALES, Q> + Copy,
 ) {
-    let (mut lanes, mut factors) = (Vec::new(), Vec::new());
+    let together = vectors.group::<TOGETHER>(0).is_some();
     for (rows, first) in rows.chunks(ROWS * row_bytes).zip((0..).step_by(ROWS)) {
         let mut token = 0;
+        if together {
+            factors_of::<BYTES, RUNS, SCALES, Q>(rows, row_bytes, run, factors);
+        }
         while let Some(group) = vectors.group::<TOGETHER>(token) {
-            if token == 0 {
-                factors_of::<BYTES, RUNS, SCALES, Q>(rows, row_bytes, run, &mut factors);
-            }
-            lanes_of(group, &mut lanes);
-            let rows = rows.chunks_exact(row_bytes).zip(factors.chunks_exact(vectors.length));
+            lanes_of(group, lanes);
+            let rows = rows.chunks_exact(row_bytes).zip(factors.chunks_exact(vectors.length * SCALES));
             for ((row, factors), at) in rows.zip(first..) {
-                out.put(token, at, row_dots::<BYTES, RUNS, SCALES, Q>(row, factors, group, &lanes, run));
+                out.put(token, at, row_dots::<BYTES, RUNS, SCALES, Q>(row, factors.as_chunks().0, group, lanes, run));
             }
             token += TOGETHER;
         }
@@ -140,29 +172,20 @@ fn lanes_of(vectors: [&[Block]; TOGETHER], lanes: &mut Vec<Lanes>) {
     }));
 }
 
-/// What scales and offsets of a run of weights are, for many vectors.
-#[derive(Clone, Copy)]
-struct Factors<const SCALES: usize> {
-    scales: [f32; SCALES],
-    /// Zero where there are none.
-    offsets: [f32; SCALES],
-}
-
+/// What scales and offsets of rows are, once for many vectors.
 #[inline(always)]
 fn factors_of<const BYTES: usize, const RUNS: usize, const SCALES: usize, Q: Quants>(
     rows: &[u8],
     row_bytes: usize,
     run: impl Fn(&[u8; BYTES], usize) -> Run<SCALES, Q>,
-    factors: &mut Vec<Factors<SCALES>>,
+    factors: &mut Vec<[f32; 2]>,
 ) {
     factors.clear();
-    for row in rows.chunks_exact(row_bytes) {
-        factors.extend(row.as_chunks().0.iter().flat_map(|block| (0..RUNS).map(|r| run(block, r))).map(|run| {
-            Factors {
-                scales: run.scales.map(Scale::value),
-                offsets: run.offsets.map_or([0.0; SCALES], |offsets| offsets.map(Scale::value)),
-            }
-        }));
+    for block in rows.chunks_exact(row_bytes).flat_map(|row| row.as_chunks().0) {
+        for Run { scales, offsets, .. } in (0..RUNS).map(|r| run(block, r)) {
+            let offset = |part: usize| offsets.map_or(0.0, |offsets| offsets[part].value());
+            factors.extend((0..SCALES).map(|part| [scales[part].value(), offset(part)]));
+        }
     }
 }
 
@@ -170,7 +193,7 @@ fn factors_of<const BYTES: usize, const RUNS: usize, const SCALES: usize, Q: Qua
 #[inline(always)]
 fn row_dots<const BYTES: usize, const RUNS: usize, const SCALES: usize, Q: Quants>(
     row: &[u8],
-    factors: &[Factors<SCALES>],
+    factors: &[[[f32; 2]; SCALES]],
     vectors: [&[Block]; TOGETHER],
     lanes: &[Lanes],
     run: impl Fn(&[u8; BYTES], usize) -> Run<SCALES, Q>,
@@ -182,12 +205,12 @@ fn row_dots<const BYTES: usize, const RUNS: usize, const SCALES: usize, Q: Quant
         let blocks = vectors.map(|vector| &vector[b]);
         for (r, (lanes, factors)) in lanes.iter().zip(factors).enumerate() {
             let (run, x) = (run(block, r), blocks.map(|blocks| &blocks[r]));
-            for part in 0..SCALES {
+            for (part, [scale, offset]) in factors.iter().enumerate() {
                 let dots = f32x4::from_i32x4(lane_sums(x.map(|x| run.dot(part, x))));
-                sums = mul_add(dots, lanes.scales * f32x4::splat(factors.scales[part]), sums);
+                sums = mul_add(dots, lanes.scales * f32x4::splat(*scale), sums);
                 if run.offsets.is_some() {
                     let of_part = if SCALES == 1 { lanes.sum } else { lanes.sums[part] };
-                    sums = mul_add(of_part, f32x4::splat(factors.offsets[part]), sums);
+                    sums = mul_add(of_part, f32x4::splat(*offset), sums);
                 }
             }
         }

@@ -42,7 +42,7 @@ impl Block {
     }
 }
 
-/// The nearest whole numbers, of -127 to 127; of two the even one.
+/// The nearest whole numbers, of -127 to 127; of two the even one. Any, where they are none: then the block's scale is none either.
 #[inline(always)]
 fn nearest(numbers: f32x4) -> i32x4 {
     // Above it, a float has no bits for fractions, and the last ones count wholes: the sum is rounded to them.

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::products::{self, Out, Vectors};
+use super::products::{self, Out, Scratch, Vectors};
 use super::rounded::{self, BLOCK, Block};
 use super::team::{MATRICES, Share, Team};
 use super::{reserve, zeros};
@@ -42,6 +42,7 @@ pub(super) struct Input {
     pub values: Vec<f32>,
     blocks: Vec<Block>,
     rounds: bool,
+    scratch: Scratch,
     /// Where a row's weights are unpacked that meets vectors as they are.
     pub row: Vec<f32>,
 }
@@ -59,7 +60,8 @@ impl Input {
         let (what, room) = ("activations", count.saturating_mul(length));
         let mut blocks = Vec::new();
         reserve(&mut blocks, what, if rounds { room / BLOCK } else { 0 })?;
-        Ok(Self { values: zeros(what, room)?, blocks, rounds, row: zeros(what, length)? })
+        let scratch = Scratch::new(if rounds { length / BLOCK } else { 0 })?;
+        Ok(Self { values: zeros(what, room)?, blocks, rounds, scratch, row: zeros(what, length)? })
     }
 
     /// Rounds `count` vectors of this length, once they are there.
@@ -70,7 +72,8 @@ impl Input {
 
     /// Bytes that it takes.
     pub fn bytes(&self) -> usize {
-        size_of_val(&self.values[..]) + self.blocks.capacity() * size_of::<Block>() + size_of_val(&self.row[..])
+        let Self { values, blocks, scratch, row, .. } = self;
+        size_of_val(&values[..]) + blocks.capacity() * size_of::<Block>() + scratch.bytes() + size_of_val(&row[..])
     }
 }
 
@@ -140,7 +143,7 @@ impl Matrix {
         let blocks = self.columns / BLOCK;
         match (self.format.rounded_product(), x.blocks.get(..count * blocks)) {
             (Some(product), Some(values)) if x.rounds => {
-                product(&self.bytes, self.row_bytes, Vectors { values, length: blocks }, out);
+                product(&self.bytes, self.row_bytes, Vectors { values, length: blocks }, out, &mut x.scratch);
             }
             _ => self.multiply_vectors(&x.values, count, out, &mut x.row),
         }

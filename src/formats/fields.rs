@@ -34,8 +34,8 @@ const LEADING: [u32; 64] = {
     leading
 };
 
-/// The number that an f16's bits stand for: without a branch or a call, so that loops of it can be vectorised, and without
-/// arithmetic on numbers that are too small to be normal, which is slow.
+/// The number that an f16's bits stand for: without a branch or a call, and without arithmetic on numbers that are too small to be
+/// normal, which is slow.
 #[inline(always)]
 pub(crate) fn half_to_f32(bits: u16) -> f32 {
     /// What lies between the two formats' exponents.

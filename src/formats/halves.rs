@@ -10,8 +10,9 @@ const BIAS: i32 = (127 - 15) << 23;
 /// What the bits of f16s, one behind the other, stand for: as far as both sides go.
 #[inline(always)]
 pub(crate) fn read_halves(bytes: &[u8], numbers: &mut [f32]) {
-    let (eights, rest) = numbers.as_chunks_mut::<8>();
-    let (of_eights, of_rest) = bytes.split_at((16 * eights.len()).min(bytes.len()));
+    let count = numbers.len().min(bytes.len() / 2);
+    let (eights, rest) = numbers[..count].as_chunks_mut::<8>();
+    let (of_eights, of_rest) = bytes.split_at(16 * eights.len());
     eights.iter_mut().zip(of_eights.as_chunks().0).for_each(|(eight, bytes)| *eight = eight_halves(bytes));
     let pairs = rest.iter_mut().zip(of_rest.as_chunks().0);
     pairs.for_each(|(number, bytes)| *number = half_to_f32(u16::from_le_bytes(*bytes)));
@@ -22,7 +23,7 @@ fn eight_halves(bytes: &[u8; 16]) -> [f32; 8] {
     // Two to a lane, the first of each pair in its lower half.
     let pairs: i32x4 = bytemuck::pod_read_unaligned(bytes);
     let exponents = bytemuck::cast::<i32x4, i16x8>(pairs) & i16x8::splat(0x7c00);
-    // Neither the least one nor the largest, which wrap around to those above all others.
+    // Whether any is the least or the largest: they come to 0x7c00 and -0x800, and all others, which wrap around, to less.
     let others = (exponents + i16x8::splat(0x7c00)).simd_gt(i16x8::splat(-0x800 - 1));
     let [first, second] = match others.any() {
         false => [pairs << 16, pairs].map(four_normal_halves),
@@ -87,8 +88,11 @@ mod tests {
 
     #[test]
     fn no_more_is_read_than_there_is() {
-        let mut got = [7.0; 12];
-        read_halves(bytemuck::cast_slice(&[0x3c00_u16; 9]), &mut got);
-        assert_eq!(got, [1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 7.0, 7.0, 7.0]);
+        for (halves, numbers) in [(9, 12), (9, 16), (16, 9), (3, 8), (0, 1)] {
+            let mut got = vec![7.0; numbers];
+            read_halves(bytemuck::cast_slice(&vec![0x3c00_u16; halves]), &mut got);
+            let expected: Vec<f32> = (0..numbers).map(|at| if at < halves { 1.0 } else { 7.0 }).collect();
+            assert_eq!(got, expected, "{halves} of {numbers}");
+        }
     }
 }

@@ -14,7 +14,7 @@ use crate::error::{Error, Result};
 /// How long a single wait for an answer takes at most.
 const WAIT: Duration = Duration::from_secs(1);
 
-/// How often it is looked for news before they are slept for: for longer than it takes to get from one product to the next.
+/// How often news is looked for before it is slept for: for longer than it takes to get from one product to the next.
 const LOOKS: usize = 5_000;
 
 /// How many threads are to compute beside the one that runs the model.
