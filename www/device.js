@@ -4,7 +4,7 @@
 /** @typedef {"auto" | "webgpu" | "cpu"} Device */
 /** A file of `pkg/`, without its extension. @typedef {"webgpu" | "cpu" | "cpu-relaxed"} ModuleName */
 /**
- * Why it is the processor: the caller wants it; there is no WebGPU, or no adapter; the adapter is the processor itself; it says nothing
+ * Why it is the processor: the caller wants it; there is no WebGPU, or no adapter that gives a device; the adapter is the processor itself; it says nothing
  * of itself and was measured to be slow; it went away, and so did the next one.
  * @typedef {"asked" | "no-webgpu" | "no-adapter" | "software" | "slow" | "lost"} Reason
  */
@@ -59,14 +59,18 @@ async function whyNotWebGpu(measured) {
   const name = [vendor, architecture, device, description].join(" ").trim();
   const fallback = isFallbackAdapter ?? /** @type {{isFallbackAdapter?: boolean}} */ (adapter).isFallbackAdapter;
   if (fallback || SOFTWARE.test(name)) return "software";
-  return name || !measured || (await bytesPerSecond(adapter).catch(() => 0)) > SLOW ? undefined : "slow";
+  if (name || !measured) return undefined;
+  const opened = await adapter.requestDevice().catch(() => undefined);
+  if (!opened) return "no-adapter";
+  return (await bytesPerSecond(opened).catch(() => 0)) > SLOW ? undefined : "slow";
 }
 
+// No function is to be named `read`: that would hide the access mode.
 const READ = `
 @group(0) @binding(0) var<storage, read> numbers: array<vec4f>;
 @group(0) @binding(1) var<storage, read_write> sums: array<vec4f>;
 @compute @workgroup_size(64)
-fn read(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) groups: vec3u) {
+fn stream(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) groups: vec3u) {
   let lanes = groups.x * 64;
   var sum = vec4f();
   for (var i = id.x; i < arrayLength(&numbers); i += lanes) { sum += numbers[i]; }
@@ -83,11 +87,10 @@ const NOTICEABLE = 300;
 const TOLD = 20;
 
 /**
- * How fast an adapter reads its memory; stops once that is more than a processor does.
- * @param {GPUAdapter} adapter
+ * How fast a device reads its memory; stops once that is more than a processor does. The device is of no use afterwards.
+ * @param {GPUDevice} device
  */
-async function bytesPerSecond(adapter) {
-  const device = await adapter.requestDevice();
+async function bytesPerSecond(device) {
   try {
     const buffer = (/** @type {number} */ size) => device.createBuffer({ size, usage: STORAGE });
     const module = device.createShaderModule({ code: READ });

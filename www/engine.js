@@ -28,7 +28,7 @@ import { startWorker } from "./start-worker.js";
  * named: "q8" takes little more than half of the memory and is less exact, "f32" twice as much.
  * `store: false` keeps no copy in the browser. `connections`: how many requests fetch a file at a time (default 4). `tune: false`
  * takes the kernels that suit most adapters; otherwise the first load measures which are the fastest, in less than two seconds.
- * `device`: "auto" takes WebGPU, or the processor where there is no adapter or one that is the processor itself, or where graphics
+ * `device`: "auto" takes WebGPU, or the processor where no adapter gives a device or it is the processor itself, or where graphics
  * devices keep going away; `info.device` says which it is, and the reason. "webgpu" and "cpu" take that one or fail.
  * `threads`: how many compute on the processor, where the page is cross-origin isolated; otherwise it is one. By default half as
  * many as there are logical processors, at least two and at most eight.

@@ -47,7 +47,7 @@ test("after a second crash an answer goes on on the processor, where models run 
   const cdp = await another.newBrowserCDPSession();
   await visitor.page.exposeFunction("crash", () => cdp.send("Browser.crashGpuProcess"));
   // A software adapter is not taken by itself.
-  await visitor.alterDevice('return "software"', "return undefined");
+  await visitor.alterDevice(['return "software"', "return undefined"]);
   await visitor.page.goto(app.address);
   const url = JSON.stringify(`${models.origin}/stories260k.F16.gguf`);
   const [undisturbed, disturbed, before, after] = await visitor.page.evaluate(`(async () => {
@@ -81,17 +81,16 @@ test("after a second crash an answer goes on on the processor, where models run 
 });
 
 /**
- * What a preflight and a load say of the device when device.js, there and in the worker, differs so.
+ * What a preflight and a load say of the device when device.js, there and in the worker, has other code in some places.
  * @param {import("node:test").TestContext} t
- * @param {string} code
- * @param {string} other
+ * @param {[string, string][]} changes
  */
-async function chosen(t, code, other) {
+async function chosen(t, changes) {
   // One whose GPU process has not crashed.
   const another = await launch();
   t.after(() => another.close());
   const visitor = await Visitor.arrive(another, { serviceWorkers: "block" });
-  await visitor.alterDevice(code, other);
+  await visitor.alterDevice(...changes);
   await visitor.page.goto(app.address);
   const { text, ...devices } = await visitor.page.evaluate(async (url) => {
     const { load, preflight } = await import(`${location.origin}/engine.js`);
@@ -106,15 +105,23 @@ async function chosen(t, code, other) {
   return devices;
 }
 
-const ASKED = 'if (fallback || SOFTWARE.test(name)) return "software";';
+/** What is asked of an adapter's name, and of the time that one without a name takes. */
+const NAMED = 'if (fallback || SOFTWARE.test(name)) return "software";';
+const MEASURED = 'if (name || !measured) return undefined;';
+const FAST = "(await bytesPerSecond(opened).catch(() => 0)) > SLOW";
+const REFUSED = 'GPUAdapter.prototype.requestDevice = () => Promise.reject(new DOMException("none left"));';
+
+/** What is foreseen and what runs on the processor. @param {string} reason */
+const processor = (reason) => ({ foreseen: reason, adapter: "processor", kind: "cpu", reason });
 
 test("where an adapter gives no device, models run on the processor", async (t) => {
-  const refuse = 'GPUAdapter.prototype.requestDevice = () => Promise.reject(new DOMException("none left"));';
-  const reason = "no-adapter";
-  assert.deepEqual(await chosen(t, ASKED, refuse), { foreseen: reason, adapter: "processor", kind: "cpu", reason });
+  assert.deepEqual(await chosen(t, [[NAMED, REFUSED]]), processor("no-adapter"));
+  assert.deepEqual(await chosen(t, [[NAMED, REFUSED], [MEASURED, ""]]), processor("no-adapter"));
 });
 
 test("an adapter that says nothing of itself is measured, and the processor taken where it is slow", async (t) => {
-  const reason = "slow";
-  assert.deepEqual(await chosen(t, `${ASKED}\n  return name ||`, "return"), { foreseen: reason, adapter: "processor", kind: "cpu", reason });
+  const unnamed = /** @type {[string, string][]} */ ([[NAMED, ""], [MEASURED, ""]]);
+  assert.deepEqual(await chosen(t, [...unnamed, [FAST, "(await bytesPerSecond(opened)) > Infinity"]]), processor("slow"));
+  const { kind, reason } = await chosen(t, [...unnamed, [FAST, "(await bytesPerSecond(opened)) > 0"]]);
+  assert.deepEqual({ kind, reason }, { kind: "webgpu", reason: undefined });
 });

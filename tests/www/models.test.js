@@ -71,7 +71,7 @@ test("an engine that does not arrive is an error, and trying again can work", as
 });
 
 test("where there is no WebGPU, models run on the processor, and the page says why", async () => {
-  await visitor.alterDevice("const { gpu } = navigator;", "const gpu = undefined;");
+  await visitor.alterDevice(["const { gpu } = navigator;", "const gpu = undefined;"]);
   await visitor.page.goto(app.origin);
   await visitor.button("Download and start").click();
   await visitor.chat.getByText("It runs on the processor, since this browser has no WebGPU.").waitFor();
@@ -96,7 +96,7 @@ test("WebGPU is taken where it is chosen, though it is an imitation", async () =
 });
 
 test("when graphics devices keep going away, the answer goes on on the processor", async () => {
-  await visitor.alterDevice('return "software"', "return undefined");
+  await visitor.alterDevice(['return "software"', "return undefined"]);
   await visitor.page.goto(app.origin);
   await visitor.button("Download and start").click();
   await visitor.chat.getByText("It runs on the graphics card (Fake adapter).").waitFor();

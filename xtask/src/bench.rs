@@ -16,8 +16,8 @@ pub const HELP: &str = "\
   bench     measure, and print tables
               storage            loading models from the browser's storage and from the network
               long-tasks         what keeps the page's main thread busy
-              speed              prefill, decode, load, memory: beside other engines in the browser; without options it leaves
-                                 its numbers in bench/results, as native does
+              speed              prefill, decode, load, memory: beside other engines in the browser, and llama.cpp outside;
+                                 without options it leaves its numbers in bench/results, as native does
                 --rounds N         this many (default: 5)
                 --engines A,B      these only; their names are in bench/engines.js
                 --sizes N,M        prompts of this many tokens only

@@ -165,14 +165,16 @@ export class Visitor {
 
   /**
    * Has www/device.js differ, also in the engine's worker, where no script of a test comes before the engine's.
-   * @param {string} code of its text
-   * @param {string} other in its place
+   * @param {[string, string][]} changes some of its text, and what is in its place
    */
-  async alterDevice(code, other) {
+  async alterDevice(...changes) {
     await this.page.route("**/device.js", async (route) => {
-      const text = await (await route.fetch()).text();
-      assert.ok(text.includes(code), `device.js has no ${code}`);
-      await route.fulfill({ body: text.replace(code, other), contentType: "text/javascript" });
+      let body = await (await route.fetch()).text();
+      for (const [code, other] of changes) {
+        assert.ok(body.includes(code), `device.js has no ${code}`);
+        body = body.replace(code, other);
+      }
+      await route.fulfill({ body, contentType: "text/javascript" });
     });
   }
 
