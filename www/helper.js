@@ -15,7 +15,12 @@ let engine;
 scope.addEventListener("message", ({ data }) => {
   if (Array.isArray(data)) {
     const [board, helper, helpers] = data;
-    engine?.help(board, helper, helpers);
+    try {
+      engine?.help(board, helper, helpers);
+    } catch (error) {
+      engine?.withdraw(board, helper, helpers);
+      throw error;
+    }
   } else {
     start(data).catch((error) => scope.postMessage(String(error)));
   }

@@ -16,3 +16,10 @@ pub fn compiled() -> JsValue {
 pub fn help(board: JsValue, helper: usize, helpers: usize) {
     serve(&Board::on(&board, helpers), helper);
 }
+
+/// Refuses what this helper was asked for last, once [`help`] has ended in the middle of it: whoever asked need not wait in vain.
+#[wasm_bindgen]
+pub fn withdraw(board: JsValue, helper: usize, helpers: usize) {
+    let board = Board::on(&board, helpers);
+    board.answer(helper, -board.asked(helper));
+}

@@ -70,3 +70,18 @@ test("a helper that cannot start is done without", async () => {
   assert.equal((await told(page, 2)).threads, 1);
   await page.close();
 });
+
+test("a helper that ends in the middle is told, and the next load has another", { timeout: 45_000 }, async (t) => {
+  const page = await browser.newPage();
+  t.after(() => page.close());
+  // The board's bytes come over with it, for each product once.
+  const ends = 'let count = 0; const { set } = Uint8Array.prototype; Uint8Array.prototype.set = function (...all) { if (++count === 100) throw new Error("ended"); return set.apply(this, all); };';
+  await page.route("**/helper.js", async (route) => {
+    const body = `${ends}\n${await (await route.fetch()).text()}`;
+    await route.fulfill({ body, headers: { "Content-Type": "text/javascript", "Cross-Origin-Embedder-Policy": "require-corp", "Access-Control-Allow-Origin": "*" } });
+  });
+  await page.goto(app.address);
+  await assert.rejects(told(page, 2), /thread of the engine ended/);
+  await page.unroute("**/helper.js");
+  assert.equal((await told(page, 2)).threads, 2);
+});

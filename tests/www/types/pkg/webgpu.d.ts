@@ -171,6 +171,8 @@ export default function init(options?: { module_or_path: WebAssembly.Module }): 
 export function compiled(): WebAssembly.Module;
 /** Computes what is asked for on a board, until the model is gone. */
 export function help(board: SharedArrayBuffer, helper: number, helpers: number): void;
+/** Refuses what a helper was asked for when `help` ended by an error. */
+export function withdraw(board: SharedArrayBuffer, helper: number, helpers: number): void;
 export function open(
   request: {
     /** `digests` by file name: a file that has others is refused. */
