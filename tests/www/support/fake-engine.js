@@ -185,6 +185,7 @@ class FakeEngine {
       if (piece === LOSS) {
         onReload?.({ phase: "read", done: BYTES / 4, total: BYTES, stored: true });
         await sleep(2000, signal);
+        onReload?.({ phase: "compile", done: BYTES, total: BYTES, stored: true });
         continue;
       }
       await sleep(5);
