@@ -4,8 +4,8 @@
 /** @typedef {"auto" | "webgpu" | "cpu"} Device */
 /** A file of `pkg/`, without its extension. @typedef {"webgpu" | "cpu" | "cpu-relaxed"} ModuleName */
 /**
- * Why it is the processor: the caller wants it; there is no WebGPU, or no adapter that gives a device; the adapter is the processor itself; it says nothing
- * of itself and was measured to be slow; it went away, and so did the next one.
+ * Why it is the processor: the caller wants it; there is no WebGPU, or no adapter that gives a device; the adapter is the processor
+ * itself; it says nothing of itself and was measured to be slow; it went away, and so did the next one.
  * @typedef {"asked" | "no-webgpu" | "no-adapter" | "software" | "slow" | "lost"} Reason
  */
 /** @typedef {{module: ModuleName, reason?: Reason}} Choice */

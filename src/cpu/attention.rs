@@ -5,7 +5,6 @@
 use wide::f32x8;
 
 use super::cache::Cached;
-use super::lanes::mul_add_eight;
 use super::products::dots;
 use super::zeros;
 use crate::error::Result;
@@ -123,26 +122,23 @@ fn look(query: &[f32], keys: &[f32], values: &[f32], scale: f32, [largest, sum]:
     }
     let weights = &weights[..count];
     *sum += weights.iter().sum::<f32>();
-    mix(weights, values, out);
+    let (fours, rest) = weights.as_chunks::<4>();
+    let (of_fours, of_rest) = values.split_at(fours.len() * 4 * query.len());
+    for (four, values) in fours.iter().zip(of_fours.chunks_exact(4 * query.len())) {
+        mix(*four, values, out);
+    }
+    for (weight, value) in rest.iter().zip(of_rest.chunks_exact(query.len())) {
+        mix([*weight], value, out);
+    }
 }
 
-/// Adds vectors to `out`, each times its weight: a part of all of them after the other, whose sums stay in registers.
-fn mix(weights: &[f32], vectors: &[f32], out: &mut [f32]) {
-    const PART: usize = 16;
-    let length = out.len();
-    let (parts, rest) = out.as_chunks_mut::<PART>();
-    let at_rest = parts.len() * PART;
-    for (part, at) in parts.iter_mut().zip((0..).step_by(PART)) {
-        let mut sums: [f32x8; PART / 8] = bytemuck::cast(*part);
-        for (weight, vector) in weights.iter().zip(vectors.chunks_exact(length)) {
-            let numbers: &[f32; PART] = vector[at..].first_chunk().unwrap_or(&[0.0; PART]);
-            let numbers: [f32x8; PART / 8] = bytemuck::cast(*numbers);
-            let weight = f32x8::splat(*weight);
-            sums.iter_mut().zip(numbers).for_each(|(sum, numbers)| *sum = mul_add_eight(numbers, weight, *sum));
-        }
-        *part = bytemuck::cast(sums);
-    }
-    for (weight, vector) in weights.iter().zip(vectors.chunks_exact(length)) {
-        rest.iter_mut().zip(&vector[at_rest..]).for_each(|(sum, number)| *sum += number * weight);
+/// Adds vectors to `out`, each times its weight.
+fn mix<const N: usize>(weights: [f32; N], vectors: &[f32], out: &mut [f32]) {
+    let mut left = vectors.chunks_exact(out.len());
+    let vectors: [&[f32]; N] = std::array::from_fn(|_| left.next().unwrap_or_default());
+    let length = vectors.iter().map(|vector| vector.len()).fold(out.len(), usize::min);
+    let vectors = vectors.map(|vector| &vector[..length]);
+    for (i, out) in out[..length].iter_mut().enumerate() {
+        *out += (0..N).map(|n| weights[n] * vectors[n][i]).sum::<f32>();
     }
 }

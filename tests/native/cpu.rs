@@ -46,9 +46,8 @@ fn smollm2_keeps_its_golden_logits() {
 fn what_is_rounded_keeps_logits_and_perplexity() {
     let cpu = OpenOptions { device: Device::Cpu, ..OpenOptions::default() };
     let exact = OpenOptions { activations: EXACT, ..cpu.clone() };
-    // By default activations are rounded, those of down projections too, whose few large numbers a last bit may tip: of 102 positions
-    // one is off by 0.23, and the perplexity, which with half of them swings by more than 1 %, by 0.1 %.
-    forward::check_rounded(4, exact, [(cpu, 3e-1, 5e-2)]);
+    // By default activations are rounded, those of down projections too.
+    forward::check_rounded(4, exact, [(cpu, 2e-1, 5e-2)]);
 }
 
 fn executor(file: &GgufFile, kv: KvFormat) -> Executor {
