@@ -1,8 +1,8 @@
-//! Vectors of the processor: sixteen quants, and their products with an activation's levels; and products of floats, added up.
+//! Vectors of the processor: sixteen quants, and their products with an activation's levels.
 //!
 //! But for what relaxed vectors add, all of it is `wide`'s, which stands for SSE2, NEON or WebAssembly's simd128, whichever the build has, and for plain arrays elsewhere.
 
-use wide::{f32x4, f32x8, i8x16, i32x4, u8x16, u16x8};
+use wide::{i8x16, i32x4, u8x16, u16x8};
 
 /// Sixteen bytes of a block, side by side.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -74,7 +74,7 @@ impl std::ops::BitOr for Bytes {
 #[cfg(not(target_feature = "relaxed-simd"))]
 mod levels {
     use super::{Bytes, Quants, Signed};
-    use wide::{f32x4, i8x16, i16x8, i32x4, u16x8};
+    use wide::{i8x16, i16x8, i32x4, u16x8};
 
     /// Sixteen neighbours of a vector in 8 bits, as the product takes them: those at even places apart from those at odd ones, and as
     /// wide as the processor multiplies.
@@ -103,12 +103,6 @@ mod levels {
         bytemuck::cast(bytes)
     }
 
-    /// `a * b + sum`: rounded twice, or once where the build's processor can.
-    #[inline(always)]
-    pub(crate) fn mul_add(a: f32x4, b: f32x4, sum: f32x4) -> f32x4 {
-        a.mul_add(b, sum)
-    }
-
     /// Bytes below 128.
     impl Quants for Bytes {
         #[inline(always)]
@@ -130,8 +124,8 @@ mod levels {
 #[cfg(target_feature = "relaxed-simd")]
 mod levels {
     use super::{Bytes, Quants, Signed};
-    use core::arch::wasm32::{f32x4_relaxed_madd, i8x16_sub_sat, i32x4_relaxed_dot_i8x16_i7x16_add, v128, v128_xor};
-    use wide::{f32x4, i8x16, i32x4};
+    use core::arch::wasm32::{i8x16_sub_sat, i32x4_relaxed_dot_i8x16_i7x16_add, v128, v128_xor};
+    use wide::{i8x16, i32x4};
 
     /// Sixteen neighbours of a vector in 8 bits, as they are, and what is left without their signs.
     #[derive(Debug, Clone, Copy, PartialEq, Default)]
@@ -148,12 +142,6 @@ mod levels {
         pub fn new(levels: i8x16) -> Self {
             Self { levels, magnitudes: levels.abs(), signs: levels.simd_lt(i8x16::ZERO) }
         }
-    }
-
-    /// `a * b + sum`: rounded once where the processor can, and else twice.
-    #[inline(always)]
-    pub(crate) fn mul_add(a: f32x4, b: f32x4, sum: f32x4) -> f32x4 {
-        bytemuck::cast(f32x4_relaxed_madd(bytemuck::cast(a), bytemuck::cast(b), bytemuck::cast(sum)))
     }
 
     #[inline(always)]
@@ -179,15 +167,7 @@ mod levels {
         }
     }
 }
-pub(crate) use levels::{Levels, mul_add};
-
-/// `a * b + sum`, as [`mul_add`] computes it.
-#[inline(always)]
-pub(crate) fn mul_add_eight(a: f32x8, b: f32x8, sum: f32x8) -> f32x8 {
-    let ([a, c], [b, d], [e, f]): ([f32x4; 2], [f32x4; 2], [f32x4; 2]) =
-        (bytemuck::cast(a), bytemuck::cast(b), bytemuck::cast(sum));
-    bytemuck::cast([mul_add(a, b, e), mul_add(c, d, f)])
-}
+pub(crate) use levels::Levels;
 
 #[cfg(test)]
 mod tests {

@@ -6,7 +6,7 @@ use std::array::from_fn;
 
 use wide::{f32x4, f32x8, i32x4};
 
-use super::lanes::{Bytes, Quants, mul_add, mul_add_eight};
+use super::lanes::{Bytes, Quants};
 use super::reserve;
 use super::rounded::Block;
 use super::scale::Scale;
@@ -207,10 +207,10 @@ fn row_dots<const BYTES: usize, const RUNS: usize, const SCALES: usize, Q: Quant
             let (run, x) = (run(block, r), blocks.map(|blocks| &blocks[r]));
             for (part, [scale, offset]) in factors.iter().enumerate() {
                 let dots = f32x4::from_i32x4(lane_sums(x.map(|x| run.dot(part, x))));
-                sums = mul_add(dots, lanes.scales * f32x4::splat(*scale), sums);
+                sums += dots * (lanes.scales * f32x4::splat(*scale));
                 if run.offsets.is_some() {
                     let of_part = if SCALES == 1 { lanes.sum } else { lanes.sums[part] };
-                    sums = mul_add(of_part, f32x4::splat(*offset), sums);
+                    sums += of_part * f32x4::splat(*offset);
                 }
             }
         }
@@ -235,10 +235,10 @@ fn vector_dots<const BYTES: usize, const RUNS: usize, const SCALES: usize, Q: Qu
                 let scales = from_fn(|row| runs[row].scales[part]);
                 if let [Some(a), Some(b), Some(c), Some(d)] = from_fn(|row| runs[row].offsets) {
                     let [scales, offsets] = Scale::pairs(scales, [a[part], b[part], c[part], d[part]]);
-                    sums = mul_add(dots, scales * f32x4::splat(x.scale), sums);
-                    sums = mul_add(offsets, f32x4::splat(Run::<SCALES, Q>::sum(part, x)), sums);
+                    sums += dots * (scales * f32x4::splat(x.scale));
+                    sums += offsets * f32x4::splat(Run::<SCALES, Q>::sum(part, x));
                 } else {
-                    sums = mul_add(dots, Scale::values(scales) * f32x4::splat(x.scale), sums);
+                    sums += dots * (Scale::values(scales) * f32x4::splat(x.scale));
                 }
             }
         }
@@ -306,7 +306,7 @@ pub(crate) fn dots<const TOKENS: usize>(row: &[f32], vectors: [&[f32]; TOKENS]) 
     for (at, weights) in eights.iter().enumerate() {
         let weights = f32x8::new(*weights);
         for t in 0..TOKENS {
-            sums[t] = mul_add_eight(f32x8::new(split[t][at]), weights, sums[t]);
+            sums[t] += f32x8::new(split[t][at]) * weights;
         }
     }
     from_fn(|t| {
