@@ -6,11 +6,12 @@ use std::array::from_fn;
 
 use wide::{f32x4, f32x8, i32x4};
 
-use super::lanes::{Bytes, Quants};
+use super::lanes::{Bytes, Quants, kept};
 use super::reserve;
 use super::rounded::Block;
 use super::scale::Scale;
 use crate::error::Result;
+use crate::formats::FiniteHalves;
 
 /// Vectors that meet a row's weights while those are unpacked, or rows that meet a vector: as many as a register has lanes.
 const TOGETHER: usize = 4;
@@ -199,14 +200,14 @@ fn row_dots<const BYTES: usize, const RUNS: usize, const SCALES: usize, Q: Quant
     run: impl Fn(&[u8; BYTES], usize) -> Run<SCALES, Q>,
 ) -> [f32; TOGETHER] {
     let (row, vectors) = alike(row.as_chunks::<BYTES>().0, vectors.map(|vector| vector.as_chunks::<RUNS>().0));
-    let mut sums = f32x4::ZERO;
+    let (mut sums, constants) = (f32x4::ZERO, kept(Q::constants()));
     let beside = lanes.as_chunks::<RUNS>().0.iter().zip(factors.as_chunks::<RUNS>().0);
     for ((b, block), (lanes, factors)) in row.iter().enumerate().zip(beside) {
         let blocks = vectors.map(|vector| &vector[b]);
         for (r, (lanes, factors)) in lanes.iter().zip(factors).enumerate() {
             let (run, x) = (run(block, r), blocks.map(|blocks| &blocks[r]));
             for (part, [scale, offset]) in factors.iter().enumerate() {
-                let dots = f32x4::from_i32x4(lane_sums(x.map(|x| run.dot(part, x))));
+                let dots = f32x4::from_i32x4(Q::lane_sums(x.map(|x| run.dot(part, x, constants)), constants));
                 sums += dots * (lanes.scales * f32x4::splat(*scale));
                 if run.offsets.is_some() {
                     let of_part = if SCALES == 1 { lanes.sum } else { lanes.sums[part] };
@@ -226,19 +227,20 @@ fn vector_dots<const BYTES: usize, const RUNS: usize, const SCALES: usize, Q: Qu
     run: impl Fn(&[u8; BYTES], usize) -> Run<SCALES, Q>,
 ) -> [f32; TOGETHER] {
     let (vector, rows) = alike(vector.as_chunks::<RUNS>().0, rows.map(|row| row.as_chunks::<BYTES>().0));
-    let mut sums = f32x4::ZERO;
+    let (mut sums, constants, halves) = (f32x4::ZERO, kept(Q::constants()), kept(FiniteHalves::new()));
     for (b, blocks) in vector.iter().enumerate() {
         for (r, x) in blocks.iter().enumerate() {
             let runs: [Run<SCALES, Q>; TOGETHER] = from_fn(|row| run(&rows[row][b], r));
             for part in 0..SCALES {
-                let dots = f32x4::from_i32x4(lane_sums(from_fn(|row| runs[row].dot(part, x))));
+                let dots = Q::lane_sums(from_fn(|row| runs[row].dot(part, x, constants)), constants);
+                let dots = f32x4::from_i32x4(dots);
                 let scales = from_fn(|row| runs[row].scales[part]);
                 if let [Some(a), Some(b), Some(c), Some(d)] = from_fn(|row| runs[row].offsets) {
-                    let [scales, offsets] = Scale::pairs(scales, [a[part], b[part], c[part], d[part]]);
+                    let [scales, offsets] = Scale::pairs(halves, scales, [a[part], b[part], c[part], d[part]]);
                     sums += dots * (scales * f32x4::splat(x.scale));
                     sums += offsets * f32x4::splat(Run::<SCALES, Q>::sum(part, x));
                 } else {
-                    sums += dots * (Scale::values(scales) * f32x4::splat(x.scale));
+                    sums += dots * (Scale::values(halves, scales) * f32x4::splat(x.scale));
                 }
             }
         }
@@ -249,8 +251,8 @@ fn vector_dots<const BYTES: usize, const RUNS: usize, const SCALES: usize, Q: Qu
 impl<const SCALES: usize, Q: Quants> Run<SCALES, Q> {
     /// Products of the quants that share a scale with their levels.
     #[inline(always)]
-    fn dot(&self, part: usize, x: &Block) -> i32x4 {
-        let half = |half: usize, sum| self.quants[half].dot(&x.levels[half], sum);
+    fn dot(&self, part: usize, x: &Block, constants: Q::Constants) -> i32x4 {
+        let half = |half: usize, sum| self.quants[half].dot(&x.levels[half], sum, constants);
         if SCALES == 1 { half(1, half(0, i32x4::ZERO)) } else { half(part, i32x4::ZERO) }
     }
 
@@ -259,13 +261,6 @@ impl<const SCALES: usize, Q: Quants> Run<SCALES, Q> {
     fn sum(part: usize, x: &Block) -> f32 {
         if SCALES == 1 { x.sum } else { x.sums[part] }
     }
-}
-
-/// The sum of each vector's lanes, in a lane of its own.
-#[inline(always)]
-fn lane_sums(vectors: [i32x4; 4]) -> i32x4 {
-    let [a, b, c, d] = f32x4::transpose(bytemuck::cast(vectors)).map(bytemuck::cast::<f32x4, i32x4>);
-    a + b + (c + d)
 }
 
 /// All of the length that all have, which they are known to the compiler to have then.

@@ -4,7 +4,7 @@ use std::array::from_fn;
 
 use wide::{f32x4, i32x4};
 
-use crate::formats::{four_finite_halves, half_to_f32};
+use crate::formats::{FiniteHalves, half_to_f32};
 
 /// A finite f16 of a block, times a number.
 #[derive(Debug, Clone, Copy)]
@@ -34,17 +34,16 @@ impl Scale {
 
     /// What several are.
     #[inline(always)]
-    pub fn values(scales: [Self; 4]) -> f32x4 {
-        four_finite_halves(i32x4::new(scales.map(|scale| scale.half.into()))) * Self::all_times(scales)
+    pub fn values(halves: FiniteHalves, scales: [Self; 4]) -> f32x4 {
+        halves.lower(i32x4::new(scales.map(|scale| scale.half.into()))) * Self::all_times(scales)
     }
 
     /// What several are, and others. A block's neighbours are read at once that way.
     #[inline(always)]
-    pub fn pairs(scales: [Self; 4], others: [Self; 4]) -> [f32x4; 2] {
+    pub fn pairs(halves: FiniteHalves, scales: [Self; 4], others: [Self; 4]) -> [f32x4; 2] {
         let both = |i: usize| i32::from(scales[i].half) | i32::from(others[i].half) << 16;
-        let halves = i32x4::new(from_fn(both));
-        let values = four_finite_halves(halves) * Self::all_times(scales);
-        [values, four_finite_halves(halves >> 16) * Self::all_times(others)]
+        let bits = i32x4::new(from_fn(both));
+        [halves.lower(bits) * Self::all_times(scales), halves.upper(bits) * Self::all_times(others)]
     }
 
     #[inline(always)]
@@ -59,14 +58,15 @@ mod tests {
 
     #[test]
     fn every_finite_half_is_read() {
+        let halves = FiniteHalves::new();
         for bits in (0..=u16::MAX).filter(|bits| half::f16::from_bits(*bits).is_finite()) {
             let scale = Scale::at(&[0, bits as u8, (bits >> 8) as u8], 1);
             let expected = half::f16::from_bits(bits).to_f32();
             assert_eq!(scale.value().to_bits(), expected.to_bits(), "{bits:#x}");
             let some = [scale, scale.times(-8.0), scale.times(0.0), scale.times(3.0)];
             let values = [expected, -8.0 * expected, 0.0, 3.0 * expected];
-            assert_eq!(Scale::values(some).to_array(), values, "{bits:#x}");
-            let [first, second] = Scale::pairs(some, [some[2], some[0], some[3], some[1]]).map(f32x4::to_array);
+            assert_eq!(Scale::values(halves, some).to_array(), values, "{bits:#x}");
+            let [first, second] = Scale::pairs(halves, some, [some[2], some[0], some[3], some[1]]).map(f32x4::to_array);
             assert_eq!((first, second), (values, [values[2], values[0], values[3], values[1]]), "{bits:#x}");
         }
     }

@@ -1,6 +1,6 @@
 //! Numbers of a few bits: as ggml stores them, as a tile's words hold them, and as the processor multiplies them.
 
-use crate::cpu::lanes::Bytes;
+use crate::cpu::lanes::{Bytes, Nibbles};
 
 /// The f16 number at a byte offset of a block; infinite where it is none. Products with blocks read one or two for each 32 weights:
 /// it takes a look at two tables and a multiplication.
@@ -79,15 +79,14 @@ pub(super) fn scale_and_minimum(bytes: &[u8], b: usize) -> [u8; 2] {
 
 /// Nibbles of the 16 bytes at a place, as [`nibble`] reads them.
 #[inline(always)]
-pub(super) fn nibble_bytes(block: &[u8], at: usize) -> [Bytes; 2] {
-    let bytes = Bytes::at(block, at);
-    [bytes.field(0, 15), bytes.field(4, 15)]
+pub(super) fn nibbles_at(block: &[u8], at: usize) -> [Nibbles; 2] {
+    [0, 4].map(|first| Bytes::at(block, at).nibbles(first))
 }
 
 /// Block `b`'s 32 of the 256 nibbles at a place, as [`nibble_of_256`] reads them.
 #[inline(always)]
-pub(super) fn nibble_bytes_of_256(block: &[u8], at: usize, b: usize) -> [Bytes; 2] {
-    [0, 16].map(|half| Bytes::at(block, at + b / 2 * 32 + half).field(b as u32 % 2 * 4, 15))
+pub(super) fn nibbles_of_256_at(block: &[u8], at: usize, b: usize) -> [Nibbles; 2] {
+    [0, 16].map(|half| Bytes::at(block, at + b / 2 * 32 + half).nibbles(b as u32 % 2 * 4))
 }
 
 /// Block `b`'s 32 of the 256 pairs of bits at a place, as [`pair_of_256`] reads them.

@@ -44,24 +44,49 @@ fn four_normal_halves(bits: i32x4) -> f32x4 {
 fn four_halves(bits: i32x4) -> f32x4 {
     let exponent = i32x4::splat(0x7c00);
     let infinite = (bits & exponent).simd_eq(exponent) & i32x4::splat(0x7f80_0000);
-    let number: i32x4 = bytemuck::cast(four_finite_halves(bits));
+    let number: i32x4 = bytemuck::cast(FiniteHalves::new().lower(bits));
     // Not a number keeps its fraction, and infinity has none.
     bytemuck::cast(number | infinite)
 }
 
-/// What the lower half of each lane stands for where it is finite: without arithmetic on numbers that are too small to be normal, which
-/// is slow.
-#[inline(always)]
-pub(crate) fn four_finite_halves(bits: i32x4) -> f32x4 {
-    const LEAST_NORMAL: i32 = BIAS + (1 << 23);
-    let number = |bits: i32x4| -> f32x4 { bytemuck::cast(bits) };
-    let magnitude: i32x4 = (bits & i32x4::splat(0x7fff)) << 13_u32;
-    // Right where it is normal, and too large elsewhere, by the one that is before the point of normal numbers only.
-    let normal = magnitude + i32x4::splat(BIAS);
-    // Right where it is not, and too large elsewhere.
-    let small = number(magnitude + i32x4::splat(LEAST_NORMAL)) - number(i32x4::splat(LEAST_NORMAL));
-    // Of positive numbers, bits have the same order.
-    number(normal.min(bytemuck::cast(small)) | (bits & i32x4::splat(0x8000)) << 16)
+/// Reads f16s that are finite, without arithmetic on numbers that are too small to be normal, which is slow. It is made of what that needs.
+#[derive(Clone, Copy)]
+pub(crate) struct FiniteHalves {
+    magnitude: i32x4,
+    bias: i32x4,
+    least_normal: i32x4,
+    sign: i32x4,
+}
+
+impl FiniteHalves {
+    #[inline(always)]
+    pub fn new() -> Self {
+        Self {
+            magnitude: i32x4::splat(0x7fff << 13),
+            bias: i32x4::splat(BIAS),
+            least_normal: i32x4::splat(BIAS + (1 << 23)),
+            sign: i32x4::splat(i32::MIN),
+        }
+    }
+
+    /// What the lower half of each lane stands for.
+    #[inline(always)]
+    pub fn lower(self, bits: i32x4) -> f32x4 {
+        self.upper(bits << 16)
+    }
+
+    /// What the upper half of each lane stands for.
+    #[inline(always)]
+    pub fn upper(self, bits: i32x4) -> f32x4 {
+        let number = |bits: i32x4| -> f32x4 { bytemuck::cast(bits) };
+        let magnitude: i32x4 = bits >> 3 & self.magnitude;
+        // Right where it is normal, and too large elsewhere, by the one that is before the point of normal numbers only.
+        let normal: i32x4 = magnitude + self.bias;
+        // Right where it is not, and too large elsewhere.
+        let small = number(magnitude + self.least_normal) - number(self.least_normal);
+        // Of positive numbers, bits have the same order.
+        number(normal.min(bytemuck::cast(small)) | bits & self.sign)
+    }
 }
 
 #[cfg(test)]
@@ -81,8 +106,10 @@ mod tests {
                 assert!([0, 3, 4, 5, 8].iter().all(|at| same(got[*at])), "{bits:#x}: {got:?}");
                 assert!([1, 2, 6, 7, 9].iter().all(|at| got[*at] == number), "{bits:#x}: {got:?}");
             }
-            let [finite, ..] = four_finite_halves(i32x4::splat(bits.into())).to_array();
-            assert!(!expected.is_finite() || same(finite), "{bits:#x}: {finite}");
+            let (halves, other) = (FiniteHalves::new(), 0x1234_i32);
+            let [lower, ..] = halves.lower(i32x4::splat(i32::from(bits) | other << 16)).to_array();
+            let [upper, ..] = halves.upper(i32x4::splat(i32::from(bits) << 16 | other)).to_array();
+            assert!(!expected.is_finite() || same(lower) && same(upper), "{bits:#x}: {lower}, {upper}");
         }
     }
 

@@ -1,6 +1,6 @@
 //! IQ4_NL: weight = scale * VALUES[nibble]; a block is the f16 scale and 32 nibbles.
 
-use super::fields::{half_at, nibble, nibble_bytes};
+use super::fields::{half_at, nibble, nibbles_at};
 use super::q4_0::{BYTES, WORDS};
 use super::shaders::{BLOCKS, BYTES_QUANTS, HALVES as HALVES_WGSL, QUANTS_IQ4};
 use super::tile::each_unit;
@@ -35,6 +35,6 @@ fn dequantise(block: &[u8; BYTES], weights: &mut [f32; 32]) {
 
 #[inline(always)]
 fn run(block: &[u8; BYTES], _: usize) -> Run<1, Signed> {
-    let quants = nibble_bytes(block, 2).map(|places| places.numbers(&VALUES).signed());
+    let quants = nibbles_at(block, 2).map(|places| places.bytes().numbers(&VALUES).signed());
     Run { quants, scales: [Scale::at(block, 0)], offsets: None }
 }

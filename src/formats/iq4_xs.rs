@@ -2,7 +2,7 @@
 //!
 //! A block of 256 is d as f16, the scales' high bit pairs in two bytes and their low nibbles in four, 128 bytes of nibbles.
 
-use super::fields::{nibble, nibble_bytes};
+use super::fields::{nibble, nibbles_at};
 use super::iq4_nl::VALUES;
 use super::shaders::{BYTES_QUANTS, QUANTS_IQ4, RUNS};
 use super::tile::{each_unit, put_nibbles, put_words};
@@ -49,7 +49,7 @@ fn dequantise(block: &[u8; BYTES], weights: &mut [f32; 256]) {
 
 #[inline(always)]
 fn run(block: &[u8; BYTES], b: usize) -> Run<1, Signed> {
-    let quants = nibble_bytes(block, 8 + 16 * b).map(|places| places.numbers(&VALUES).signed());
+    let quants = nibbles_at(block, 8 + 16 * b).map(|places| places.bytes().numbers(&VALUES).signed());
     Run { quants, scales: [scale(block, b)], offsets: None }
 }
 

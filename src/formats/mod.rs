@@ -24,7 +24,7 @@ pub mod tile;
 use crate::cpu::products::RoundedProduct;
 use crate::error::{Error, Result};
 pub(crate) use fields::half_to_f32;
-pub(crate) use halves::{four_finite_halves, read_halves};
+pub(crate) use halves::{FiniteHalves, read_halves};
 
 /// Number format of a tensor as its file stores it.
 ///

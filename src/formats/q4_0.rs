@@ -2,10 +2,11 @@
 
 use half::f16;
 
-use super::fields::{half_at, nibble, nibble_bytes};
+use super::fields::{half_at, nibble, nibbles_at};
 use super::shaders::{BLOCKS, BYTES_NIBBLES, HALVES as HALVES_WGSL, MASKED, NIBBLES, QUANTS4};
 use super::tile::{HALVES, each_unit, put_half, put_nibbles};
 use super::{Layout, each_block, finite_halves};
+use crate::cpu::lanes::Nibbles;
 use crate::cpu::products::{Run, product};
 use crate::cpu::scale::Scale;
 use crate::weights::ROW_GROUP;
@@ -35,9 +36,9 @@ fn dequantise(block: &[u8; BYTES], weights: &mut [f32; 32]) {
 }
 
 #[inline(always)]
-fn run(block: &[u8; BYTES], _: usize) -> Run<1> {
+fn run(block: &[u8; BYTES], _: usize) -> Run<1, Nibbles> {
     let scale = Scale::at(block, 0);
-    Run { quants: nibble_bytes(block, 2), scales: [scale], offsets: Some([scale.times(-8.0)]) }
+    Run { quants: nibbles_at(block, 2), scales: [scale], offsets: Some([scale.times(-8.0)]) }
 }
 
 /// The weight of the largest magnitude, the first of equals, becomes -8.

@@ -1,9 +1,10 @@
 //! Q4_1: weight = scale * nibble + minimum; a block is the f16 scale, the f16 minimum and 32 nibbles.
 
-use super::fields::{half_at, nibble, nibble_bytes};
+use super::fields::{half_at, nibble, nibbles_at};
 use super::shaders::{BLOCKS, BYTES_NIBBLES, MASKED, NIBBLES, QUANTS4, SCALE_MINIMUM};
 use super::tile::{each_unit, put_nibbles, put_words};
 use super::{Layout, each_block, finite_halves};
+use crate::cpu::lanes::Nibbles;
 use crate::cpu::products::{Run, product};
 use crate::cpu::scale::Scale;
 use crate::weights::ROW_GROUP;
@@ -33,8 +34,8 @@ fn dequantise(block: &[u8; BYTES], weights: &mut [f32; 32]) {
 }
 
 #[inline(always)]
-fn run(block: &[u8; BYTES], _: usize) -> Run<1> {
-    Run { quants: nibble_bytes(block, 4), scales: [Scale::at(block, 0)], offsets: Some([Scale::at(block, 2)]) }
+fn run(block: &[u8; BYTES], _: usize) -> Run<1, Nibbles> {
+    Run { quants: nibbles_at(block, 4), scales: [Scale::at(block, 0)], offsets: Some([Scale::at(block, 2)]) }
 }
 
 fn pack(block: &[u8; BYTES], r: usize, unit: &mut [u32; WORDS]) {

@@ -2,11 +2,11 @@
 //!
 //! A block of 256 is d and d_min as f16, 12 bytes of scales and minima, 128 bytes of nibbles.
 
-use super::fields::{half_at, nibble_bytes_of_256, nibble_of_256, scale_and_minimum};
+use super::fields::{half_at, nibble_of_256, nibbles_of_256_at, scale_and_minimum};
 use super::shaders::{BYTES_NIBBLES, MASKED, NIBBLES, QUANTS4, RUNS, SCALES_MINIMA, SIXES as SIXES_WGSL};
 use super::tile::{SIXES, each_unit, put_nibbles_of_256, put_sixes, put_words};
 use super::{Layout, each_block, finite_halves};
-use crate::cpu::lanes::Bytes;
+use crate::cpu::lanes::Nibbles;
 use crate::cpu::products::{Run, product};
 use crate::cpu::scale::Scale;
 use crate::weights::ROW_GROUP;
@@ -43,13 +43,13 @@ pub(super) fn dequantise(block: &[u8], weights: &mut [f32; 256], quant: impl Fn(
 }
 
 #[inline(always)]
-fn run(block: &[u8; BYTES], b: usize) -> Run<1> {
-    scaled_run(block, b, nibble_bytes_of_256(block, 16, b))
+fn run(block: &[u8; BYTES], b: usize) -> Run<1, Nibbles> {
+    scaled_run(block, b, nibbles_of_256_at(block, 16, b))
 }
 
 /// A run of a block of Q4_K or Q5_K with such quants.
 #[inline(always)]
-pub(super) fn scaled_run(block: &[u8], b: usize, quants: [Bytes; 2]) -> Run<1> {
+pub(super) fn scaled_run<Q>(block: &[u8], b: usize, quants: [Q; 2]) -> Run<1, Q> {
     let (d, d_min) = (Scale::at(block, 0), Scale::at(block, 2));
     let [scale, minimum] = scale_and_minimum(&block[4..], b).map(f32::from);
     Run { quants, scales: [d.times(scale)], offsets: Some([d_min.times(-minimum)]) }

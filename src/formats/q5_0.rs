@@ -1,10 +1,10 @@
 //! Q5_0: weight = scale * (q - 16); a block is the f16 scale, 32 fifth bits and 32 nibbles.
 
-use super::fields::{half_at, nibble, nibble_bytes, spread_bits};
+use super::fields::{half_at, nibble, nibbles_at, spread_bits};
 use super::shaders::{BLOCKS, BYTES_QUANTS, FIELDS, HALVES as HALVES_WGSL, MASKED, NIBBLES, QUANTS5};
 use super::tile::{HALVES, each_unit, put_half, put_nibbles};
 use super::{Layout, each_block, finite_halves};
-use crate::cpu::lanes::Bytes;
+use crate::cpu::lanes::{Bytes, Nibbles};
 use crate::cpu::products::{Run, product};
 use crate::cpu::scale::Scale;
 use crate::weights::ROW_GROUP;
@@ -48,7 +48,7 @@ fn run(block: &[u8; BYTES], _: usize) -> Run<1> {
 /// Quants of the fifth bits at `at` and the nibbles behind them.
 #[inline(always)]
 pub(super) fn five_bits(block: &[u8], at: usize) -> [Bytes; 2] {
-    let [low, high] = nibble_bytes(block, at + 4);
+    let [low, high] = nibbles_at(block, at + 4).map(Nibbles::bytes);
     let fifths = fifth_bits(&block[at..]);
     [low | Bytes::of_bits(fifths as u16).raised(4), high | Bytes::of_bits((fifths >> 16) as u16).raised(4)]
 }

@@ -2,12 +2,12 @@
 //!
 //! A block of 256 is d and d_min as f16, 12 bytes of scales and minima, 32 bytes of fifth bits, 128 bytes of nibbles.
 
-use super::fields::{bit_of_256, nibble_bytes_of_256, nibble_of_256};
+use super::fields::{bit_of_256, nibble_of_256, nibbles_of_256_at};
 use super::q4_k::{dequantise, put_scales, scaled_run};
 use super::shaders::{BYTES_QUANTS, FIELDS, MASKED, NIBBLES, QUANTS5, RUNS, SCALES_MINIMA, SIXES as SIXES_WGSL};
 use super::tile::{SIXES, each_unit, put_bits, put_nibbles_of_256};
 use super::{Layout, each_block, finite_halves};
-use crate::cpu::lanes::Bytes;
+use crate::cpu::lanes::{Bytes, Nibbles};
 use crate::cpu::products::{Run, product};
 use crate::weights::ROW_GROUP;
 
@@ -35,7 +35,7 @@ pub(super) const Q5_K: Layout = Layout {
 
 #[inline(always)]
 fn run(block: &[u8; BYTES], b: usize) -> Run<1> {
-    let [low, high] = nibble_bytes_of_256(block, 48, b);
+    let [low, high] = nibbles_of_256_at(block, 48, b).map(Nibbles::bytes);
     let [low_fifths, high_fifths] = [16, 32].map(|at| Bytes::at(block, at).field(b as u32, 1).raised(4));
     scaled_run(block, b, [low | low_fifths, high | high_fifths])
 }
