@@ -1,7 +1,9 @@
 //! `cargo xtask test`: everything that must hold, in order, each step under its own heading.
 
+use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
@@ -61,24 +63,24 @@ fn run_steps(yes: bool, full: bool, steps: &mut Steps) -> Result<()> {
         }
         run::run(tests.args(["test", "--workspace"]).env("VK_DRIVER_FILES", &system.lavapipe))
     })?;
-    // The browser waits for a compiler of shaders that uses one core, and leaves the other to what else is to be done.
-    let dist = steps.run(
-        "Tests in the browser; of kernels on its software Vulkan, and the page's folder and its size",
-        || {
-            std::thread::scope(|scope| {
-                let beside = scope.spawn(|| {
-                    swiftshader_tests(&system)?;
-                    let dist = bundle::build(&Model::File(model), Far::Symlink)?;
-                    bundle::check_size(&dist)?;
-                    Ok(dist)
-                });
-                let browser = browser_tests(&system);
-                let dist = beside.join().unwrap_or_else(|_| bail!("what runs beside the browser broke off"))?;
-                browser.map(|()| dist)
-            })
-        },
-    )?;
-    page_tests(steps, &system, &dist, full)
+    let mut dist = None;
+    // A browser waits for a compiler of shaders that uses one core, and leaves the other to what else is to be done.
+    steps.run("Tests in the browser; of kernels on its software Vulkan, and the page's folder and its size", || {
+        let options = webdriver_json(&system.browser)?;
+        let browser_tests = |names| browser_tests(&system.driver, &options, names);
+        two_at_a_time([
+            Box::new(|| browser_tests(&["--skip", "web::"])),
+            Box::new(|| {
+                swiftshader_tests(&system)?;
+                let dist = dist.insert(bundle::build(&Model::File(model), Far::Symlink)?);
+                bundle::check_size(dist)
+            }),
+            Box::new(|| browser_tests(&["web::", "--skip", "web::lost", "--skip", "web::preflight"])),
+            Box::new(|| browser_tests(&["web::lost"])),
+            Box::new(|| browser_tests(&["web::preflight"])),
+        ])
+    })?;
+    page_tests(steps, &system, &dist.context("the page's folder was not made")?, full)
 }
 
 /// Kernels on the browser's software Vulkan.
@@ -88,18 +90,19 @@ fn swiftshader_tests(system: &System) -> Result<()> {
     run::run(tests.args(["test", "--workspace", "--test", "ops"]).env("VK_DRIVER_FILES", &system.swiftshader))
 }
 
-/// Kernels, engine and store in the browser, on its own software adapter.
-fn browser_tests(system: &System) -> Result<()> {
+/// Those of kernels, engine and store in the browser, on its own software adapter, that are named.
+fn browser_tests(driver: &Path, options: &Path, names: &[&str]) -> Result<()> {
     let runner = ["--package", "xtask", "--bin", "wasm-test-runner", "--features", "browser-tests"];
     run::run(run::cargo().args(["build", "--profile", "tool"]).args(runner))?;
     run::run(
         run::wasm_cargo()
-            .args(["test", "--package", "pagellama", "--test", BROWSER_TESTS, "--target", run::WASM])
+            .args(["test", "--package", "pagellama", "--test", BROWSER_TESTS, "--target", run::WASM, "--"])
+            .args(names)
             // 16 MB instead of 112, which the runner rewrites in seconds instead of a minute.
             .env("CARGO_PROFILE_DEV_DEBUG", "false")
             .env("CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUNNER", target().join("tool/wasm-test-runner"))
-            .env("CHROMEDRIVER", &system.driver)
-            .env("WASM_BINDGEN_TEST_WEBDRIVER_JSON", webdriver_json(&system.browser)?)
+            .env("CHROMEDRIVER", driver)
+            .env("WASM_BINDGEN_TEST_WEBDRIVER_JSON", options)
             // A software adapter takes its time.
             .env("WASM_BINDGEN_TEST_TIMEOUT", "1500"),
     )
@@ -190,6 +193,26 @@ pub fn made_models(full: bool) -> Result<PathBuf> {
         }
     }
     Ok(folder)
+}
+
+/// A part of a step, which needs nothing that another one makes.
+type Job<'a> = Box<dyn FnOnce() -> Result<()> + Send + 'a>;
+
+/// Does two jobs at a time, and begins them in their order; after one has failed, no other.
+fn two_at_a_time<const JOBS: usize>(jobs: [Job<'_>; JOBS]) -> Result<()> {
+    let jobs = Mutex::new(VecDeque::from(jobs));
+    let jobs = || jobs.lock().unwrap_or_else(PoisonError::into_inner);
+    let work = || -> Result<()> {
+        loop {
+            let Some(job) = jobs().pop_front() else { return Ok(()) };
+            job().inspect_err(|_| jobs().clear())?;
+        }
+    };
+    std::thread::scope(|scope| {
+        let beside = scope.spawn(work);
+        let here = work();
+        here.and(beside.join().unwrap_or_else(|_| bail!("what ran beside broke off")))
+    })
 }
 
 struct Steps {
