@@ -368,10 +368,11 @@ test("verifying and saving show how far they are, and can be stopped", async () 
 test("what changes while a model is verified is shown afterwards, and the focus stays", async () => {
   await manage("stuck");
   await visitor.chat.getByText("Use another model").click();
-  await visitor.chat.getByLabel("From the web").fill(`${app.origin}/models/slow.gguf?slow=400`);
+  await visitor.chat.getByLabel("From the web").fill(`${app.origin}/models/slow.gguf?late&slow=400`);
   await visitor.button("Load").click();
   await visitor.button("slow").click();
   const row = visitor.chat.getByRole("listitem").filter({ hasText: "slow" });
+  // The list was there before the first bytes were.
   await row.getByText("on its way").waitFor();
   assert.equal(await visitor.button("Verify slow").count(), 0);
   await visitor.button("Verify mine").click();

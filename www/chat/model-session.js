@@ -19,7 +19,7 @@ import { isFor } from "./sources.js";
 
 /** How a model is opened, and what is shown to its server. @typedef {OpenOptions & {token?: string}} LoadOptions */
 
-/** Dispatches "change" whenever it enters another phase. */
+/** Dispatches "change" whenever it enters another phase, and "stored" when the first bytes are there of a load that is stored. */
 export class ModelSession extends EventTarget {
   /** @type {Phase} */
   phase = { kind: "none" };
@@ -89,10 +89,14 @@ export class ModelSession extends EventTarget {
    */
   async #load(choice, { token, ...options }, signal) {
     this.#progress = undefined;
+    let told = false;
     const onProgress = (/** @type {Progress} */ progress) => {
       if (signal.aborted) return;
       this.#progress = progress;
       this.#onProgress(progress);
+      if (told || !progress.stored || progress.done === 0) return;
+      told = true;
+      this.dispatchEvent(new Event("stored"));
     };
     try {
       const model = await load({ model: token === undefined ? choice.request : { ...choice.request, token }, store: choice.store ?? true, onProgress, signal, ...options });

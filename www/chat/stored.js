@@ -61,7 +61,7 @@ export function manager(options) {
   // What is being verified or saved has its row until that is done.
   const busy = () => section.querySelector(".task:not(:empty)") !== null;
   const changed = () => void (busy() || options.signal.aborted || refresh());
-  options.session.addEventListener("change", changed, { signal: options.signal });
+  for (const event of ["change", "stored"]) options.session.addEventListener(event, changed, { signal: options.signal });
   refresh();
   return section;
 }

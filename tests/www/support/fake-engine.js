@@ -4,6 +4,7 @@
 //                                           &once                     ... but not when something is stored already
 //                                           ?crowded=CODE             fails with that error while another model is stored, unless no copy is kept
 //                                           ?slow=N                   takes N milliseconds for each of 20 steps (about two seconds without N)
+//                                           ?late                     takes a second before anything is stored
 //                                           ?wait=REASON              waits for that ("network", "server") at half of the download
 //                                           ?plain                    has no chat format
 //                                           ?context=N                has a small context
@@ -78,6 +79,7 @@ export async function open({ model, options }, progress, signal) {
   if (keep && steer.has("crowded") && models.some((other) => other.id !== id)) throw failure(steer.get("crowded") ?? "", "There is no room for this model.");
   const there = models.find((one) => one.id === id)?.bytes ?? 0;
   const fails = steer.has("fail") && !(steer.has("once") && there > 0);
+  if (steer.has("late")) await sleep(1000, signal);
   let waited = false;
   for (let done = 0; done <= BYTES; done += STEP) {
     /** @type {Progress} */
