@@ -67,15 +67,16 @@ impl Bytes {
 
 /// Sixteen quants, to be multiplied with as many levels.
 pub(crate) trait Quants: Copy {
-    /// What its products need each time, to be [`kept`].
+    /// What its products need each time.
     type Constants: Copy;
 
+    /// For loops, to be [`kept`].
     fn constants() -> Self::Constants;
 
     /// A sum in four parts, and the products in addition.
     fn dot(self, levels: &Levels, sum: i32x4, constants: Self::Constants) -> i32x4;
 
-    /// The sum of each vector's lanes, in a lane of its own. Each vector is what `dot` gave for 32 quants at most.
+    /// The sum of each vector's lanes, in a lane of its own. Each vector is what `dot` gave for 32 quants at most, from zero on.
     #[inline(always)]
     fn lane_sums(dots: [i32x4; 4], _: Self::Constants) -> i32x4 {
         let [a, b, c, d] = f32x4::transpose(bytemuck::cast(dots)).map(bytemuck::cast::<f32x4, i32x4>);

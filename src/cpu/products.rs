@@ -101,7 +101,7 @@ impl Out<'_> {
     }
 }
 
-/// 32 neighbouring weights of a row: quants of 8 bits, all of which or each 16 of which have a scale and an offset.
+/// 32 neighbouring weights of a row: quants of 8 bits at most, all of which or each 16 of which have a scale and an offset.
 ///
 /// weight = scale * quant + offset.
 pub(crate) struct Run<const SCALES: usize, Q = Bytes> {

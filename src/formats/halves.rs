@@ -59,6 +59,7 @@ pub(crate) struct FiniteHalves {
 }
 
 impl FiniteHalves {
+    /// For loops, to be kept where the compiler does not know them.
     #[inline(always)]
     pub fn new() -> Self {
         Self {

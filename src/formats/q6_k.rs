@@ -45,7 +45,7 @@ fn dequantise(block: &[u8; BYTES], weights: &mut [f32; 256]) {
 fn run(block: &[u8; BYTES], b: usize) -> Run<2> {
     let (d, half, run) = (Scale::at(block, 208), b / 4, b % 4);
     let quants = [0, 16].map(|at| {
-        let nibbles = Bytes::at(block, 64 * half + 32 * (run % 2) + at).field(run as u32 / 2 * 4, 15);
+        let nibbles = Bytes::at(block, 64 * half + 32 * (run % 2) + at).nibbles(run as u32 / 2 * 4).bytes();
         nibbles | Bytes::at(block, 128 + 32 * half + at).field(2 * run as u32, 3).raised(4)
     });
     let scales = [block[192 + 2 * b], block[193 + 2 * b]].map(|scale| d.times(f32::from(scale as i8)));

@@ -1,4 +1,4 @@
-// The engine's two modules for the processor give the same tokens in every format of weights that they multiply as bytes.
+// The engine's two modules for the processor give the same tokens in every format of weights whose products they round, of which there is a model here.
 
 import assert from "node:assert/strict";
 import { test } from "node:test";

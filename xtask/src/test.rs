@@ -66,8 +66,8 @@ fn run_steps(yes: bool, full: bool, steps: &mut Steps) -> Result<()> {
     let mut dist = None;
     // A browser waits for a compiler of shaders that uses one core, and leaves the other to what else is to be done.
     steps.run("Tests in the browser; of kernels on its software Vulkan, and the page's folder and its size", || {
-        let options = webdriver_json(&system.browser)?;
-        let browser_tests = |names| browser_tests(&system.driver, &options, names);
+        let (runner, options) = (browser_runner()?, webdriver_json(&system.browser)?);
+        let browser_tests = |filters| browser_tests(&system.driver, &runner, &options, filters);
         two_at_a_time([
             Box::new(|| browser_tests(&["--skip", "web::"])),
             Box::new(|| {
@@ -90,17 +90,22 @@ fn swiftshader_tests(system: &System) -> Result<()> {
     run::run(tests.args(["test", "--workspace", "--test", "ops"]).env("VK_DRIVER_FILES", &system.swiftshader))
 }
 
-/// Those of kernels, engine and store in the browser, on its own software adapter, that are named.
-fn browser_tests(driver: &Path, options: &Path, names: &[&str]) -> Result<()> {
+/// What runs tests in the browser.
+fn browser_runner() -> Result<PathBuf> {
     let runner = ["--package", "xtask", "--bin", "wasm-test-runner", "--features", "browser-tests"];
     run::run(run::cargo().args(["build", "--profile", "tool"]).args(runner))?;
+    Ok(target().join("tool/wasm-test-runner"))
+}
+
+/// Those of kernels, engine and store in the browser, on its own software adapter, that such filters leave.
+fn browser_tests(driver: &Path, runner: &Path, options: &Path, filters: &[&str]) -> Result<()> {
     run::run(
         run::wasm_cargo()
             .args(["test", "--package", "pagellama", "--test", BROWSER_TESTS, "--target", run::WASM, "--"])
-            .args(names)
+            .args(filters)
             // 16 MB instead of 112, which the runner rewrites in seconds instead of a minute.
             .env("CARGO_PROFILE_DEV_DEBUG", "false")
-            .env("CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUNNER", target().join("tool/wasm-test-runner"))
+            .env("CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUNNER", runner)
             .env("CHROMEDRIVER", driver)
             .env("WASM_BINDGEN_TEST_WEBDRIVER_JSON", options)
             // A software adapter takes its time.
@@ -198,7 +203,7 @@ pub fn made_models(full: bool) -> Result<PathBuf> {
 /// A part of a step, which needs nothing that another one makes.
 type Job<'a> = Box<dyn FnOnce() -> Result<()> + Send + 'a>;
 
-/// Does two jobs at a time, and begins them in their order; after one has failed, no other.
+/// Does two jobs at a time, and begins them in their order; after an error, no other.
 fn two_at_a_time<const JOBS: usize>(jobs: [Job<'_>; JOBS]) -> Result<()> {
     let jobs = Mutex::new(VecDeque::from(jobs));
     let jobs = || jobs.lock().unwrap_or_else(PoisonError::into_inner);
@@ -211,7 +216,11 @@ fn two_at_a_time<const JOBS: usize>(jobs: [Job<'_>; JOBS]) -> Result<()> {
     std::thread::scope(|scope| {
         let beside = scope.spawn(work);
         let here = work();
-        here.and(beside.join().unwrap_or_else(|_| bail!("what ran beside broke off")))
+        let beside = beside.join().unwrap_or_else(|_| bail!("what ran beside broke off"));
+        match (here, beside) {
+            (Err(here), Err(beside)) => Err(here.context(format!("{beside:#}"))),
+            (here, beside) => here.and(beside),
+        }
     })
 }
 
@@ -245,5 +254,48 @@ fn seconds(since: Instant) -> String {
         format!("{seconds:.1} s")
     } else {
         format!("{:.0} min {:.0} s", seconds.div_euclid(60.0), seconds % 60.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Barrier;
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use super::*;
+
+    #[test]
+    fn all_jobs_are_done() {
+        let done = AtomicU32::new(0);
+        let job = |bit: u32| -> Job<'_> {
+            let done = &done;
+            Box::new(move || {
+                done.fetch_or(1 << bit, Ordering::Relaxed);
+                Ok(())
+            })
+        };
+        two_at_a_time([0, 1, 2, 3, 4].map(job)).unwrap();
+        assert_eq!(done.into_inner(), 0b11111);
+    }
+
+    #[test]
+    fn every_error_is_told_and_ends_the_rest() {
+        // Neither ends before both have begun.
+        let both = Barrier::new(2);
+        let fails = |name: &'static str| -> Job<'_> {
+            let both = &both;
+            Box::new(move || {
+                both.wait();
+                bail!("{name} failed")
+            })
+        };
+        let mut begun = false;
+        let third: Job<'_> = Box::new(|| {
+            begun = true;
+            Ok(())
+        });
+        let error = format!("{:#}", two_at_a_time([fails("one"), fails("other"), third]).unwrap_err());
+        assert!(error.contains("one failed") && error.contains("other failed"), "{error}");
+        assert!(!begun);
     }
 }
