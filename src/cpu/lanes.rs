@@ -26,7 +26,12 @@ impl Bytes {
     /// Bits of each byte from bit `first` on, as far as `mask` has them.
     #[inline(always)]
     pub fn field(self, first: u32, mask: u8) -> Self {
-        Self(self.0 >> first & u16x8::splat(u16::from_ne_bytes([mask; 2])))
+        self.masked(first, u16x8::splat(u16::from_ne_bytes([mask; 2])))
+    }
+
+    #[inline(always)]
+    fn masked(self, first: u32, mask: u16x8) -> Self {
+        Self(self.0 >> first & mask)
     }
 
     /// The bytes, whose upper bits are zero, that many bits further up.
@@ -117,7 +122,7 @@ impl Quants for Nibbles {
 
     #[inline(always)]
     fn dot(self, levels: &Levels, sum: i32x4, NibbleConstants { mask, .. }: NibbleConstants) -> i32x4 {
-        levels.dot(Bytes(self.bytes.0 >> self.first & mask), sum)
+        levels.dot(self.bytes.masked(self.first, mask), sum)
     }
 
     #[inline(always)]

@@ -89,14 +89,12 @@ export class ModelSession extends EventTarget {
    */
   async #load(choice, { token, ...options }, signal) {
     this.#progress = undefined;
-    let told = false;
     const onProgress = (/** @type {Progress} */ progress) => {
       if (signal.aborted) return;
+      const begins = progress.done > 0 && !this.#progress?.done;
       this.#progress = progress;
       this.#onProgress(progress);
-      if (told || !progress.stored || progress.done === 0) return;
-      told = true;
-      this.dispatchEvent(new Event("stored"));
+      if (begins && progress.stored) this.dispatchEvent(new Event("stored"));
     };
     try {
       const model = await load({ model: token === undefined ? choice.request : { ...choice.request, token }, store: choice.store ?? true, onProgress, signal, ...options });
