@@ -76,7 +76,7 @@ pub async fn memory(
 }
 
 /// Seconds that a token after some hundred others takes, and a whole chunk, in a model of these tensors: as one of its layers and its
-/// head tell, on weights that are all zero.
+/// head tell, on weights that are all alike.
 ///
 /// Errors: `OutOfMemory`, `HelperLost`.
 pub async fn seconds(
@@ -89,7 +89,10 @@ pub async fn seconds(
     for spec in tensors.iter().filter(|spec| !matches!(spec.role, Role::Layer(layer, _) if layer > 0)) {
         weights.allocate(std::slice::from_ref(spec)).await?;
         let row_bytes = spec.format.row_bytes(spec.columns);
-        weights.write_rows(spec.role, 0, &zeros::<u8>("a layer", spec.rows.saturating_mul(row_bytes))?)?;
+        let mut rows: Vec<u8> = zeros("a layer", spec.rows.saturating_mul(row_bytes))?;
+        // Normal numbers, and small ones, in every format.
+        rows.fill(0x11);
+        weights.write_rows(spec.role, 0, &rows)?;
     }
     let context = options.context.min(OTHERS);
     let layer = ModelConfig { layers: 1, ..config.clone() };

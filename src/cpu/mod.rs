@@ -1,4 +1,4 @@
-//! The processor as a device: it holds weights as published, and computes what the WebGPU device does, step by step.
+//! The processor as a device: it holds weights in the bytes that they are published in, and computes what the WebGPU device does, step by step.
 //!
 //! Products with quantised weights take vectors in 8 bits, or as they are: see [`ExecutorOptions::activations`]. All the rest is f32.
 
@@ -10,8 +10,8 @@ pub(crate) mod lanes;
 mod ops;
 mod pass;
 pub(crate) mod products;
+pub(crate) mod quads;
 pub(crate) mod rounded;
-pub(crate) mod scale;
 mod team;
 #[cfg(test)]
 mod tests;

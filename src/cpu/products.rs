@@ -6,17 +6,27 @@ use std::array::from_fn;
 
 use wide::{f32x4, f32x8, i32x4};
 
-use super::lanes::{Bytes, Quants, kept};
-use super::reserve;
+use super::lanes::{Bytes, Constants, Quants, hidden};
+use super::quads::{Cut, Quad, ROWS};
 use super::rounded::Block;
-use super::scale::Scale;
-use crate::error::Result;
-use crate::formats::FiniteHalves;
+use crate::formats::Halves;
 
-/// Vectors that meet a row's weights while those are unpacked, or rows that meet a vector: as many as a register has lanes.
+/// Vectors that meet a quad's weights while those are unpacked.
 const TOGETHER: usize = 4;
-/// Rows that stay in the processor's cache while all vectors pass.
-const ROWS: usize = 64;
+/// Quads that meet a vector that is alone.
+const APART: usize = 8;
+/// Quads that stay in the processor's cache while all vectors pass.
+const CACHED: usize = 16;
+/// Fours of neighbours in a block of a vector.
+const FOURS: usize = 8;
+
+/// Rows of weights, four side by side.
+#[derive(Clone, Copy)]
+pub(crate) struct Quads<'a> {
+    pub bytes: &'a [u8],
+    /// Bytes of a row; not 0.
+    pub row_bytes: usize,
+}
 
 /// Vectors that a product takes, one behind the other.
 #[derive(Clone, Copy)]
@@ -38,228 +48,172 @@ impl<'a, T> Vectors<'a, T> {
 pub(crate) struct Out<'a> {
     /// From the first token's first output on.
     pub values: &'a mut [f32],
+    /// How many each token has.
+    pub rows: usize,
     /// How far the same output of the next token is.
     pub stride: usize,
 }
 
-/// What products with vectors in 8 bits gather on their way: room for it is made once.
-#[derive(Default)]
-pub(crate) struct Scratch {
-    /// Of the blocks of several vectors.
-    lanes: Vec<Lanes>,
-    /// Scale and offset, which is zero where there is none, of whatever has one in the rows that stay in the processor's cache.
-    factors: Vec<[f32; 2]>,
-}
-
-impl Scratch {
-    /// For vectors of at most so many blocks.
-    ///
-    /// Errors: `OutOfMemory`.
-    pub fn new(blocks: usize) -> Result<Self> {
-        const MOST_SCALES: usize = 2;
-        let mut scratch = Self::default();
-        reserve(&mut scratch.lanes, "activations", blocks)?;
-        reserve(&mut scratch.factors, "activations", blocks.saturating_mul(ROWS * MOST_SCALES))?;
-        Ok(scratch)
-    }
-
-    /// Bytes that it takes.
-    pub fn bytes(&self) -> usize {
-        self.lanes.capacity() * size_of::<Lanes>() + self.factors.capacity() * size_of::<[f32; 2]>()
+impl Out<'_> {
+    /// Writes a token's outputs from `at` on, as far as it has so many.
+    #[inline(always)]
+    fn put(&mut self, token: usize, at: usize, values: &[f32]) {
+        let values = &values[..values.len().min(self.rows - self.rows.min(at))];
+        let start = token * self.stride + at;
+        if let Some(places) = self.values.get_mut(start..start + values.len()) {
+            places.copy_from_slice(values);
+        }
     }
 }
 
-/// The product of rows, so many bytes each, with vectors in 8 bits.
-pub(crate) type RoundedProduct = fn(&[u8], usize, Vectors<'_, Block>, &mut Out<'_>, &mut Scratch);
+/// The product of rows with vectors in 8 bits.
+pub(crate) type RoundedProduct = fn(Quads<'_>, Vectors<'_, Block>, &mut Out<'_>);
 
-/// A format's [`RoundedProduct`]: of blocks of so many bytes, of so many runs with so many scales each, that are read by `$run`. None
-/// where there is no processor's road.
+/// How the processor multiplies a format.
+pub(crate) struct Product {
+    pub cut: Cut,
+    /// Of rows whose scales are all finite.
+    pub any: RoundedProduct,
+    /// The same, faster, of rows whose scales are all normal numbers.
+    pub normal: RoundedProduct,
+    /// Whether rows whose scales are finite are such.
+    pub is_normal: fn(&[u8]) -> bool,
+}
+
+/// A format's [`Product`]. Blocks have so many bytes, so many of them before the first piece of four, and so many runs with so many scales
+/// each, that are read by `$run`, with f16s at `$halves`. None where there is no processor's road.
 macro_rules! product {
-    ($bytes:expr, $runs:literal, $scales:literal, $run:ident) => {
+    (@$kind:ident $bytes:expr, $runs:literal, $scales:literal, $run:ident) => {
+        |quads, vectors, out| {
+            $crate::cpu::products::rounded::<$bytes, $runs, $scales, _, $crate::formats::$kind>(quads, vectors, out, $run);
+        }
+    };
+    ($bytes:expr, $head:literal, $runs:literal, $scales:literal, $run:ident, $halves:expr) => {
         if cfg!(not(feature = "cpu")) {
             None
         } else {
-            Some(|rows, row_bytes, vectors, out, scratch| {
-                $crate::cpu::products::rounded::<$bytes, $runs, $scales, _>(
-                    rows, row_bytes, vectors, out, scratch, $run,
-                )
+            Some($crate::cpu::products::Product {
+                cut: $crate::cpu::quads::Cut { block: $bytes, head: $head },
+                any: product!(@FiniteHalves $bytes, $runs, $scales, $run),
+                normal: product!(@NormalHalves $bytes, $runs, $scales, $run),
+                is_normal: |rows| $crate::formats::normal_halves::<$bytes, _>(rows, $halves),
             })
         }
     };
 }
 pub(crate) use product;
 
-impl Out<'_> {
-    /// Writes output `at` of some tokens.
-    #[inline(always)]
-    fn put<const TOKENS: usize>(&mut self, token: usize, at: usize, values: [f32; TOKENS]) {
-        for (value, token) in values.into_iter().zip(token..) {
-            if let Some(place) = self.values.get_mut(token * self.stride + at) {
-                *place = value;
-            }
-        }
-    }
-}
-
-/// 32 neighbouring weights of a row: quants of 8 bits at most, all of which or each 16 of which have a scale and an offset.
+/// 32 neighbouring weights of each of four rows: quants of 8 bits at most, all of which or each 16 of which have a scale and an offset.
 ///
 /// weight = scale * quant + offset.
 pub(crate) struct Run<const SCALES: usize, Q = Bytes> {
-    pub quants: [Q; 2],
-    pub scales: [Scale; SCALES],
+    /// Four of each row at a time.
+    pub quants: [Q; FOURS],
+    pub scales: [f32x4; SCALES],
     /// Where there are any.
-    pub offsets: Option<[Scale; SCALES]>,
+    pub offsets: Option<[f32x4; SCALES]>,
 }
 
-/// A [`RoundedProduct`] for blocks of so many bytes and `RUNS` times 32 weights, which `run` reads: groups of rows one after the
-/// other, with each group all vectors. Several vectors at a time meet a row; one alone meets several rows.
+/// A [`RoundedProduct`] for blocks of so many bytes and `RUNS` times 32 weights, which `run` reads.
 #[inline(always)]
-pub(crate) fn rounded<const BYTES: usize, const RUNS: usize, const SCALES: usize, Q: Quants>(
-    rows: &[u8],
-    row_bytes: usize,
+pub(crate) fn rounded<const BYTES: usize, const RUNS: usize, const SCALES: usize, Q: Quants, H: Halves>(
+    Quads { bytes, row_bytes }: Quads<'_>,
     vectors: Vectors<'_, Block>,
     out: &mut Out<'_>,
-    Scratch { lanes, factors }: &mut Scratch,
-    run: impl Fn(&[u8; BYTES], usize) -> Run<SCALES, Q> + Copy,
+    run: impl Fn(Quad<'_, BYTES>, usize, &Constants<H>) -> Run<SCALES, Q> + Copy,
 ) {
-    let together = vectors.group::<TOGETHER>(0).is_some();
-    for (rows, first) in rows.chunks(ROWS * row_bytes).zip((0..).step_by(ROWS)) {
-        let mut token = 0;
-        if together {
-            factors_of::<BYTES, RUNS, SCALES, Q>(rows, row_bytes, run, factors);
-        }
-        while let Some(group) = vectors.group::<TOGETHER>(token) {
-            lanes_of(group, lanes);
-            let rows = rows.chunks_exact(row_bytes).zip(factors.chunks_exact(vectors.length * SCALES));
-            for ((row, factors), at) in rows.zip(first..) {
-                out.put(token, at, row_dots::<BYTES, RUNS, SCALES, Q>(row, factors.as_chunks().0, group, lanes, run));
-            }
-            token += TOGETHER;
-        }
-        while let Some([vector]) = vectors.group(token) {
-            // Each of several rows in a row's stead is read from a place of its own on: the processor fetches ahead of all of them.
-            let apart = (rows.len() / row_bytes).div_ceil(TOGETHER);
-            let row = |at: usize| rows.get(at * row_bytes..(at + 1) * row_bytes);
-            for at in 0..apart {
-                // Where there are fewer, the first one is done again.
-                let group = from_fn(|r| row(at + r * apart).unwrap_or(&rows[at * row_bytes..(at + 1) * row_bytes]));
-                let dots = vector_dots::<BYTES, RUNS, SCALES, Q>(group, vector, run);
-                for (dot, at) in dots.into_iter().zip((at..).step_by(apart)) {
-                    if at * row_bytes < rows.len() {
-                        out.put(token, first + at, [dot]);
-                    }
+    let (blocks, length) = (bytes.as_chunks::<ROWS>().0.as_chunks::<BYTES>().0, row_bytes / BYTES);
+    let mut token = 0;
+    // Groups of quads one after the other, with each group all vectors.
+    if vectors.group::<TOGETHER>(0).is_some() {
+        for (group, first) in blocks.chunks(CACHED * length).zip((0..).step_by(CACHED * ROWS)) {
+            token = 0;
+            while let Some(some) = vectors.group::<TOGETHER>(token) {
+                let some = some.map(|vector| vector.as_chunks::<RUNS>().0);
+                for (quad, at) in group.chunks_exact(length).zip((first..).step_by(ROWS)) {
+                    let dots = quad_dots::<BYTES, RUNS, SCALES, Q, H, TOGETHER>(quad, some, run);
+                    dots.into_iter().zip(token..).for_each(|(dots, token)| out.put(token, at, &dots.to_array()));
                 }
+                token += TOGETHER;
             }
-            token += 1;
         }
+    }
+    while let Some([vector]) = vectors.group(token) {
+        vector_dots::<BYTES, RUNS, SCALES, Q, H>(blocks, vector.as_chunks().0, run, |at, dots| {
+            out.put(token, at, &dots.to_array());
+        });
+        token += 1;
     }
 }
 
-/// What blocks of several vectors at the same place have beside their levels, each vector's in a lane: gathered once for many rows.
-#[derive(Clone, Copy)]
-struct Lanes {
-    scales: f32x4,
-    sums: [f32x4; 2],
-    sum: f32x4,
-}
-
-fn lanes_of(vectors: [&[Block]; TOGETHER], lanes: &mut Vec<Lanes>) {
-    let [a, b, c, d] = vectors;
-    lanes.clear();
-    lanes.extend(a.iter().zip(b).zip(c).zip(d).map(|(((a, b), c), d)| {
-        let of = |number: fn(&Block) -> f32| f32x4::new([a, b, c, d].map(number));
-        let sums = [of(|block| block.sums[0]), of(|block| block.sums[1])];
-        Lanes { scales: of(|block| block.scale), sums, sum: of(|block| block.sum) }
-    }));
-}
-
-/// What scales and offsets of rows are, once for many vectors.
+/// One quad times several vectors, its weights unpacked once: of each vector, each row's sum in a lane.
 #[inline(always)]
-fn factors_of<const BYTES: usize, const RUNS: usize, const SCALES: usize, Q: Quants>(
-    rows: &[u8],
-    row_bytes: usize,
-    run: impl Fn(&[u8; BYTES], usize) -> Run<SCALES, Q>,
-    factors: &mut Vec<[f32; 2]>,
+fn quad_dots<const BYTES: usize, const RUNS: usize, const SCALES: usize, Q: Quants, H: Halves, const TOKENS: usize>(
+    quad: &[[[u8; ROWS]; BYTES]],
+    vectors: [&[[Block; RUNS]]; TOKENS],
+    run: impl Fn(Quad<'_, BYTES>, usize, &Constants<H>) -> Run<SCALES, Q>,
+) -> [f32x4; TOKENS] {
+    let (quad, vectors) = alike(quad, vectors);
+    let (mut sums, constants) = ([f32x4::ZERO; TOKENS], Constants::<H>::kept());
+    for (b, blocks) in quad.iter().enumerate() {
+        let vectors = vectors.map(|vector| &vector[b]);
+        for r in 0..RUNS {
+            run(Quad(blocks), r, &constants).add_products(vectors.map(|vector| &vector[r]), &mut sums);
+        }
+    }
+    sums
+}
+
+/// All quads times one vector. Several quads meet each of its blocks, which are read from a place of their own on each: the processor
+/// fetches ahead of all of them at the same time.
+#[inline(always)]
+fn vector_dots<const BYTES: usize, const RUNS: usize, const SCALES: usize, Q: Quants, H: Halves>(
+    quads: &[[[u8; ROWS]; BYTES]],
+    vector: &[[Block; RUNS]],
+    run: impl Fn(Quad<'_, BYTES>, usize, &Constants<H>) -> Run<SCALES, Q>,
+    mut put: impl FnMut(usize, f32x4),
 ) {
-    factors.clear();
-    for block in rows.chunks_exact(row_bytes).flat_map(|row| row.as_chunks().0) {
-        for Run { scales, offsets, .. } in (0..RUNS).map(|r| run(block, r)) {
-            let offset = |part: usize| offsets.map_or(0.0, |offsets| offsets[part].value());
-            factors.extend((0..SCALES).map(|part| [scales[part].value(), offset(part)]));
-        }
-    }
-}
-
-/// One row times several vectors, its weights unpacked once, each vector's sum in a lane.
-#[inline(always)]
-fn row_dots<const BYTES: usize, const RUNS: usize, const SCALES: usize, Q: Quants>(
-    row: &[u8],
-    factors: &[[[f32; 2]; SCALES]],
-    vectors: [&[Block]; TOGETHER],
-    lanes: &[Lanes],
-    run: impl Fn(&[u8; BYTES], usize) -> Run<SCALES, Q>,
-) -> [f32; TOGETHER] {
-    let (row, vectors) = alike(row.as_chunks::<BYTES>().0, vectors.map(|vector| vector.as_chunks::<RUNS>().0));
-    let (mut sums, constants) = (f32x4::ZERO, kept(Q::constants()));
-    let beside = lanes.as_chunks::<RUNS>().0.iter().zip(factors.as_chunks::<RUNS>().0);
-    for ((b, block), (lanes, factors)) in row.iter().enumerate().zip(beside) {
-        let blocks = vectors.map(|vector| &vector[b]);
-        for (r, (lanes, factors)) in lanes.iter().zip(factors).enumerate() {
-            let (run, x) = (run(block, r), blocks.map(|blocks| &blocks[r]));
-            for (part, [scale, offset]) in factors.iter().enumerate() {
-                let dots = f32x4::from_i32x4(Q::lane_sums(x.map(|x| run.dot(part, x, constants)), constants));
-                sums += dots * (lanes.scales * f32x4::splat(*scale));
-                if run.offsets.is_some() {
-                    let of_part = if SCALES == 1 { lanes.sum } else { lanes.sums[part] };
-                    sums += of_part * f32x4::splat(*offset);
+    let (length, constants) = (vector.len().max(1), Constants::<H>::kept());
+    let count = quads.len() / length;
+    let apart = count.div_ceil(APART);
+    for first in 0..apart {
+        let mut sums = [f32x4::ZERO; APART];
+        for (b, x) in vector.iter().enumerate() {
+            let mut place = first * length + b;
+            for sum in &mut sums {
+                let Some(blocks) = quads.get(place) else { break };
+                // The compiler would count all places that are read, turn by turn, instead of one that the others are near to.
+                let blocks = hidden(blocks);
+                for (r, x) in x.iter().enumerate() {
+                    run(Quad(blocks), r, &constants).add_products([x], std::array::from_mut(sum));
                 }
+                place += apart * length;
             }
         }
-    }
-    sums.to_array()
-}
-
-/// Several rows times one vector, each row's sum in a lane.
-#[inline(always)]
-fn vector_dots<const BYTES: usize, const RUNS: usize, const SCALES: usize, Q: Quants>(
-    rows: [&[u8]; TOGETHER],
-    vector: &[Block],
-    run: impl Fn(&[u8; BYTES], usize) -> Run<SCALES, Q>,
-) -> [f32; TOGETHER] {
-    let (vector, rows) = alike(vector.as_chunks::<RUNS>().0, rows.map(|row| row.as_chunks::<BYTES>().0));
-    let (mut sums, constants, halves) = (f32x4::ZERO, kept(Q::constants()), kept(FiniteHalves::new()));
-    for (b, blocks) in vector.iter().enumerate() {
-        for (r, x) in blocks.iter().enumerate() {
-            let runs: [Run<SCALES, Q>; TOGETHER] = from_fn(|row| run(&rows[row][b], r));
-            for part in 0..SCALES {
-                let dots = Q::lane_sums(from_fn(|row| runs[row].dot(part, x, constants)), constants);
-                let dots = f32x4::from_i32x4(dots);
-                let scales = from_fn(|row| runs[row].scales[part]);
-                if let [Some(a), Some(b), Some(c), Some(d)] = from_fn(|row| runs[row].offsets) {
-                    let [scales, offsets] = Scale::pairs(halves, scales, [a[part], b[part], c[part], d[part]]);
-                    sums += dots * (scales * f32x4::splat(x.scale));
-                    sums += offsets * f32x4::splat(Run::<SCALES, Q>::sum(part, x));
-                } else {
-                    sums += dots * (Scale::values(halves, scales) * f32x4::splat(x.scale));
-                }
-            }
+        for (sum, quad) in sums.into_iter().zip((first..count).step_by(apart)) {
+            put(quad * ROWS, sum);
         }
     }
-    sums.to_array()
 }
 
 impl<const SCALES: usize, Q: Quants> Run<SCALES, Q> {
-    /// Products of the quants that share a scale with their levels.
+    /// Adds its products with several vectors.
     #[inline(always)]
-    fn dot(&self, part: usize, x: &Block, constants: Q::Constants) -> i32x4 {
-        let half = |half: usize, sum| self.quants[half].dot(&x.levels[half], sum, constants);
-        if SCALES == 1 { half(1, half(0, i32x4::ZERO)) } else { half(part, i32x4::ZERO) }
-    }
-
-    /// What the numbers are in sum that meet them.
-    #[inline(always)]
-    fn sum(part: usize, x: &Block) -> f32 {
-        if SCALES == 1 { x.sum } else { x.sums[part] }
+    fn add_products<const TOKENS: usize>(&self, x: [&Block; TOKENS], sums: &mut [f32x4; TOKENS]) {
+        for part in 0..SCALES {
+            // Sums of whole numbers, in halves: one alone would have all quants and levels wait in registers for their turn.
+            let of_half = |half: usize, x: &Block| {
+                let fours = self.quants[half * 4..(half + 1) * 4].iter().enumerate();
+                fours.fold(i32x4::ZERO, |sum, (four, quants)| quants.dot(&x.levels[half], four, sum))
+            };
+            let dots = x.map(|x| if SCALES == 1 { of_half(0, x) + of_half(1, x) } else { of_half(part, x) });
+            for ((x, dot), sum) in x.iter().zip(dots).zip(&mut *sums) {
+                *sum += f32x4::from_i32x4(dot) * (self.scales[part] * f32x4::splat(x.scale));
+                if let Some(offsets) = self.offsets {
+                    *sum += offsets[part] * f32x4::splat(if SCALES == 1 { x.sum } else { x.sums[part] });
+                }
+            }
+        }
     }
 }
 
@@ -270,24 +224,19 @@ fn alike<'a, A, B, const N: usize>(one: &'a [A], others: [&'a [B]; N]) -> (&'a [
     (&one[..length], others.map(|other| &other[..length]))
 }
 
-/// The product of rows with vectors as they are. `widen` gives a row's weights, as many as `row` has room for.
-pub(crate) fn exact(
-    rows: &[u8],
-    row_bytes: usize,
-    vectors: Vectors<'_, f32>,
-    out: &mut Out<'_>,
-    widen: fn(&[u8], &mut [f32]),
-    row: &mut [f32],
-) {
-    for (bytes, at) in rows.chunks_exact(row_bytes).zip(0..) {
-        widen(bytes, row);
+/// The product of rows with vectors as they are. `read` gives a row's weights, as many as `row` has room for.
+pub(crate) fn exact(vectors: Vectors<'_, f32>, out: &mut Out<'_>, read: impl Fn(usize, &mut [f32]), row: &mut [f32]) {
+    for at in 0..out.rows {
+        read(at, row);
         let mut token = 0;
         while let Some(group) = vectors.group::<TOGETHER>(token) {
-            out.put(token, at, dots(row, group));
+            for (dot, token) in dots(row, group).into_iter().zip(token..) {
+                out.put(token, at, &[dot]);
+            }
             token += TOGETHER;
         }
         while let Some(vector) = vectors.group::<1>(token) {
-            out.put(token, at, dots(row, vector));
+            out.put(token, at, &dots(row, vector));
             token += 1;
         }
     }

@@ -24,7 +24,7 @@ pub(crate) use helper::serve;
 use order::Order;
 
 use super::ExecutorOptions;
-use super::products::Out;
+use super::quads::ROWS;
 use super::weights::{Input, Matrix, longest};
 use super::zeros;
 use crate::config::ModelConfig;
@@ -35,8 +35,6 @@ use crate::weights::TensorSpec;
 
 /// Most matrices that meet the same vectors.
 pub(super) const MATRICES: usize = 3;
-/// Rows are dealt out in so many.
-const ROWS: usize = 4;
 /// A helper that has not answered after so many seconds has ended.
 const PATIENCE: u32 = if cfg!(test) { 1 } else { 60 };
 
@@ -89,7 +87,7 @@ impl Share {
 
     /// The rows that are here times the first `count` vectors of `x`, in `out [count][rows]`.
     pub fn multiply(&self, x: &mut Input, count: usize, out: &mut [f32]) {
-        self.own.multiply(x, count, &mut Out { values: out, stride: self.rows });
+        self.own.multiply(x, count, out, self.rows);
     }
 
     /// Writes whole rows, from `first_row` on, wherever each belongs.

@@ -1,14 +1,15 @@
-//! Weights in main memory, row by row in the bits that they are published in: the sink that a loader writes into.
+//! Weights in main memory, in the bytes that they are published in: the sink that a loader writes into.
 
 use std::collections::HashMap;
 
-use super::products::{self, Out, Scratch, Vectors};
+use super::products::{self, Out, Product, Quads, Vectors};
+use super::quads::ROWS;
 use super::rounded::{self, BLOCK, Block};
 use super::team::{MATRICES, Share, Team};
 use super::{reserve, zeros};
 use crate::config::ModelConfig;
 use crate::error::{Error, Result};
-use crate::formats::{self, Format};
+use crate::formats::{self, Format, MOST_BLOCK_BYTES};
 use crate::weights::{Role, Sink, TensorSpec};
 
 /// All weights of a model.
@@ -24,9 +25,13 @@ pub struct Weights {
 pub(super) struct Matrix {
     pub columns: usize,
     format: Format,
-    /// As published.
+    /// Row by row; quad by quad where the format has a product for that.
     bytes: Vec<u8>,
     row_bytes: usize,
+    /// How many are there.
+    rows: usize,
+    /// Whether their blocks are all such as the format's faster product takes.
+    normal: bool,
     /// How many rows there is room for.
     most_rows: usize,
 }
@@ -42,7 +47,6 @@ pub(super) struct Input {
     pub values: Vec<f32>,
     blocks: Vec<Block>,
     rounds: bool,
-    scratch: Scratch,
     /// Where a row's weights are unpacked that meets vectors as they are.
     pub row: Vec<f32>,
 }
@@ -60,8 +64,7 @@ impl Input {
         let (what, room) = ("activations", count.saturating_mul(length));
         let mut blocks = Vec::new();
         reserve(&mut blocks, what, if rounds { room / BLOCK } else { 0 })?;
-        let scratch = Scratch::new(if rounds { length / BLOCK } else { 0 })?;
-        Ok(Self { values: zeros(what, room)?, blocks, rounds, scratch, row: zeros(what, length)? })
+        Ok(Self { values: zeros(what, room)?, blocks, rounds, row: zeros(what, length)? })
     }
 
     /// Rounds `count` vectors of this length, once they are there.
@@ -72,8 +75,8 @@ impl Input {
 
     /// Bytes that it takes.
     pub fn bytes(&self) -> usize {
-        let Self { values, blocks, scratch, row, .. } = self;
-        size_of_val(&values[..]) + blocks.capacity() * size_of::<Block>() + scratch.bytes() + size_of_val(&row[..])
+        let Self { values, blocks, row, .. } = self;
+        size_of_val(&values[..]) + blocks.capacity() * size_of::<Block>() + size_of_val(&row[..])
     }
 }
 
@@ -83,21 +86,32 @@ impl Matrix {
     /// Errors: `OutOfMemory`.
     pub fn room(format: Format, columns: usize, rows: usize) -> Result<Self> {
         let row_bytes = format.row_bytes(columns);
+        let room = if format.rounded_product().is_some() { rows.next_multiple_of(ROWS) } else { rows };
         let mut bytes = Vec::new();
-        reserve(&mut bytes, "weights", row_bytes.saturating_mul(rows))?;
-        Ok(Self { columns, format, bytes, row_bytes, most_rows: rows })
+        reserve(&mut bytes, "weights", row_bytes.saturating_mul(room))?;
+        Ok(Self { columns, format, bytes, row_bytes, rows: 0, normal: true, most_rows: rows })
     }
 
     /// Writes whole rows: in order, so that there is nothing to be filled in before; never more than there is room for.
     ///
     /// Errors: `BadHeader`.
     pub fn write(&mut self, first_row: usize, bytes: &[u8]) -> Result<()> {
-        let start = first_row * self.row_bytes;
-        if start > self.bytes.len() || start + bytes.len() > self.most_rows * self.row_bytes {
+        let rows = first_row.saturating_add(bytes.len() / self.row_bytes);
+        if first_row > self.rows || rows > self.most_rows {
             return Err(Self::not_the_next(first_row));
         }
-        self.bytes.truncate(start);
-        self.bytes.extend_from_slice(bytes);
+        if let Some(Product { cut, is_normal, .. }) = self.format.rounded_product() {
+            self.normal &= is_normal(bytes);
+            let quad_bytes = ROWS * self.row_bytes;
+            self.bytes.resize(rows.div_ceil(ROWS) * quad_bytes, 0);
+            for (row, at) in bytes.chunks_exact(self.row_bytes).zip(first_row..) {
+                cut.put(row, at % ROWS, &mut self.bytes[at / ROWS * quad_bytes..][..quad_bytes]);
+            }
+        } else {
+            self.bytes.truncate(first_row * self.row_bytes);
+            self.bytes.extend_from_slice(bytes);
+        }
+        self.rows = rows;
         Ok(())
     }
 
@@ -111,13 +125,13 @@ impl Matrix {
         let mut bytes = Vec::new();
         reserve(&mut bytes, "adapters", size_of_val(values))?;
         bytes.extend_from_slice(bytemuck::cast_slice(values));
-        let most_rows = values.len() / columns.max(1);
-        Ok(Self { columns, format: Format::F32, bytes, row_bytes: 4 * columns, most_rows })
+        let rows = values.len() / columns.max(1);
+        Ok(Self { columns, format: Format::F32, bytes, row_bytes: 4 * columns, rows, normal: false, most_rows: rows })
     }
 
     /// How many rows it has.
     pub fn rows(&self) -> usize {
-        self.bytes.len() / self.row_bytes.max(1)
+        self.rows
     }
 
     /// How many rows there is room for.
@@ -132,18 +146,29 @@ impl Matrix {
 
     /// The weights of a row, as many as `out` has room for; left as it is where there is no such row.
     pub fn row(&self, row: usize, out: &mut [f32]) {
-        let bytes = self.bytes.get(row * self.row_bytes..).unwrap_or_default();
-        if let Some(bytes) = bytes.get(..self.row_bytes) {
-            self.format.widen()(bytes, out);
+        if row >= self.rows {
+            return;
+        }
+        let Some(Product { cut, .. }) = self.format.rounded_product() else {
+            return self.format.widen()(&self.bytes[row * self.row_bytes..][..self.row_bytes], out);
+        };
+        let mut block = [0; MOST_BLOCK_BYTES];
+        let block = &mut block[..cut.block];
+        let quad = &self.bytes[row / ROWS * ROWS * self.row_bytes..][..ROWS * self.row_bytes];
+        for (blocks, out) in quad.chunks_exact(ROWS * cut.block).zip(out.chunks_exact_mut(self.format.block_len())) {
+            cut.take(blocks, row % ROWS, block);
+            self.format.widen()(block, out);
         }
     }
 
     /// `out [count]` = all rows times the first `count` vectors of `x`, in 8 bits where both are there in so few.
-    pub fn multiply(&self, x: &mut Input, count: usize, out: &mut Out<'_>) {
-        let blocks = self.columns / BLOCK;
+    pub fn multiply(&self, x: &mut Input, count: usize, out: &mut [f32], stride: usize) {
+        let (out, blocks) = (&mut Out { values: out, rows: self.rows, stride }, self.columns / BLOCK);
         match (self.format.rounded_product(), x.blocks.get(..count * blocks)) {
-            (Some(product), Some(values)) if x.rounds => {
-                product(&self.bytes, self.row_bytes, Vectors { values, length: blocks }, out, &mut x.scratch);
+            (Some(Product { any, normal, .. }), Some(values)) if x.rounds => {
+                let quads = Quads { bytes: &self.bytes, row_bytes: self.row_bytes };
+                let product = if self.normal { normal } else { any };
+                product(quads, Vectors { values, length: blocks }, out);
             }
             _ => self.multiply_vectors(&x.values, count, out, &mut x.row),
         }
@@ -151,13 +176,12 @@ impl Matrix {
 
     /// `out [count][rows]`, of vectors as they are. `row` has room for one of the rows.
     pub fn multiply_exactly(&self, x: &[f32], count: usize, out: &mut [f32], row: &mut [f32]) {
-        self.multiply_vectors(x, count, &mut Out { values: out, stride: self.rows() }, row);
+        self.multiply_vectors(x, count, &mut Out { values: out, rows: self.rows, stride: self.rows }, row);
     }
 
     fn multiply_vectors(&self, x: &[f32], count: usize, out: &mut Out<'_>, row: &mut [f32]) {
         let vectors = Vectors { values: &x[..count * self.columns], length: self.columns };
-        let row = &mut row[..self.columns];
-        products::exact(&self.bytes, self.row_bytes, vectors, out, self.format.widen(), row);
+        products::exact(vectors, out, |at, row| self.row(at, row), &mut row[..self.columns]);
     }
 }
 

@@ -1,6 +1,12 @@
 //! Numbers of a few bits: as ggml stores them, as a tile's words hold them, and as the processor multiplies them.
 
-use crate::cpu::lanes::{Bytes, Nibbles};
+use std::array::from_fn;
+use std::ops::{BitAnd, BitOr, Shl, Shr};
+
+use wide::{f32x4, u32x4};
+
+use crate::cpu::lanes::{Bytes, Constants, Mask};
+use crate::cpu::quads::Quad;
 
 /// The f16 number at a byte offset of a block; infinite where it is none. Products with blocks read one or two for each 32 weights:
 /// it takes a look at two tables and a multiplication.
@@ -68,31 +74,67 @@ pub(super) fn bit_of_256(bytes: &[u8], i: usize) -> u8 {
     bytes[i % 32] >> (i / 32) & 1
 }
 
+/// A whole number, or one of each of four rows.
+pub(super) trait Whole:
+    Copy + BitAnd<u32, Output = Self> + BitOr<Output = Self> + Shl<u32, Output = Self> + Shr<u32, Output = Self>
+{
+}
+
+impl Whole for u32 {}
+impl Whole for u32x4 {}
+
+/// A row's bytes, each as a number.
+pub(super) fn byte_of(bytes: &[u8]) -> impl Fn(usize) -> u32 {
+    |at| bytes[at].into()
+}
+
+/// Numbers below 2^31 as floats.
+#[inline(always)]
+pub(super) fn numbers(whole: u32x4) -> f32x4 {
+    f32x4::from_i32x4(bytemuck::cast(whole))
+}
+
 /// Scale and minimum of block `b` of 8 among the 12 bytes of Q4_K and Q5_K, each of 6 bits.
-pub(super) fn scale_and_minimum(bytes: &[u8], b: usize) -> [u8; 2] {
+#[inline(always)]
+pub(super) fn scale_and_minimum<N: Whole>(byte: impl Fn(usize) -> N, b: usize) -> [N; 2] {
     if b < 4 {
-        return [bytes[b] & 63, bytes[b + 4] & 63];
+        return [byte(b), byte(b + 4)].map(|six| six & 63);
     }
-    let low = bytes[b + 4];
-    [low & 15 | bytes[b - 4] >> 6 << 4, low >> 4 | bytes[b] >> 6 << 4]
+    let (low, [scale, minimum]) = (byte(b + 4), [byte(b - 4), byte(b)].map(|high| high >> 6 << 4));
+    [low & 15 | scale, low >> 4 | minimum]
 }
 
 /// Nibbles of the 16 bytes at a place, as [`nibble`] reads them.
 #[inline(always)]
-pub(super) fn nibbles_at(block: &[u8], at: usize) -> [Nibbles; 2] {
-    [0, 4].map(|first| Bytes::at(block, at).nibbles(first))
+pub(super) fn nibbles_at<const BYTES: usize, H>(
+    quad: Quad<'_, BYTES>,
+    at: usize,
+    constants: &Constants<H>,
+) -> [Bytes; 8] {
+    from_fn(|four| quad.piece(at + 4 * (four % 4)).field(four as u32 / 4 * 4, constants.nibble))
 }
 
 /// Block `b`'s 32 of the 256 nibbles at a place, as [`nibble_of_256`] reads them.
 #[inline(always)]
-pub(super) fn nibbles_of_256_at(block: &[u8], at: usize, b: usize) -> [Nibbles; 2] {
-    [0, 16].map(|half| Bytes::at(block, at + b / 2 * 32 + half).nibbles(b as u32 % 2 * 4))
+pub(super) fn nibbles_of_256_at<const BYTES: usize, H>(
+    quad: Quad<'_, BYTES>,
+    at: usize,
+    b: usize,
+    constants: &Constants<H>,
+) -> [Bytes; 8] {
+    from_fn(|four| quad.piece(at + b / 2 * 32 + 4 * four).field(b as u32 % 2 * 4, constants.nibble))
 }
 
 /// Block `b`'s 32 of the 256 pairs of bits at a place, as [`pair_of_256`] reads them.
 #[inline(always)]
-pub(super) fn pair_bytes_of_256(block: &[u8], at: usize, b: usize) -> [Bytes; 2] {
-    [0, 16].map(|half| Bytes::at(block, at + b / 4 * 32 + half).field(b as u32 % 4 * 2, 3))
+pub(super) fn pairs_of_256_at<const BYTES: usize>(quad: Quad<'_, BYTES>, at: usize, b: usize) -> [Bytes; 8] {
+    from_fn(|four| quad.piece(at + b / 4 * 32 + 4 * four).field(b as u32 % 4 * 2, Mask::of(3)))
+}
+
+/// Block `b`'s 32 of the 256 bits at a place, as [`bit_of_256`] reads them.
+#[inline(always)]
+pub(super) fn bits_of_256_at<const BYTES: usize>(quad: Quad<'_, BYTES>, at: usize, b: usize) -> [Bytes; 8] {
+    from_fn(|four| quad.piece(at + 4 * four).field(b as u32, Mask::of(1)))
 }
 
 /// Eight bytes at a place, as a number.

@@ -1,8 +1,9 @@
 //! f16s in the lanes of vectors. [`half_to_f32`] is the plain twin.
 
-use wide::{f32x4, i16x8, i32x4};
+use wide::{f32x4, i16x8, i32x4, u32x4};
 
 use super::fields::half_to_f32;
+use crate::cpu::lanes::Bytes;
 
 /// What lies between the exponents of f32 and f16.
 const BIAS: i32 = (127 - 15) << 23;
@@ -21,22 +22,15 @@ pub(crate) fn read_halves(bytes: &[u8], numbers: &mut [f32]) {
 #[inline(always)]
 fn eight_halves(bytes: &[u8; 16]) -> [f32; 8] {
     // Two to a lane, the first of each pair in its lower half.
-    let pairs: i32x4 = bytemuck::pod_read_unaligned(bytes);
-    let exponents = bytemuck::cast::<i32x4, i16x8>(pairs) & i16x8::splat(0x7c00);
+    let pairs = Bytes(bytemuck::pod_read_unaligned(bytes));
+    let exponents = bytemuck::cast::<u32x4, i16x8>(pairs.0) & i16x8::splat(0x7c00);
     // Whether any is the least or the largest: they come to 0x7c00 and -0x800, and all others, which wrap around, to less.
     let others = (exponents + i16x8::splat(0x7c00)).simd_gt(i16x8::splat(-0x800 - 1));
     let [first, second] = match others.any() {
-        false => [pairs << 16, pairs].map(four_normal_halves),
-        true => [pairs, pairs >> 16].map(four_halves),
+        false => NormalHalves::new().both(pairs),
+        true => [pairs.0, pairs.0 >> 16].map(|bits| four_halves(bytemuck::cast(bits))),
     };
     bytemuck::cast([first.unpack_lo(second), first.unpack_hi(second)])
-}
-
-/// What the upper half of each lane stands for where it is neither zero nor too small or large to be normal.
-#[inline(always)]
-fn four_normal_halves(bits: i32x4) -> f32x4 {
-    let sign_and_magnitude = bits >> 3 & i32x4::splat(0x8fff_e000_u32 as i32);
-    bytemuck::cast(sign_and_magnitude + i32x4::splat(BIAS))
 }
 
 /// What the lower half of each lane stands for.
@@ -49,7 +43,48 @@ fn four_halves(bits: i32x4) -> f32x4 {
     bytemuck::cast(number | infinite)
 }
 
-/// Reads f16s that are finite, without arithmetic on numbers that are too small to be normal, which is slow. It is made of what that needs.
+/// Reads f16s of a kind, two to a lane. It is made of what that needs.
+pub(crate) trait Halves: Copy {
+    /// For loops, to be kept where the compiler does not know them.
+    fn new() -> Self;
+
+    /// What the upper half of each lane stands for.
+    fn upper(self, bits: i32x4) -> f32x4;
+
+    /// What the lower half of each lane stands for.
+    #[inline(always)]
+    fn lower(self, bits: i32x4) -> f32x4 {
+        self.upper(bits << 16)
+    }
+
+    /// What both halves of each piece of four bytes stand for.
+    #[inline(always)]
+    fn both(self, pieces: Bytes) -> [f32x4; 2] {
+        let bits = bytemuck::cast(pieces.0);
+        [self.lower(bits), self.upper(bits)]
+    }
+}
+
+/// Those that are neither zero nor too small or too large to be normal.
+#[derive(Clone, Copy)]
+pub(crate) struct NormalHalves {
+    sign_and_magnitude: i32x4,
+    bias: i32x4,
+}
+
+impl Halves for NormalHalves {
+    #[inline(always)]
+    fn new() -> Self {
+        Self { sign_and_magnitude: i32x4::splat(0x8fff_e000_u32 as i32), bias: i32x4::splat(BIAS) }
+    }
+
+    #[inline(always)]
+    fn upper(self, bits: i32x4) -> f32x4 {
+        bytemuck::cast((bits >> 3 & self.sign_and_magnitude) + self.bias)
+    }
+}
+
+/// Those that are finite, without arithmetic on numbers that are too small to be normal, which is slow.
 #[derive(Clone, Copy)]
 pub(crate) struct FiniteHalves {
     magnitude: i32x4,
@@ -58,10 +93,9 @@ pub(crate) struct FiniteHalves {
     sign: i32x4,
 }
 
-impl FiniteHalves {
-    /// For loops, to be kept where the compiler does not know them.
+impl Halves for FiniteHalves {
     #[inline(always)]
-    pub fn new() -> Self {
+    fn new() -> Self {
         Self {
             magnitude: i32x4::splat(0x7fff << 13),
             bias: i32x4::splat(BIAS),
@@ -70,15 +104,8 @@ impl FiniteHalves {
         }
     }
 
-    /// What the lower half of each lane stands for.
     #[inline(always)]
-    pub fn lower(self, bits: i32x4) -> f32x4 {
-        self.upper(bits << 16)
-    }
-
-    /// What the upper half of each lane stands for.
-    #[inline(always)]
-    pub fn upper(self, bits: i32x4) -> f32x4 {
+    fn upper(self, bits: i32x4) -> f32x4 {
         let number = |bits: i32x4| -> f32x4 { bytemuck::cast(bits) };
         let magnitude: i32x4 = bits >> 3 & self.magnitude;
         // Right where it is normal, and too large elsewhere, by the one that is before the point of normal numbers only.
@@ -107,11 +134,18 @@ mod tests {
                 assert!([0, 3, 4, 5, 8].iter().all(|at| same(got[*at])), "{bits:#x}: {got:?}");
                 assert!([1, 2, 6, 7, 9].iter().all(|at| got[*at] == number), "{bits:#x}: {got:?}");
             }
-            let (halves, other) = (FiniteHalves::new(), 0x1234_i32);
-            let [lower, ..] = halves.lower(i32x4::splat(i32::from(bits) | other << 16)).to_array();
-            let [upper, ..] = halves.upper(i32x4::splat(i32::from(bits) << 16 | other)).to_array();
-            assert!(!expected.is_finite() || same(lower) && same(upper), "{bits:#x}: {lower}, {upper}");
+            let normal = expected.is_normal().then(|| read_beside(NormalHalves::new(), bits));
+            let finite = expected.is_finite().then(|| read_beside(FiniteHalves::new(), bits));
+            assert!(normal.into_iter().chain(finite).flatten().all(same), "{bits:#x}: {normal:?}, {finite:?}");
         }
+    }
+
+    /// What a half is said to be in both places, beside another one.
+    fn read_beside(halves: impl Halves, bits: u16) -> [f32; 2] {
+        let [bits, other] = [u32::from(bits), 0x1234];
+        let [lower, _] = halves.both(Bytes(u32x4::splat(bits | other << 16)));
+        let [_, upper] = halves.both(Bytes(u32x4::splat(bits << 16 | other)));
+        [lower.to_array()[0], upper.to_array()[3]]
     }
 
     #[test]

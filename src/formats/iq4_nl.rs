@@ -4,10 +4,10 @@ use super::fields::{half_at, nibble, nibbles_at};
 use super::q4_0::{BYTES, WORDS};
 use super::shaders::{BLOCKS, BYTES_QUANTS, HALVES as HALVES_WGSL, QUANTS_IQ4};
 use super::tile::each_unit;
-use super::{Layout, each_block, finite_halves};
-use crate::cpu::lanes::Signed;
+use super::{Halves, Layout, each_block, finite_halves};
+use crate::cpu::lanes::{Constants, Signed};
 use crate::cpu::products::{Run, product};
-use crate::cpu::scale::Scale;
+use crate::cpu::quads::Quad;
 
 /// What nibbles stand for in IQ4_NL and IQ4_XS: denser around zero, as weights are.
 pub(super) const VALUES: [i8; 16] = [-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113];
@@ -18,7 +18,7 @@ pub(super) const IQ4_NL: Layout = Layout {
     block_len: 32,
     block_bytes: BYTES,
     dequantise: |bytes, weights| each_block::<BYTES, 32>(bytes, weights, dequantise),
-    product: product!(BYTES, 1, 1, run),
+    product: product!(BYTES, 2, 1, 1, run, [0]),
     finite: |bytes| finite_halves::<BYTES, 1>(bytes, [0]),
     unit_words: WORDS,
     pack: |rows, row_bytes, tile| each_unit(rows, row_bytes, tile, super::q4_0::pack),
@@ -34,7 +34,7 @@ fn dequantise(block: &[u8; BYTES], weights: &mut [f32; 32]) {
 }
 
 #[inline(always)]
-fn run(block: &[u8; BYTES], _: usize) -> Run<1, Signed> {
-    let quants = nibbles_at(block, 2).map(|places| places.bytes().numbers(&VALUES).signed());
-    Run { quants, scales: [Scale::at(block, 0)], offsets: None }
+fn run<H: Halves>(quad: Quad<'_, BYTES>, _: usize, constants: &Constants<H>) -> Run<1, Signed> {
+    let quants = nibbles_at(quad, 2, constants).map(|places| places.numbers(&VALUES));
+    Run { quants, scales: [constants.halves.lower(quad.half_piece(0))], offsets: None }
 }

@@ -2,14 +2,14 @@
 //!
 //! A block of 256 is d as f16, the scales' high bit pairs in two bytes and their low nibbles in four, 128 bytes of nibbles.
 
-use super::fields::{nibble, nibbles_at};
+use super::fields::{Whole, byte_of, half_at, nibble, nibbles_at, numbers};
 use super::iq4_nl::VALUES;
 use super::shaders::{BYTES_QUANTS, QUANTS_IQ4, RUNS};
 use super::tile::{each_unit, put_nibbles, put_words};
-use super::{Layout, each_block, finite_halves};
-use crate::cpu::lanes::Signed;
+use super::{Halves, Layout, each_block, finite_halves};
+use crate::cpu::lanes::{Constants, Signed};
 use crate::cpu::products::{Run, product};
-use crate::cpu::scale::Scale;
+use crate::cpu::quads::Quad;
 use crate::weights::ROW_GROUP;
 
 const BYTES: usize = 136;
@@ -22,7 +22,7 @@ pub(super) const IQ4_XS: Layout = Layout {
     block_len: 256,
     block_bytes: BYTES,
     dequantise: |bytes, weights| each_block::<BYTES, 256>(bytes, weights, dequantise),
-    product: product!(BYTES, 8, 1, run),
+    product: product!(BYTES, 0, 8, 1, run, [0]),
     finite: |bytes| finite_halves::<BYTES, 1>(bytes, [0]),
     unit_words: WORDS,
     pack: |rows, row_bytes, tile| each_unit(rows, row_bytes, tile, pack),
@@ -32,15 +32,14 @@ pub(super) const IQ4_XS: Layout = Layout {
 
 /// The scale of 32 weights.
 #[inline(always)]
-fn scale(block: &[u8; BYTES], b: usize) -> Scale {
-    let high = u16::from_le_bytes([block[2], block[3]]);
-    let scale = block[4 + b / 2] >> (b % 2 * 4) & 15 | ((high >> (2 * b) & 3) as u8) << 4;
-    Scale::at(block, 0).times(f32::from(scale) - 32.0)
+fn scale<N: Whole>(byte: impl Fn(usize) -> N, b: usize) -> N {
+    let [low, high] = [byte(4 + b / 2) >> (b % 2 * 4) as u32, byte(2 + b / 4) >> (b % 4 * 2) as u32];
+    low & 15 | (high & 3) << 4
 }
 
 fn dequantise(block: &[u8; BYTES], weights: &mut [f32; 256]) {
     for (b, weights) in weights.chunks_exact_mut(32).enumerate() {
-        let scale = scale(block, b).value();
+        let scale = half_at(block, 0) * (scale(byte_of(block), b) as f32 - 32.0);
         for (i, weight) in weights.iter_mut().enumerate() {
             *weight = scale * f32::from(VALUES[usize::from(nibble(&block[8 + 16 * b..], i))]);
         }
@@ -48,9 +47,10 @@ fn dequantise(block: &[u8; BYTES], weights: &mut [f32; 256]) {
 }
 
 #[inline(always)]
-fn run(block: &[u8; BYTES], b: usize) -> Run<1, Signed> {
-    let quants = nibbles_at(block, 8 + 16 * b).map(|places| places.bytes().numbers(&VALUES).signed());
-    Run { quants, scales: [scale(block, b)], offsets: None }
+fn run<H: Halves>(quad: Quad<'_, BYTES>, b: usize, constants: &Constants<H>) -> Run<1, Signed> {
+    let d = constants.halves.lower(bytemuck::cast(quad.piece(0).0));
+    let quants = nibbles_at(quad, 8 + 16 * b, constants).map(|places| places.numbers(&VALUES));
+    Run { quants, scales: [d * (numbers(scale(|at| quad.byte(at), b)) - 32.0)], offsets: None }
 }
 
 fn pack(block: &[u8; BYTES], r: usize, unit: &mut [u32; WORDS]) {

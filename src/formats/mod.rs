@@ -21,10 +21,9 @@ mod q8_0;
 mod shaders;
 pub mod tile;
 
-use crate::cpu::products::RoundedProduct;
+use crate::cpu::products::Product;
 use crate::error::{Error, Result};
-pub(crate) use fields::half_to_f32;
-pub(crate) use halves::{FiniteHalves, read_halves};
+pub(crate) use halves::{FiniteHalves, Halves, NormalHalves, read_halves};
 
 /// Number format of a tensor as its file stores it.
 ///
@@ -63,6 +62,17 @@ pub enum Format {
     Iq4Xs,
 }
 
+/// Bytes of the longest block of any format.
+pub(crate) const MOST_BLOCK_BYTES: usize = {
+    let (mut most, mut at) = (0, 0);
+    while at < Format::ALL.len() {
+        let bytes = Format::ALL[at].layout().block_bytes;
+        most = if bytes > most { bytes } else { most };
+        at += 1;
+    }
+    most
+};
+
 /// All that is to be known of a format.
 struct Layout {
     /// The name that files use.
@@ -75,8 +85,8 @@ struct Layout {
     block_bytes: usize,
     /// The weights of whole blocks.
     dequantise: fn(&[u8], &mut [f32]),
-    /// The processor's product with vectors in 8 bits; none where weights have no fewer bits than that.
-    product: Option<RoundedProduct>,
+    /// How the processor multiplies vectors in 8 bits; none where weights have no fewer bits than that.
+    product: Option<Product>,
     /// Whether all weights of whole blocks are finite, looking at scales alone where there are some.
     finite: fn(&[u8]) -> bool,
     /// Words of a tile for 32 columns, or for those of a block where it has more.
@@ -109,7 +119,7 @@ impl Format {
         Format::Iq4Xs,
     ];
 
-    fn layout(self) -> &'static Layout {
+    const fn layout(self) -> &'static Layout {
         match self {
             Format::F32 => &plain::F32,
             Format::F16 => &plain::F16,
@@ -159,9 +169,9 @@ impl Format {
         self.layout().dequantise
     }
 
-    /// The processor's product with vectors in 8 bits; none where weights have no fewer bits than that.
-    pub(crate) fn rounded_product(self) -> Option<RoundedProduct> {
-        self.layout().product
+    /// How the processor multiplies vectors in 8 bits; none where weights have no fewer bits than that.
+    pub(crate) fn rounded_product(self) -> Option<&'static Product> {
+        self.layout().product.as_ref()
     }
 
     /// The shader files that read a tile, in the order in which they are joined.
@@ -229,6 +239,11 @@ fn finite_upper_halves<const BYTES: usize>(bytes: &[u8], at: usize) -> bool {
 /// Whether the f16 numbers at the given places of each block are finite.
 fn finite_halves<const BYTES: usize, const N: usize>(bytes: &[u8], places: [usize; N]) -> bool {
     each(bytes, |block: &[u8; BYTES]| places.iter().all(|at| block[at + 1] & 0x7c != 0x7c))
+}
+
+/// Whether the f16 numbers at the given places of each block, which are finite, are neither zero nor too small to be normal.
+pub(crate) fn normal_halves<const BYTES: usize, const N: usize>(bytes: &[u8], places: [usize; N]) -> bool {
+    each(bytes, |block: &[u8; BYTES]| places.iter().all(|at| block[at + 1] & 0x7c != 0))
 }
 
 /// Whether a test holds for each block, without a branch for each so that the loop can be vectorised.

@@ -2,12 +2,13 @@
 //!
 //! A block of 256 is 16 bytes of scales (low nibbles) and minima, 64 bytes of quants, d and d_min as f16.
 
-use super::fields::{half_at, pair_bytes_of_256, pair_of_256};
+use super::fields::{half_at, numbers, pair_of_256, pairs_of_256_at};
 use super::shaders::{BYTES_QUANTS, FIELDS, HALVES as HALVES_WGSL, MASKED, NIBBLES, RUNS};
 use super::tile::{HALVES, each_unit, put_half, put_pairs, put_words};
-use super::{Layout, each_block, finite_halves};
+use super::{Halves, Layout, each_block, finite_halves};
+use crate::cpu::lanes::Constants;
 use crate::cpu::products::{Run, product};
-use crate::cpu::scale::Scale;
+use crate::cpu::quads::Quad;
 use crate::weights::ROW_GROUP;
 
 const BYTES: usize = 84;
@@ -20,7 +21,7 @@ pub(super) const Q2_K: Layout = Layout {
     block_len: 256,
     block_bytes: BYTES,
     dequantise: |bytes, weights| each_block::<BYTES, 256>(bytes, weights, dequantise),
-    product: product!(BYTES, 8, 2, run),
+    product: product!(BYTES, 0, 8, 2, run, [80, 82]),
     finite: |bytes| finite_halves::<BYTES, 2>(bytes, [80, 82]),
     unit_words: WORDS,
     pack: |rows, row_bytes, tile| each_unit(rows, row_bytes, tile, pack),
@@ -38,11 +39,12 @@ fn dequantise(block: &[u8; BYTES], weights: &mut [f32; 256]) {
 }
 
 #[inline(always)]
-fn run(block: &[u8; BYTES], b: usize) -> Run<2> {
-    let (d, d_min) = (Scale::at(block, 80), Scale::at(block, 82));
-    let subs = [block[2 * b], block[2 * b + 1]];
-    let offsets = Some(subs.map(|sub| d_min.times(-f32::from(sub >> 4))));
-    Run { quants: pair_bytes_of_256(block, 16, b), scales: subs.map(|sub| d.times(f32::from(sub & 15))), offsets }
+fn run<H: Halves>(quad: Quad<'_, BYTES>, b: usize, constants: &Constants<H>) -> Run<2> {
+    let [d, d_min] = constants.halves.both(quad.piece(80));
+    let subs = [0, 1].map(|part| quad.byte(2 * b + part));
+    let scales = subs.map(|sub| d * numbers(sub & 15));
+    let offsets = Some(subs.map(|sub| d_min * -numbers(sub >> 4)));
+    Run { quants: pairs_of_256_at(quad, 16, b), scales, offsets }
 }
 
 fn pack(block: &[u8; BYTES], r: usize, unit: &mut [u32; WORDS]) {

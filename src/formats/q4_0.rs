@@ -5,10 +5,10 @@ use half::f16;
 use super::fields::{half_at, nibble, nibbles_at};
 use super::shaders::{BLOCKS, BYTES_NIBBLES, HALVES as HALVES_WGSL, MASKED, NIBBLES, QUANTS4};
 use super::tile::{HALVES, each_unit, put_half, put_nibbles};
-use super::{Layout, each_block, finite_halves};
-use crate::cpu::lanes::Nibbles;
+use super::{Halves, Layout, each_block, finite_halves};
+use crate::cpu::lanes::Constants;
 use crate::cpu::products::{Run, product};
-use crate::cpu::scale::Scale;
+use crate::cpu::quads::Quad;
 use crate::weights::ROW_GROUP;
 
 pub(super) const BYTES: usize = 18;
@@ -20,7 +20,7 @@ pub(super) const Q4_0: Layout = Layout {
     block_len: 32,
     block_bytes: BYTES,
     dequantise: |bytes, weights| each_block::<BYTES, 32>(bytes, weights, dequantise),
-    product: product!(BYTES, 1, 1, run),
+    product: product!(BYTES, 2, 1, 1, run, [0]),
     finite: |bytes| finite_halves::<BYTES, 1>(bytes, [0]),
     unit_words: WORDS,
     pack: |rows, row_bytes, tile| each_unit(rows, row_bytes, tile, pack),
@@ -36,9 +36,9 @@ fn dequantise(block: &[u8; BYTES], weights: &mut [f32; 32]) {
 }
 
 #[inline(always)]
-fn run(block: &[u8; BYTES], _: usize) -> Run<1, Nibbles> {
-    let scale = Scale::at(block, 0);
-    Run { quants: nibbles_at(block, 2), scales: [scale], offsets: Some([scale.times(-8.0)]) }
+fn run<H: Halves>(quad: Quad<'_, BYTES>, _: usize, constants: &Constants<H>) -> Run<1> {
+    let scale = constants.halves.lower(quad.half_piece(0));
+    Run { quants: nibbles_at(quad, 2, constants), scales: [scale], offsets: Some([scale * -8.0]) }
 }
 
 /// The weight of the largest magnitude, the first of equals, becomes -8.

@@ -1,12 +1,14 @@
 //! Q5_0: weight = scale * (q - 16); a block is the f16 scale, 32 fifth bits and 32 nibbles.
 
+use std::array::from_fn;
+
 use super::fields::{half_at, nibble, nibbles_at, spread_bits};
 use super::shaders::{BLOCKS, BYTES_QUANTS, FIELDS, HALVES as HALVES_WGSL, MASKED, NIBBLES, QUANTS5};
 use super::tile::{HALVES, each_unit, put_half, put_nibbles};
-use super::{Layout, each_block, finite_halves};
-use crate::cpu::lanes::{Bytes, Nibbles};
+use super::{Halves, Layout, each_block, finite_halves};
+use crate::cpu::lanes::{Bytes, Constants};
 use crate::cpu::products::{Run, product};
-use crate::cpu::scale::Scale;
+use crate::cpu::quads::Quad;
 use crate::weights::ROW_GROUP;
 
 const BYTES: usize = 22;
@@ -18,7 +20,7 @@ pub(super) const Q5_0: Layout = Layout {
     block_len: 32,
     block_bytes: BYTES,
     dequantise: |bytes, weights| each_block::<BYTES, 32>(bytes, weights, dequantise),
-    product: product!(BYTES, 1, 1, run),
+    product: product!(BYTES, 2, 1, 1, run, [0]),
     finite: |bytes| finite_halves::<BYTES, 1>(bytes, [0]),
     unit_words: WORDS,
     pack: |rows, row_bytes, tile| each_unit(rows, row_bytes, tile, pack),
@@ -40,17 +42,20 @@ fn dequantise(block: &[u8; BYTES], weights: &mut [f32; 32]) {
 }
 
 #[inline(always)]
-fn run(block: &[u8; BYTES], _: usize) -> Run<1> {
-    let scale = Scale::at(block, 0);
-    Run { quants: five_bits(block, 2), scales: [scale], offsets: Some([scale.times(-16.0)]) }
+fn run<H: Halves>(quad: Quad<'_, BYTES>, _: usize, constants: &Constants<H>) -> Run<1> {
+    let scale = constants.halves.lower(quad.half_piece(0));
+    Run { quants: five_bits(quad, 2, constants), scales: [scale], offsets: Some([scale * -16.0]) }
 }
 
 /// Quants of the fifth bits at `at` and the nibbles behind them.
 #[inline(always)]
-pub(super) fn five_bits(block: &[u8], at: usize) -> [Bytes; 2] {
-    let [low, high] = nibbles_at(block, at + 4).map(Nibbles::bytes);
-    let fifths = fifth_bits(&block[at..]);
-    [low | Bytes::of_bits(fifths as u16).raised(4), high | Bytes::of_bits((fifths >> 16) as u16).raised(4)]
+pub(super) fn five_bits<const BYTES: usize, H>(
+    quad: Quad<'_, BYTES>,
+    at: usize,
+    constants: &Constants<H>,
+) -> [Bytes; 8] {
+    let (nibbles, fifths) = (nibbles_at(quad, at + 4, constants), quad.piece(at));
+    from_fn(|four| nibbles[four] | fifths.spread(4 * four as u32).raised(4))
 }
 
 fn pack(block: &[u8; BYTES], r: usize, unit: &mut [u32; WORDS]) {

@@ -4,9 +4,10 @@ use super::fields::{half_at, nibble, spread_bits};
 use super::q5_0::{fifth_bits, five_bits};
 use super::shaders::{BLOCKS, BYTES_QUANTS, FIELDS, MASKED, NIBBLES, QUANTS5, SCALE_MINIMUM};
 use super::tile::{each_unit, put_nibbles, put_words};
-use super::{Layout, each_block, finite_halves};
+use super::{Halves, Layout, each_block, finite_halves};
+use crate::cpu::lanes::Constants;
 use crate::cpu::products::{Run, product};
-use crate::cpu::scale::Scale;
+use crate::cpu::quads::Quad;
 use crate::weights::ROW_GROUP;
 
 const BYTES: usize = 24;
@@ -18,7 +19,7 @@ pub(super) const Q5_1: Layout = Layout {
     block_len: 32,
     block_bytes: BYTES,
     dequantise: |bytes, weights| each_block::<BYTES, 32>(bytes, weights, dequantise),
-    product: product!(BYTES, 1, 1, run),
+    product: product!(BYTES, 0, 1, 1, run, [0, 2]),
     finite: |bytes| finite_halves::<BYTES, 2>(bytes, [0, 2]),
     unit_words: WORDS,
     pack: |rows, row_bytes, tile| each_unit(rows, row_bytes, tile, pack),
@@ -35,8 +36,9 @@ fn dequantise(block: &[u8; BYTES], weights: &mut [f32; 32]) {
 }
 
 #[inline(always)]
-fn run(block: &[u8; BYTES], _: usize) -> Run<1> {
-    Run { quants: five_bits(block, 4), scales: [Scale::at(block, 0)], offsets: Some([Scale::at(block, 2)]) }
+fn run<H: Halves>(quad: Quad<'_, BYTES>, _: usize, constants: &Constants<H>) -> Run<1> {
+    let [scale, minimum] = constants.halves.both(quad.piece(0));
+    Run { quants: five_bits(quad, 4, constants), scales: [scale], offsets: Some([minimum]) }
 }
 
 fn pack(block: &[u8; BYTES], r: usize, unit: &mut [u32; WORDS]) {

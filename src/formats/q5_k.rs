@@ -2,13 +2,16 @@
 //!
 //! A block of 256 is d and d_min as f16, 12 bytes of scales and minima, 32 bytes of fifth bits, 128 bytes of nibbles.
 
-use super::fields::{bit_of_256, nibble_of_256, nibbles_of_256_at};
+use std::array::from_fn;
+
+use super::fields::{bit_of_256, bits_of_256_at, nibble_of_256, nibbles_of_256_at};
 use super::q4_k::{dequantise, put_scales, scaled_run};
 use super::shaders::{BYTES_QUANTS, FIELDS, MASKED, NIBBLES, QUANTS5, RUNS, SCALES_MINIMA, SIXES as SIXES_WGSL};
 use super::tile::{SIXES, each_unit, put_bits, put_nibbles_of_256};
-use super::{Layout, each_block, finite_halves};
-use crate::cpu::lanes::{Bytes, Nibbles};
+use super::{Halves, Layout, each_block, finite_halves};
+use crate::cpu::lanes::Constants;
 use crate::cpu::products::{Run, product};
+use crate::cpu::quads::Quad;
 use crate::weights::ROW_GROUP;
 
 const BYTES: usize = 176;
@@ -25,7 +28,7 @@ pub(super) const Q5_K: Layout = Layout {
             dequantise(block, weights, |i| nibble_of_256(&block[48..], i) | bit_of_256(&block[16..], i) << 4);
         });
     },
-    product: product!(BYTES, 8, 1, run),
+    product: product!(BYTES, 0, 8, 1, run, [0, 2]),
     finite: |bytes| finite_halves::<BYTES, 2>(bytes, [0, 2]),
     unit_words: WORDS,
     pack: |rows, row_bytes, tile| each_unit(rows, row_bytes, tile, pack),
@@ -34,10 +37,9 @@ pub(super) const Q5_K: Layout = Layout {
 };
 
 #[inline(always)]
-fn run(block: &[u8; BYTES], b: usize) -> Run<1> {
-    let [low, high] = nibbles_of_256_at(block, 48, b).map(Nibbles::bytes);
-    let [low_fifths, high_fifths] = [16, 32].map(|at| Bytes::at(block, at).field(b as u32, 1).raised(4));
-    scaled_run(block, b, [low | low_fifths, high | high_fifths])
+fn run<H: Halves>(quad: Quad<'_, BYTES>, b: usize, constants: &Constants<H>) -> Run<1> {
+    let (nibbles, fifths) = (nibbles_of_256_at(quad, 48, b, constants), bits_of_256_at(quad, 16, b));
+    scaled_run(quad, b, constants, from_fn(|four| nibbles[four] | fifths[four].raised(4)))
 }
 
 fn pack(block: &[u8; BYTES], r: usize, unit: &mut [u32; WORDS]) {

@@ -4,13 +4,17 @@
 //! weights: run `q` has its nibbles in bytes `32 * (q % 2)..`, low ones for runs 0 and 1, and its high bits in bits `2q` of the
 //! half's 32 bytes.
 
-use super::fields::{eight, half_at, nibbles, pair_of_256};
+use std::array::from_fn;
+
+use wide::f32x4;
+
+use super::fields::{eight, half_at, nibbles, pair_of_256, pairs_of_256_at};
 use super::shaders::{BYTES_QUANTS, FIELDS, HALVES as HALVES_WGSL, MASKED, NIBBLES, RUNS};
 use super::tile::{HALVES, each_unit, put_half, put_pairs};
-use super::{Layout, each_block, finite_halves};
-use crate::cpu::lanes::Bytes;
+use super::{Halves, Layout, each_block, finite_halves};
+use crate::cpu::lanes::Constants;
 use crate::cpu::products::{Run, product};
-use crate::cpu::scale::Scale;
+use crate::cpu::quads::Quad;
 use crate::weights::ROW_GROUP;
 
 const BYTES: usize = 210;
@@ -23,7 +27,7 @@ pub(super) const Q6_K: Layout = Layout {
     block_len: 256,
     block_bytes: BYTES,
     dequantise: |bytes, weights| each_block::<BYTES, 256>(bytes, weights, dequantise),
-    product: product!(BYTES, 8, 2, run),
+    product: product!(BYTES, 0, 8, 2, run, [208]),
     finite: |bytes| finite_halves::<BYTES, 1>(bytes, [208]),
     unit_words: WORDS,
     pack: |rows, row_bytes, tile| each_unit(rows, row_bytes, tile, pack),
@@ -42,14 +46,15 @@ fn dequantise(block: &[u8; BYTES], weights: &mut [f32; 256]) {
 }
 
 #[inline(always)]
-fn run(block: &[u8; BYTES], b: usize) -> Run<2> {
-    let (d, half, run) = (Scale::at(block, 208), b / 4, b % 4);
-    let quants = [0, 16].map(|at| {
-        let nibbles = Bytes::at(block, 64 * half + 32 * (run % 2) + at).nibbles(run as u32 / 2 * 4).bytes();
-        nibbles | Bytes::at(block, 128 + 32 * half + at).field(2 * run as u32, 3).raised(4)
+fn run<H: Halves>(quad: Quad<'_, BYTES>, b: usize, constants: &Constants<H>) -> Run<2> {
+    let (d, half, run) = (constants.halves.lower(quad.half_piece(208)), b / 4, b % 4);
+    let pairs = pairs_of_256_at(quad, 128, b);
+    let quants = from_fn(|four| {
+        let nibbles = quad.piece(64 * half + 32 * (run % 2) + 4 * four);
+        nibbles.field(run as u32 / 2 * 4, constants.nibble) | pairs[four].raised(4)
     });
-    let scales = [block[192 + 2 * b], block[193 + 2 * b]].map(|scale| d.times(f32::from(scale as i8)));
-    Run { quants, scales, offsets: Some(scales.map(|scale| scale.times(-32.0))) }
+    let scales = [0, 1].map(|part| d * f32x4::from_i32x4(quad.signed_byte(192 + 2 * b + part)));
+    Run { quants, scales, offsets: Some(scales.map(|scale| scale * -32.0)) }
 }
 
 fn pack(block: &[u8; BYTES], r: usize, unit: &mut [u32; WORDS]) {

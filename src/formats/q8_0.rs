@@ -1,14 +1,16 @@
 //! Q8_0: weight = scale * byte; a block is the f16 scale and 32 signed bytes.
 
+use std::array::from_fn;
+
 use half::f16;
 
 use super::fields::half_at;
 use super::shaders::{BLOCKS, HALVES as HALVES_WGSL, MASKED};
 use super::tile::{HALVES, each_unit, put_half, put_words};
-use super::{Layout, each_block, finite_halves};
-use crate::cpu::lanes::{Bytes, Signed};
+use super::{Halves, Layout, each_block, finite_halves};
+use crate::cpu::lanes::{Constants, Signed};
 use crate::cpu::products::{Run, product};
-use crate::cpu::scale::Scale;
+use crate::cpu::quads::Quad;
 use crate::weights::ROW_GROUP;
 
 const BYTES: usize = 34;
@@ -20,7 +22,7 @@ pub(super) const Q8_0: Layout = Layout {
     block_len: 32,
     block_bytes: BYTES,
     dequantise: |bytes, weights| each_block::<BYTES, 32>(bytes, weights, dequantise),
-    product: product!(BYTES, 1, 1, run),
+    product: product!(BYTES, 2, 1, 1, run, [0]),
     finite: |bytes| finite_halves::<BYTES, 1>(bytes, [0]),
     unit_words: WORDS,
     pack: |rows, row_bytes, tile| each_unit(rows, row_bytes, tile, pack),
@@ -36,8 +38,9 @@ fn dequantise(block: &[u8; BYTES], weights: &mut [f32; 32]) {
 }
 
 #[inline(always)]
-fn run(block: &[u8; BYTES], _: usize) -> Run<1, Signed> {
-    Run { quants: [2, 18].map(|at| Bytes::at(block, at).signed()), scales: [Scale::at(block, 0)], offsets: None }
+fn run<H: Halves>(quad: Quad<'_, BYTES>, _: usize, constants: &Constants<H>) -> Run<1, Signed> {
+    let scale = constants.halves.lower(quad.half_piece(0));
+    Run { quants: from_fn(|four| quad.piece(2 + 4 * four).signed()), scales: [scale], offsets: None }
 }
 
 /// The largest magnitude becomes 127; halves are rounded away from zero.

@@ -99,9 +99,9 @@ pub(super) fn put_bits(bytes: &[u8], b: usize, r: usize, words: &mut [u32]) {
 }
 
 /// Puts eight times two numbers of 6 bits where `six_bits` in `sixes.wgsl` looks for them.
-pub(super) fn put_sixes(sixes: &mut [u32], r: usize, numbers: impl Fn(usize) -> [u8; 2]) {
+pub(super) fn put_sixes(sixes: &mut [u32], r: usize, numbers: impl Fn(usize) -> [u32; 2]) {
     for b in 0..8 {
-        let [first, second] = numbers(b).map(u32::from);
+        let [first, second] = numbers(b);
         sixes[b / 4 * ROW_GROUP + r] |= (first | (second & 3) << 6) << (8 * (b % 4));
         sixes[2 * ROW_GROUP + r] |= second >> 2 << (4 * b);
     }

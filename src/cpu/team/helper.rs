@@ -2,7 +2,6 @@
 
 use super::board::Board;
 use super::order::Order;
-use crate::cpu::products::Out;
 use crate::cpu::weights::{Input, Matrix};
 use crate::cpu::zeros;
 use crate::error::{Error, Result};
@@ -93,7 +92,7 @@ impl Memory {
             }
             let rows = matrix.rows();
             let out = self.out.get_mut(..vectors * rows).ok_or_else(nothing)?;
-            matrix.multiply(x, vectors, &mut Out { values: out, stride: rows });
+            matrix.multiply(x, vectors, out, rows);
             board.put(at + first * vectors * size_of::<f32>(), bytemuck::cast_slice(out));
             at += of * vectors * size_of::<f32>();
         }
