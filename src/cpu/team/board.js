@@ -1,5 +1,8 @@
 // Words of a board that one thread writes and another waits for. Loops of WebAssembly would look up each word by a call of JavaScript.
 
+/** Tells the processor that a loop waits: another thread on the same core gets on meanwhile. Not all browsers have it. */
+const pause = /** @type {{ pause?: () => void }} */ (Atomics).pause ?? (() => {});
+
 /**
  * The word at a place once it is another one than `value`, or as it is after a while. It is looked at for so many times before it is
  * slept for, as waking takes tens of microseconds.
@@ -13,6 +16,7 @@ export function watch(words, place, value, looks, milliseconds) {
   for (let look = 0; look < looks; look++) {
     const word = Atomics.load(words, place);
     if (word !== value) return word;
+    pause();
   }
   Atomics.wait(words, place, value, milliseconds);
   return Atomics.load(words, place);
