@@ -2,15 +2,20 @@
 //!
 //! Source: Milakov and Gimelshein 2018, "Online normalizer calculation for softmax".
 
-use wide::f32x8;
+use std::array::from_fn;
+
+use wide::{f32x4, i32x4};
 
 use super::cache::Cached;
+use super::lanes::hidden;
 use super::products::dots;
 use super::zeros;
 use crate::error::Result;
 
 /// Positions in a tile.
 const TILE: usize = 64;
+/// Numbers of a vector that are mixed at a time.
+const PART: usize = 16;
 
 /// One layer's cache.
 pub(super) struct LayerCache {
@@ -103,12 +108,11 @@ fn look(query: &[f32], keys: &[f32], values: &[f32], scale: f32, [largest, sum]:
     let mut weights = [0.0; TILE];
     let count = keys.len() / query.len();
     let (fours, rest) = weights[..count].as_chunks_mut::<4>();
-    let mut left = keys.chunks_exact(query.len());
-    for four in fours {
-        let keys = std::array::from_fn(|_| left.next().unwrap_or_default());
-        *four = dots(query, keys);
+    let (of_fours, of_rest) = keys.split_at(fours.len() * 4 * query.len());
+    for (four, keys) in fours.iter_mut().zip(of_fours.chunks_exact(4 * query.len())) {
+        *four = dots(query, from_fn(|key| &keys[key * query.len()..(key + 1) * query.len()]));
     }
-    rest.iter_mut().zip(left).for_each(|(score, key)| [*score] = dots(query, [key]));
+    rest.iter_mut().zip(of_rest.chunks_exact(query.len())).for_each(|(score, key)| [*score] = dots(query, [key]));
     let most = weights[..count].iter().fold(*largest, |most, score| most.max(score * scale));
     if most > *largest {
         // What was weighed against a smaller one.
@@ -117,28 +121,103 @@ fn look(query: &[f32], keys: &[f32], values: &[f32], scale: f32, [largest, sum]:
         *sum *= less;
         *largest = most;
     }
-    for eight in weights.as_chunks_mut::<8>().0.iter_mut().take(count.div_ceil(8)) {
-        *eight = (f32x8::new(*eight) * f32x8::splat(scale) - f32x8::splat(most)).exp().to_array();
+    let constants = hidden(Exponential::new());
+    for four in weights.as_chunks_mut::<4>().0.iter_mut().take(count.div_ceil(4)) {
+        *four = constants.of(f32x4::new(*four) * f32x4::splat(scale) - f32x4::splat(most)).to_array();
     }
     let weights = &weights[..count];
     *sum += weights.iter().sum::<f32>();
-    let (fours, rest) = weights.as_chunks::<4>();
-    let (of_fours, of_rest) = values.split_at(fours.len() * 4 * query.len());
-    for (four, values) in fours.iter().zip(of_fours.chunks_exact(4 * query.len())) {
-        mix(*four, values, out);
+    mix(weights, values, out);
+}
+
+/// The powers of e of numbers that are not positive. It is made of what that needs.
+///
+/// Source: fdlibm's `e_exp.c` (the remainder, whose ln 2 comes in two parts), and a polynomial of the remainder of degree 7.
+#[derive(Clone, Copy)]
+struct Exponential {
+    least: f32x4,
+    log2_e: f32x4,
+    ln_2: [f32x4; 2],
+    factors: [f32x4; 6],
+    bias: f32x4,
+}
+
+impl Exponential {
+    fn new() -> Self {
+        // 1 / 2! to 1 / 7!
+        let factors = [2.0, 6.0, 24.0, 120.0, 720.0, 5040.0].map(|factorial: f32| f32x4::splat(factorial.recip()));
+        Self {
+            // Below it powers are not normal: it stands for all that is less, which is as good as nothing beside the 1 of the largest.
+            least: f32x4::splat(-87.0),
+            log2_e: f32x4::LOG2_E,
+            ln_2: [0.693_359_4, -2.121_944_4e-4].map(f32x4::splat),
+            factors,
+            // The last bits of such a number count wholes: they become an exponent.
+            bias: f32x4::splat(8_388_608.0 + 127.0),
+        }
     }
-    for (weight, value) in rest.iter().zip(of_rest.chunks_exact(query.len())) {
-        mix([*weight], value, out);
+
+    #[inline(always)]
+    fn of(self, x: f32x4) -> f32x4 {
+        let Self { least, log2_e, ln_2: [ln_2, more], factors: [c0, c1, c2, c3, c4, c5], bias } = self;
+        // What is no number stays none.
+        let x = x.simd_lt(least).select(least, x);
+        let wholes = (x * log2_e).round_ties_even();
+        let x = x - wholes * ln_2 - wholes * more;
+        let (x2, x4) = (x * x, x * x * (x * x));
+        let rest = (c3 * x + c2) * x2 + ((c5 * x + c4) * x4 + (c1 * x + c0));
+        let power: i32x4 = bytemuck::cast(wholes + bias);
+        (rest * x2 + x + f32x4::ONE) * bytemuck::cast::<i32x4, f32x4>(power << 23)
     }
 }
 
 /// Adds vectors to `out`, each times its weight.
-fn mix<const N: usize>(weights: [f32; N], vectors: &[f32], out: &mut [f32]) {
-    let mut left = vectors.chunks_exact(out.len());
-    let vectors: [&[f32]; N] = std::array::from_fn(|_| left.next().unwrap_or_default());
-    let length = vectors.iter().map(|vector| vector.len()).fold(out.len(), usize::min);
-    let vectors = vectors.map(|vector| &vector[..length]);
-    for (i, out) in out[..length].iter_mut().enumerate() {
-        *out += (0..N).map(|n| weights[n] * vectors[n][i]).sum::<f32>();
+fn mix(weights: &[f32], vectors: &[f32], out: &mut [f32]) {
+    let length = out.len();
+    let (parts, rest) = out.as_chunks_mut::<PART>();
+    let start_of_rest = PART * parts.len();
+    for (part, start) in parts.iter_mut().zip((0..).step_by(PART)) {
+        mix_part(weights, vectors, length, start, part);
+    }
+    for (out, start) in rest.iter_mut().zip(start_of_rest..) {
+        mix_part(weights, vectors, length, start, std::array::from_mut(out));
+    }
+}
+
+/// The same of those numbers that stand at a place of each vector, and stay in registers meanwhile: four vectors are added up before.
+#[inline(always)]
+fn mix_part<const N: usize>(weights: &[f32], vectors: &[f32], length: usize, start: usize, out: &mut [f32; N]) {
+    let part =
+        |vectors: &[f32], n: usize| vectors.get(n * length + start..).and_then(<[f32]>::first_chunk::<N>).copied();
+    let mut sums = *out;
+    let (fours, rest) = weights.as_chunks::<4>();
+    let (of_fours, of_rest) = vectors.split_at(fours.len() * 4 * length);
+    for (weights, vectors) in fours.iter().zip(of_fours.chunks_exact(4 * length)) {
+        let [Some(a), Some(b), Some(c), Some(d)] = from_fn(|n| part(vectors, n)) else { break };
+        for (i, sum) in sums.iter_mut().enumerate() {
+            *sum += weights[0] * a[i] + weights[1] * b[i] + weights[2] * c[i] + weights[3] * d[i];
+        }
+    }
+    for (weight, vector) in rest.iter().zip(of_rest.chunks_exact(length)) {
+        let Some(part) = part(vector, 0) else { break };
+        sums.iter_mut().zip(part).for_each(|(sum, number)| *sum += weight * number);
+    }
+    *out = sums;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn powers_are_as_near_as_floats_are() {
+        for hundredth in 0..8_700 {
+            let x = hundredth as f32 / -100.0;
+            let [got, ..] = Exponential::new().of(f32x4::splat(x)).to_array();
+            let expected = f64::from(x).exp();
+            assert!((f64::from(got) - expected).abs() <= 2e-7 * expected, "e to the {x}: {got} instead of {expected}");
+        }
+        let far = Exponential::new().of(f32x4::new([-88.0, -1e30, f32::NEG_INFINITY, f32::NAN])).to_array();
+        assert!(far[..3].iter().all(|power| (0.0..1e-37).contains(power)) && far[3].is_nan(), "{far:?}");
     }
 }

@@ -2,12 +2,14 @@
 
 use std::hint::black_box;
 
-use half::f16;
-
+use super::lanes::hidden;
 use super::zeros;
 use crate::error::Result;
-use crate::formats::read_halves;
+use crate::formats::{Halves, HalvesInPairs, NormalHalves};
 use crate::model::kv_cache::KvFormat;
+
+/// Numbers that are converted at a time.
+const EIGHT: usize = 8;
 
 /// Heads' vectors, `[kv_heads][context][head_dim]`.
 pub(super) struct Cached {
@@ -17,7 +19,11 @@ pub(super) struct Cached {
 }
 
 enum Numbers {
-    F16(Vec<u16>),
+    /// Each vector as so many eights as it begins, and of each whether all its numbers are normal.
+    F16 {
+        eights: Vec<HalvesInPairs>,
+        normal: Vec<bool>,
+    },
     F32(Vec<f32>),
     /// Each vector's bytes are to be multiplied by its scale.
     Q8 {
@@ -35,7 +41,10 @@ impl Cached {
         let vectors = kv_heads.saturating_mul(context);
         let count = vectors.saturating_mul(head_dim);
         let numbers = match format {
-            KvFormat::F16 => Numbers::F16(zeros(what, count)?),
+            KvFormat::F16 => {
+                let eights = zeros(what, vectors.saturating_mul(head_dim.div_ceil(EIGHT)))?;
+                Numbers::F16 { eights, normal: zeros(what, vectors)? }
+            }
             KvFormat::F32 => Numbers::F32(zeros(what, count)?),
             KvFormat::Q8 => Numbers::Q8 { bytes: zeros(what, count)?, scales: zeros(what, vectors)? },
         };
@@ -45,7 +54,7 @@ impl Cached {
     /// Bytes that they take.
     pub fn bytes(&self) -> usize {
         match &self.numbers {
-            Numbers::F16(halves) => size_of_val(&halves[..]),
+            Numbers::F16 { eights, normal } => size_of_val(&eights[..]) + size_of_val(&normal[..]),
             Numbers::F32(numbers) => size_of_val(&numbers[..]),
             Numbers::Q8 { bytes, scales } => size_of_val(&bytes[..]) + size_of_val(&scales[..]),
         }
@@ -57,9 +66,13 @@ impl Cached {
         for (vector, at) in heads.chunks_exact(*head_dim).zip((position..).step_by(*context)) {
             let place = at * *head_dim..(at + 1) * *head_dim;
             match numbers {
-                Numbers::F16(halves) => {
-                    let pairs = halves[place].iter_mut().zip(vector);
-                    pairs.for_each(|(half, number)| *half = f16::from_f32(*number).to_bits());
+                Numbers::F16 { eights, normal } => {
+                    let length = head_dim.div_ceil(EIGHT);
+                    let eights = &mut eights[at * length..(at + 1) * length];
+                    for (eight, numbers) in eights.iter_mut().zip(vector.chunks(EIGHT)) {
+                        *eight = HalvesInPairs::new(&std::array::from_fn(|i| numbers.get(i).copied().unwrap_or(1.0)));
+                    }
+                    normal[at] = eights.iter().all(HalvesInPairs::are_normal);
                 }
                 Numbers::F32(numbers) => numbers[place].copy_from_slice(vector),
                 Numbers::Q8 { bytes, scales } => scales[at] = round(vector, &mut bytes[place]),
@@ -73,10 +86,23 @@ impl Cached {
         let at = head * context + first;
         let start = at * head_dim;
         match numbers {
-            Numbers::F16(halves) => {
-                let bytes = bytemuck::cast_slice(&halves[start..start + out.len()]);
-                fetch(bytes);
-                read_halves(bytes, out);
+            Numbers::F16 { eights, normal } => {
+                let (length, count) = (head_dim.div_ceil(EIGHT), out.len() / head_dim);
+                let eights = &eights[at * length..(at + count) * length];
+                fetch(bytemuck::cast_slice(eights));
+                let halves = hidden(NormalHalves::new());
+                let vectors = eights.chunks_exact(length).zip(&normal[at..]);
+                for (out, (eights, normal)) in out.chunks_exact_mut(*head_dim).zip(vectors) {
+                    let (whole, rest) = out.as_chunks_mut::<EIGHT>();
+                    let (of_whole, of_rest) = eights.split_at(whole.len());
+                    let pairs = whole.iter_mut().zip(of_whole);
+                    if *normal {
+                        pairs.for_each(|(numbers, eight)| *numbers = eight.normal(halves));
+                    } else {
+                        pairs.for_each(|(numbers, eight)| *numbers = eight.any());
+                    }
+                    of_rest.iter().for_each(|eight| rest.copy_from_slice(&eight.any()[..rest.len()]));
+                }
             }
             Numbers::F32(numbers) => {
                 let numbers = &numbers[start..start + out.len()];

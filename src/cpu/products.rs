@@ -4,7 +4,7 @@
 
 use std::array::from_fn;
 
-use wide::{f32x4, f32x8, i32x4};
+use wide::{f32x4, i32x4};
 
 use super::lanes::{Bytes, Constants, Quants, hidden};
 use super::quads::{Cut, Quad, ROWS};
@@ -244,17 +244,50 @@ pub(crate) fn exact(vectors: Vectors<'_, f32>, out: &mut Out<'_>, read: impl Fn(
 
 /// One vector's products with several others of its length, each summed up in eight parts.
 pub(crate) fn dots<const TOKENS: usize>(row: &[f32], vectors: [&[f32]; TOKENS]) -> [f32; TOKENS] {
-    let rest = row.len() / 8 * 8;
-    let (eights, split) = alike(row.as_chunks::<8>().0, vectors.map(|vector| vector.as_chunks::<8>().0));
-    let mut sums = [f32x8::ZERO; TOKENS];
-    for (at, weights) in eights.iter().enumerate() {
-        let weights = f32x8::new(*weights);
-        for t in 0..TOKENS {
-            sums[t] += f32x8::new(split[t][at]) * weights;
+    let (row, vectors) = alike(row, vectors);
+    let mut sums = [[f32x4::ZERO; 2]; TOKENS];
+    let (pairs, split) = (row.as_chunks::<16>().0, vectors.map(|vector| vector.as_chunks::<16>().0));
+    for (at, pair) in pairs.iter().enumerate() {
+        let [first, second]: [[f32; 8]; 2] = bytemuck::cast(*pair);
+        for (vector, sum) in split.iter().zip(&mut sums) {
+            let of: [[f32; 8]; 2] = bytemuck::cast(vector[at]);
+            add_eight(first, of[0], sum);
+            add_eight(second, of[1], sum);
         }
     }
-    from_fn(|t| {
-        let rest = row[rest..].iter().zip(vectors[t].iter().skip(rest));
-        sums[t].reduce_add() + rest.map(|(weight, x)| weight * x).sum::<f32>()
-    })
+    let left = 16 * pairs.len();
+    let (eights, rest) = row[left..].as_chunks::<8>();
+    let of_rest: [f32; TOKENS] = from_fn(|t| {
+        let (of_eights, of_rest) = vectors[t][left..].as_chunks::<8>();
+        eights.iter().zip(of_eights).for_each(|(eight, of)| add_eight(*eight, *of, &mut sums[t]));
+        rest.iter().zip(of_rest).map(|(weight, x)| weight * x).sum()
+    });
+    let totals = totals(sums);
+    from_fn(|t| totals[t] + of_rest[t])
+}
+
+#[inline(always)]
+fn add_eight(weights: [f32; 8], x: [f32; 8], [first, last]: &mut [f32x4; 2]) {
+    let ([of_first, of_last], x): ([f32x4; 2], [f32x4; 2]) = (bytemuck::cast(weights), bytemuck::cast(x));
+    *first += x[0] * of_first;
+    *last += x[1] * of_last;
+}
+
+/// What the parts of each sum come to: each half's four, and then both.
+#[inline(always)]
+fn totals<const N: usize>(sums: [[f32x4; 2]; N]) -> [f32; N] {
+    let (fours, rest) = sums.as_chunks::<4>();
+    let mut totals = [0.0; N];
+    let (places, of_rest) = totals.as_chunks_mut::<4>();
+    for (place, four) in places.iter_mut().zip(fours) {
+        let [first, last] = [0, 1].map(|half| {
+            let [a, b, c, d] = f32x4::transpose(four.map(|sum| sum[half]));
+            a + b + c + d
+        });
+        *place = (first + last).to_array();
+    }
+    for (place, [first, last]) in of_rest.iter_mut().zip(rest) {
+        *place = first.reduce_add() + last.reduce_add();
+    }
+    totals
 }

@@ -1,5 +1,6 @@
 //! f16s in the lanes of vectors. [`half_to_f32`] is the plain twin.
 
+use half::f16;
 use wide::{f32x4, i16x8, i32x4, u32x4};
 
 use super::fields::half_to_f32;
@@ -10,7 +11,7 @@ const BIAS: i32 = (127 - 15) << 23;
 
 /// What the bits of f16s, one behind the other, stand for: as far as both sides go.
 #[inline(always)]
-pub(crate) fn read_halves(bytes: &[u8], numbers: &mut [f32]) {
+pub(super) fn read_halves(bytes: &[u8], numbers: &mut [f32]) {
     let count = numbers.len().min(bytes.len() / 2);
     let (eights, rest) = numbers[..count].as_chunks_mut::<8>();
     let (of_eights, of_rest) = bytes.split_at(16 * eights.len());
@@ -31,6 +32,36 @@ fn eight_halves(bytes: &[u8; 16]) -> [f32; 8] {
         true => [pairs.0, pairs.0 >> 16].map(|bits| four_halves(bytemuck::cast(bits))),
     };
     bytemuck::cast([first.unpack_lo(second), first.unpack_hi(second)])
+}
+
+/// Eight f16s, the first four beside the last four: a vector's lanes have two that are taken apart without moving any.
+#[derive(Debug, Clone, Copy, Default, bytemuck::Pod, bytemuck::Zeroable)]
+#[repr(transparent)]
+pub(crate) struct HalvesInPairs([u16; 8]);
+
+impl HalvesInPairs {
+    /// The nearest ones.
+    pub fn new(numbers: &[f32; 8]) -> Self {
+        Self(std::array::from_fn(|place| f16::from_f32(numbers[place / 2 + place % 2 * 4]).to_bits()))
+    }
+
+    /// Whether all are normal numbers.
+    pub fn are_normal(&self) -> bool {
+        self.0.iter().all(|half| !matches!(half & 0x7c00, 0 | 0x7c00))
+    }
+
+    /// What normal ones stand for.
+    #[inline(always)]
+    pub fn normal(self, halves: NormalHalves) -> [f32; 8] {
+        bytemuck::cast(halves.both(Bytes(bytemuck::cast(self.0))))
+    }
+
+    /// What any stand for.
+    #[inline(always)]
+    pub fn any(self) -> [f32; 8] {
+        let pairs: i32x4 = bytemuck::cast(self.0);
+        bytemuck::cast([pairs, pairs >> 16].map(four_halves))
+    }
 }
 
 /// What the lower half of each lane stands for.
@@ -146,6 +177,22 @@ mod tests {
         let [lower, _] = halves.both(Bytes(u32x4::splat(bits | other << 16)));
         let [_, upper] = halves.both(Bytes(u32x4::splat(bits << 16 | other)));
         [lower.to_array()[0], upper.to_array()[3]]
+    }
+
+    #[test]
+    fn pairs_keep_their_places() {
+        let numbers = [1.0, -2.5, 3.25, 65504.0, -6.2e-5, 0.1, 7.0, -8.0];
+        let expected = numbers.map(|number| f16::from_f32(number).to_f32());
+        let pairs = HalvesInPairs::new(&numbers);
+        assert!(pairs.are_normal());
+        assert_eq!((pairs.normal(NormalHalves::new()), pairs.any()), (expected, expected));
+        for (at, other) in [0.0, 1e-7, -5e-5, f32::INFINITY, f32::NAN].into_iter().enumerate() {
+            let (mut some, mut expected) = (numbers, expected);
+            (some[at], expected[at]) = (other, f16::from_f32(other).to_f32());
+            let pairs = HalvesInPairs::new(&some);
+            let same = pairs.any().iter().zip(expected).all(|(got, number)| *got == number || number.is_nan());
+            assert!(same && !pairs.are_normal() && pairs.any()[at].is_nan() == other.is_nan(), "{other}");
+        }
     }
 
     #[test]

@@ -23,7 +23,7 @@ pub mod tile;
 
 use crate::cpu::products::Product;
 use crate::error::{Error, Result};
-pub(crate) use halves::{FiniteHalves, Halves, NormalHalves, read_halves};
+pub(crate) use halves::{FiniteHalves, Halves, HalvesInPairs, NormalHalves};
 
 /// Number format of a tensor as its file stores it.
 ///
