@@ -15,7 +15,7 @@
 //! - [`gpu`]: the WebGPU device: memory, layout of weights, recording, running, measuring and choosing kernels
 //! - [`ops`]: one file per kernel: parameters, checks, dispatch; the shaders lie in `shaders/`
 //! - [`model`]: the forward pass, told once, and the KV cache's bookkeeping
-//! - [`cpu`]: the processor as a device: weights as published, products, attention; [`executor`]: both devices behind one face
+//! - [`cpu`]: the processor as a device: weights in quads, products, attention; [`executor`]: both devices behind one face
 //! - [`mod@reference`]: the whole model in plain Rust: the oracle of the tests
 //! - [`tokenizer`], [`chat`], [`sampling`]: text to tokens and back, turns to a prompt, how a token is chosen from logits
 //! - [`generate`]: the loop: prefill, decode, stream, stop

@@ -19,7 +19,7 @@ pub(super) struct Cached {
 }
 
 enum Numbers {
-    /// Each vector as so many eights as it begins, and of each whether all its numbers are normal.
+    /// Each vector in eights, the last one filled up with ones, and whether all its numbers are normal.
     F16 {
         eights: Vec<HalvesInPairs>,
         normal: Vec<bool>,
@@ -90,19 +90,7 @@ impl Cached {
                 let (length, count) = (head_dim.div_ceil(EIGHT), out.len() / head_dim);
                 let eights = &eights[at * length..(at + count) * length];
                 fetch(bytemuck::cast_slice(eights));
-                let halves = hidden(NormalHalves::new());
-                let vectors = eights.chunks_exact(length).zip(&normal[at..]);
-                for (out, (eights, normal)) in out.chunks_exact_mut(*head_dim).zip(vectors) {
-                    let (whole, rest) = out.as_chunks_mut::<EIGHT>();
-                    let (of_whole, of_rest) = eights.split_at(whole.len());
-                    let pairs = whole.iter_mut().zip(of_whole);
-                    if *normal {
-                        pairs.for_each(|(numbers, eight)| *numbers = eight.normal(halves));
-                    } else {
-                        pairs.for_each(|(numbers, eight)| *numbers = eight.any());
-                    }
-                    of_rest.iter().for_each(|eight| rest.copy_from_slice(&eight.any()[..rest.len()]));
-                }
+                read_eights(eights, length, &normal[at..], out);
             }
             Numbers::F32(numbers) => {
                 let numbers = &numbers[start..start + out.len()];
@@ -118,6 +106,23 @@ impl Cached {
                 }
             }
         }
+    }
+}
+
+/// Vectors in so many eights each, which are said to be normal or not; as many as there are.
+fn read_eights(eights: &[HalvesInPairs], length: usize, normal: &[bool], out: &mut [f32]) {
+    let (halves, vectors) = (hidden(NormalHalves::new()), eights.chunks_exact(length).zip(normal));
+    let head_dim = out.len() / (eights.len() / length).max(1);
+    for (out, (eights, normal)) in out.chunks_exact_mut(head_dim.max(1)).zip(vectors) {
+        let (whole, rest) = out.as_chunks_mut::<EIGHT>();
+        let (of_whole, of_rest) = eights.split_at(whole.len());
+        let pairs = whole.iter_mut().zip(of_whole);
+        if *normal {
+            pairs.for_each(|(numbers, eight)| *numbers = eight.normal(halves));
+        } else {
+            pairs.for_each(|(numbers, eight)| *numbers = eight.any());
+        }
+        of_rest.iter().for_each(|eight| rest.copy_from_slice(&eight.any()[..rest.len()]));
     }
 }
 
@@ -137,4 +142,36 @@ fn round(vector: &[f32], bytes: &mut [i8]) -> f32 {
         *byte = (number / scale.max(f32::MIN_POSITIVE)).round() as i8;
     }
     if scale.is_finite() { scale } else { f32::NAN }
+}
+
+#[cfg(test)]
+mod tests {
+    use half::f16;
+
+    use super::*;
+
+    #[test]
+    fn halves_of_every_kind_come_back() {
+        for head_dim in [6, 26, 64] {
+            let mut cached = Cached::new(KvFormat::F16, 2, 5, head_dim).unwrap();
+            let normal: Vec<f32> = (0..2 * head_dim).map(|i| (i as f32 - 7.5) / 3.0).collect();
+            (0..5).for_each(|position| cached.write(position, &normal));
+            // One number of the second head at a time, and then normal ones again.
+            for number in [0.0, -0.0, 1e-6, -5e-5, f32::INFINITY, f32::NEG_INFINITY, f32::NAN] {
+                for at in 0..head_dim {
+                    let mut heads = normal.clone();
+                    heads[head_dim + at] = number;
+                    for heads in [&heads, &normal] {
+                        cached.write(3, heads);
+                        let mut got = vec![7.0; 3 * head_dim];
+                        cached.read(1, 2, &mut got);
+                        let bits = |number: f32| f16::from_f32(number).to_f32().to_bits();
+                        let expected = [&normal[head_dim..], &heads[head_dim..], &normal[head_dim..]].concat();
+                        let same = got.iter().zip(&expected).all(|(got, number)| got.to_bits() == bits(*number));
+                        assert!(same, "{number} at {at} of {head_dim}: {got:?} instead of {expected:?}");
+                    }
+                }
+            }
+        }
+    }
 }

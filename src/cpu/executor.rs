@@ -90,8 +90,8 @@ pub async fn seconds(
         weights.allocate(std::slice::from_ref(spec)).await?;
         let row_bytes = spec.format.row_bytes(spec.columns);
         let mut rows: Vec<u8> = zeros("a layer", spec.rows.saturating_mul(row_bytes))?;
-        // Normal numbers, and small ones, in every format.
-        rows.fill(0x11);
+        // Normal numbers in every format: small ones, and gains near 1.
+        rows.fill(if spec.role.is_norm() { 0x3f } else { 0x11 });
         weights.write_rows(spec.role, 0, &rows)?;
     }
     let context = options.context.min(OTHERS);

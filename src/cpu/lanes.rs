@@ -9,6 +9,7 @@ use crate::formats::Halves;
 /// What loops over blocks need in each turn.
 #[derive(Clone, Copy)]
 pub(crate) struct Constants<H> {
+    /// What reads f16s.
     pub halves: H,
     /// Of the four lower bits of each byte.
     pub nibble: Mask,

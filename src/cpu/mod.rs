@@ -1,4 +1,5 @@
-//! The processor as a device: it holds weights in the bytes that they are published in, and computes what the WebGPU device does, step by step.
+//! The processor as a device: it holds weights in the bytes that they are published in, and computes what the WebGPU device does, step by
+//! step.
 //!
 //! Products with quantised weights take vectors in 8 bits, or as they are: see [`ExecutorOptions::activations`]. All the rest is f32.
 

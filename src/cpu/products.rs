@@ -164,8 +164,8 @@ fn quad_dots<const BYTES: usize, const RUNS: usize, const SCALES: usize, Q: Quan
     sums
 }
 
-/// All quads times one vector. Several quads meet each of its blocks, which are read from a place of their own on each: the processor
-/// fetches ahead of all of them at the same time.
+/// All quads times one vector. Several quads that lie far from each other meet each of its blocks: the processor fetches ahead of all
+/// of them at the same time.
 #[inline(always)]
 fn vector_dots<const BYTES: usize, const RUNS: usize, const SCALES: usize, Q: Quants, H: Halves>(
     quads: &[[[u8; ROWS]; BYTES]],

@@ -28,7 +28,7 @@ pub(super) struct Matrix {
     /// Row by row; quad by quad where the format has a product for that.
     bytes: Vec<u8>,
     row_bytes: usize,
-    /// How many are there.
+    /// Rows that are there.
     rows: usize,
     /// Whether their blocks are all such as the format's faster product takes.
     normal: bool,
@@ -161,7 +161,8 @@ impl Matrix {
         }
     }
 
-    /// `out [count]` = all rows times the first `count` vectors of `x`, in 8 bits where both are there in so few.
+    /// All rows times the first `count` vectors of `x`, in 8 bits where both are there in so few: of each one the first `rows` numbers of
+    /// its `stride` in `out`.
     pub fn multiply(&self, x: &mut Input, count: usize, out: &mut [f32], stride: usize) {
         let (out, blocks) = (&mut Out { values: out, rows: self.rows, stride }, self.columns / BLOCK);
         match (self.format.rounded_product(), x.blocks.get(..count * blocks)) {
@@ -196,7 +197,7 @@ impl Weights {
         Self { team, ..Self::default() }
     }
 
-    /// Bytes that they take, wherever they are.
+    /// Bytes that they take, wherever they are, but for at most three rows that fill up a matrix's last quad.
     pub fn bytes(&self) -> u64 {
         let norms: usize = self.norms.values().map(|norm| size_of_val(&norm.gains[..])).sum();
         self.matrices.values().map(|share| share.own.row_bytes() as u64 * share.rows as u64).sum::<u64>() + norms as u64

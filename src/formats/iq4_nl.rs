@@ -10,6 +10,9 @@ use crate::cpu::products::{Run, product};
 use crate::cpu::quads::Quad;
 
 /// What nibbles stand for in IQ4_NL and IQ4_XS: denser around zero, as weights are.
+/// Where a block's f16s are.
+const F16S: [usize; 1] = [0];
+
 pub(super) const VALUES: [i8; 16] = [-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113];
 
 pub(super) const IQ4_NL: Layout = Layout {
@@ -18,8 +21,8 @@ pub(super) const IQ4_NL: Layout = Layout {
     block_len: 32,
     block_bytes: BYTES,
     dequantise: |bytes, weights| each_block::<BYTES, 32>(bytes, weights, dequantise),
-    product: product!(BYTES, 2, 1, 1, run, [0]),
-    finite: |bytes| finite_halves::<BYTES, 1>(bytes, [0]),
+    product: product!(BYTES, 2, 1, 1, run, F16S),
+    finite: |bytes| finite_halves::<BYTES, _>(bytes, F16S),
     unit_words: WORDS,
     pack: |rows, row_bytes, tile| each_unit(rows, row_bytes, tile, super::q4_0::pack),
     shader: &[HALVES_WGSL, QUANTS_IQ4, BLOCKS, wgsl!("common/weights_iq4_nl.wgsl")],

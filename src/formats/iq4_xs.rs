@@ -13,6 +13,8 @@ use crate::cpu::quads::Quad;
 use crate::weights::ROW_GROUP;
 
 const BYTES: usize = 136;
+/// Where a block's f16s are.
+const F16S: [usize; 1] = [0];
 const BLOCK_WORDS: usize = 4 * ROW_GROUP;
 const WORDS: usize = 8 * BLOCK_WORDS + 2 * ROW_GROUP;
 
@@ -22,8 +24,8 @@ pub(super) const IQ4_XS: Layout = Layout {
     block_len: 256,
     block_bytes: BYTES,
     dequantise: |bytes, weights| each_block::<BYTES, 256>(bytes, weights, dequantise),
-    product: product!(BYTES, 0, 8, 1, run, [0]),
-    finite: |bytes| finite_halves::<BYTES, 1>(bytes, [0]),
+    product: product!(BYTES, 0, 8, 1, run, F16S),
+    finite: |bytes| finite_halves::<BYTES, _>(bytes, F16S),
     unit_words: WORDS,
     pack: |rows, row_bytes, tile| each_unit(rows, row_bytes, tile, pack),
     shader: &[QUANTS_IQ4, RUNS, wgsl!("common/weights_iq4_xs.wgsl")],

@@ -12,6 +12,8 @@ use crate::cpu::quads::Quad;
 use crate::weights::ROW_GROUP;
 
 const BYTES: usize = 84;
+/// Where a block's f16s are.
+const F16S: [usize; 2] = [80, 82];
 const BLOCK_WORDS: usize = 2 * ROW_GROUP + HALVES;
 const WORDS: usize = 8 * BLOCK_WORDS + ROW_GROUP;
 
@@ -21,8 +23,8 @@ pub(super) const Q2_K: Layout = Layout {
     block_len: 256,
     block_bytes: BYTES,
     dequantise: |bytes, weights| each_block::<BYTES, 256>(bytes, weights, dequantise),
-    product: product!(BYTES, 0, 8, 2, run, [80, 82]),
-    finite: |bytes| finite_halves::<BYTES, 2>(bytes, [80, 82]),
+    product: product!(BYTES, 0, 8, 2, run, F16S),
+    finite: |bytes| finite_halves::<BYTES, _>(bytes, F16S),
     unit_words: WORDS,
     pack: |rows, row_bytes, tile| each_unit(rows, row_bytes, tile, pack),
     shader: &[MASKED, HALVES_WGSL, NIBBLES, FIELDS, RUNS, wgsl!("common/weights_q2_k.wgsl")],

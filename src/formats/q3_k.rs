@@ -14,6 +14,8 @@ use crate::cpu::quads::Quad;
 use crate::weights::ROW_GROUP;
 
 const BYTES: usize = 110;
+/// Where a block's f16s are.
+const F16S: [usize; 1] = [108];
 const BLOCK_WORDS: usize = 3 * ROW_GROUP;
 const WORDS: usize = 8 * BLOCK_WORDS + SIXES + HALVES;
 
@@ -23,8 +25,8 @@ pub(super) const Q3_K: Layout = Layout {
     block_len: 256,
     block_bytes: BYTES,
     dequantise: |bytes, weights| each_block::<BYTES, 256>(bytes, weights, dequantise),
-    product: product!(BYTES, 0, 8, 2, run, [108]),
-    finite: |bytes| finite_halves::<BYTES, 1>(bytes, [108]),
+    product: product!(BYTES, 0, 8, 2, run, F16S),
+    finite: |bytes| finite_halves::<BYTES, _>(bytes, F16S),
     unit_words: WORDS,
     pack: |rows, row_bytes, tile| each_unit(rows, row_bytes, tile, pack),
     shader: &[MASKED, HALVES_WGSL, NIBBLES, FIELDS, SIXES_WGSL, RUNS, wgsl!("common/weights_q3_k.wgsl")],

@@ -12,6 +12,8 @@ use crate::cpu::quads::Quad;
 use crate::weights::ROW_GROUP;
 
 pub(super) const BYTES: usize = 18;
+/// Where a block's f16s are.
+const F16S: [usize; 1] = [0];
 pub(super) const WORDS: usize = 4 * ROW_GROUP + HALVES;
 
 pub(super) const Q4_0: Layout = Layout {
@@ -20,8 +22,8 @@ pub(super) const Q4_0: Layout = Layout {
     block_len: 32,
     block_bytes: BYTES,
     dequantise: |bytes, weights| each_block::<BYTES, 32>(bytes, weights, dequantise),
-    product: product!(BYTES, 2, 1, 1, run, [0]),
-    finite: |bytes| finite_halves::<BYTES, 1>(bytes, [0]),
+    product: product!(BYTES, 2, 1, 1, run, F16S),
+    finite: |bytes| finite_halves::<BYTES, _>(bytes, F16S),
     unit_words: WORDS,
     pack: |rows, row_bytes, tile| each_unit(rows, row_bytes, tile, pack),
     shader: &[MASKED, HALVES_WGSL, NIBBLES, QUANTS4, BLOCKS, wgsl!("common/weights_q4_0.wgsl")],

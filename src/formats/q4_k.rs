@@ -12,6 +12,8 @@ use crate::cpu::quads::Quad;
 use crate::weights::ROW_GROUP;
 
 const BYTES: usize = 144;
+/// Where a block's f16s are.
+const F16S: [usize; 2] = [0, 2];
 const BLOCK_WORDS: usize = 4 * ROW_GROUP;
 const WORDS: usize = 8 * BLOCK_WORDS + SIXES + ROW_GROUP;
 
@@ -25,8 +27,8 @@ pub(super) const Q4_K: Layout = Layout {
             dequantise(block, weights, |i| nibble_of_256(&block[16..], i));
         });
     },
-    product: product!(BYTES, 0, 8, 1, run, [0, 2]),
-    finite: |bytes| finite_halves::<BYTES, 2>(bytes, [0, 2]),
+    product: product!(BYTES, 0, 8, 1, run, F16S),
+    finite: |bytes| finite_halves::<BYTES, _>(bytes, F16S),
     unit_words: WORDS,
     pack: |rows, row_bytes, tile| each_unit(rows, row_bytes, tile, pack),
     shader: &[MASKED, NIBBLES, QUANTS4, SIXES_WGSL, RUNS, SCALES_MINIMA],

@@ -11,6 +11,8 @@ use crate::cpu::quads::Quad;
 use crate::weights::ROW_GROUP;
 
 const BYTES: usize = 24;
+/// Where a block's f16s are.
+const F16S: [usize; 2] = [0, 2];
 const WORDS: usize = 6 * ROW_GROUP;
 
 pub(super) const Q5_1: Layout = Layout {
@@ -19,8 +21,8 @@ pub(super) const Q5_1: Layout = Layout {
     block_len: 32,
     block_bytes: BYTES,
     dequantise: |bytes, weights| each_block::<BYTES, 32>(bytes, weights, dequantise),
-    product: product!(BYTES, 0, 1, 1, run, [0, 2]),
-    finite: |bytes| finite_halves::<BYTES, 2>(bytes, [0, 2]),
+    product: product!(BYTES, 0, 1, 1, run, F16S),
+    finite: |bytes| finite_halves::<BYTES, _>(bytes, F16S),
     unit_words: WORDS,
     pack: |rows, row_bytes, tile| each_unit(rows, row_bytes, tile, pack),
     shader: &[MASKED, NIBBLES, FIELDS, QUANTS5, BLOCKS, SCALE_MINIMUM],

@@ -15,6 +15,8 @@ use crate::cpu::quads::Quad;
 use crate::weights::ROW_GROUP;
 
 const BYTES: usize = 176;
+/// Where a block's f16s are.
+const F16S: [usize; 2] = [0, 2];
 const BLOCK_WORDS: usize = 5 * ROW_GROUP;
 const WORDS: usize = 8 * BLOCK_WORDS + SIXES + ROW_GROUP;
 
@@ -28,8 +30,8 @@ pub(super) const Q5_K: Layout = Layout {
             dequantise(block, weights, |i| nibble_of_256(&block[48..], i) | bit_of_256(&block[16..], i) << 4);
         });
     },
-    product: product!(BYTES, 0, 8, 1, run, [0, 2]),
-    finite: |bytes| finite_halves::<BYTES, 2>(bytes, [0, 2]),
+    product: product!(BYTES, 0, 8, 1, run, F16S),
+    finite: |bytes| finite_halves::<BYTES, _>(bytes, F16S),
     unit_words: WORDS,
     pack: |rows, row_bytes, tile| each_unit(rows, row_bytes, tile, pack),
     shader: &[MASKED, NIBBLES, FIELDS, QUANTS5, SIXES_WGSL, RUNS, SCALES_MINIMA],

@@ -18,6 +18,8 @@ use crate::cpu::quads::Quad;
 use crate::weights::ROW_GROUP;
 
 const BYTES: usize = 210;
+/// Where a block's f16s are.
+const F16S: [usize; 1] = [208];
 const BLOCK_WORDS: usize = 6 * ROW_GROUP + HALVES;
 const WORDS: usize = 8 * BLOCK_WORDS + HALVES;
 
@@ -27,8 +29,8 @@ pub(super) const Q6_K: Layout = Layout {
     block_len: 256,
     block_bytes: BYTES,
     dequantise: |bytes, weights| each_block::<BYTES, 256>(bytes, weights, dequantise),
-    product: product!(BYTES, 0, 8, 2, run, [208]),
-    finite: |bytes| finite_halves::<BYTES, 1>(bytes, [208]),
+    product: product!(BYTES, 0, 8, 2, run, F16S),
+    finite: |bytes| finite_halves::<BYTES, _>(bytes, F16S),
     unit_words: WORDS,
     pack: |rows, row_bytes, tile| each_unit(rows, row_bytes, tile, pack),
     shader: &[MASKED, HALVES_WGSL, NIBBLES, FIELDS, RUNS, wgsl!("common/weights_q6_k.wgsl")],

@@ -66,7 +66,7 @@ impl Engine {
     }
 }
 
-/// Bytes of weights and KV cache.
+/// Bytes of weights and KV cache at least.
 fn least_bytes(config: &ModelConfig, tensors: &[TensorSpec], context: usize, options: &OpenOptions) -> u64 {
     let weights = tensors.iter().map(|spec| spec.rows as u64 * spec.format.row_bytes(spec.columns) as u64);
     let vectors = 2 * config.layers as u64 * config.kv_heads as u64 * context as u64;

@@ -8,7 +8,7 @@ use web_sys::Worker;
 use super::order::{Order, WORDS};
 use crate::error::{Error, Result};
 
-/// How often a word is looked at before its change is slept for: for longer than it takes to get from one product to the next.
+/// How often a word is looked at before its change is slept for: some 3 ms, longer than it takes to get from one product to the next.
 const LOOKS: u32 = 50_000;
 /// How long a single wait takes at most. Milliseconds.
 const WAIT: f64 = 1000.0;
