@@ -329,9 +329,12 @@ test("a server with files of two versions changes nothing, until it has all of o
   assert.ok(whole);
   site.pages[late] = whole;
   await visitor.page.reload();
+  await visitor.button("Download and start").waitFor();
+  await update(visitor.page);
   await news(visitor.page).waitFor();
-  await visitor.page.getByRole("button", { name: "Reload" }).click();
-  await visitor.page.waitForFunction(async () => (await (await fetch("worker.js")).text()).includes("second"));
+  // The next version answers before the page is loaded anew.
+  await Promise.all([visitor.page.waitForEvent("load"), visitor.page.getByRole("button", { name: "Reload" }).click()]);
+  await controlled(visitor.page);
   assert.deepEqual(await versions(visitor.page), ["second", "second"]);
   // Of three versions, one of which never ran, only the last is kept.
   deploy(site.pages, PREFIX, THIRD);
