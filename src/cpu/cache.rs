@@ -90,7 +90,7 @@ impl Cached {
                 let (length, count) = (head_dim.div_ceil(EIGHT), out.len() / head_dim);
                 let eights = &eights[at * length..(at + count) * length];
                 fetch(bytemuck::cast_slice(eights));
-                read_eights(eights, length, &normal[at..], out);
+                read_eights(eights, &normal[at..], *head_dim, out);
             }
             Numbers::F32(numbers) => {
                 let numbers = &numbers[start..start + out.len()];
@@ -109,11 +109,11 @@ impl Cached {
     }
 }
 
-/// Vectors in so many eights each, which are said to be normal or not; as many as there are.
-fn read_eights(eights: &[HalvesInPairs], length: usize, normal: &[bool], out: &mut [f32]) {
-    let (halves, vectors) = (hidden(NormalHalves::new()), eights.chunks_exact(length).zip(normal));
-    let head_dim = out.len() / (eights.len() / length).max(1);
-    for (out, (eights, normal)) in out.chunks_exact_mut(head_dim.max(1)).zip(vectors) {
+/// As many vectors as there are eights of, each of which is said to be normal or not.
+fn read_eights(eights: &[HalvesInPairs], normal: &[bool], head_dim: usize, out: &mut [f32]) {
+    let vectors = eights.chunks_exact(head_dim.div_ceil(EIGHT)).zip(normal);
+    let halves = hidden(NormalHalves::new());
+    for (out, (eights, normal)) in out.chunks_exact_mut(head_dim).zip(vectors) {
         let (whole, rest) = out.as_chunks_mut::<EIGHT>();
         let (of_whole, of_rest) = eights.split_at(whole.len());
         let pairs = whole.iter_mut().zip(of_whole);

@@ -1,6 +1,7 @@
 //! Vectors of the processor: four neighbouring quants of each of four rows, and their products with an activation's levels.
 //!
-//! But for what relaxed vectors add, all of it is `wide`'s, which stands for SSE2, NEON or WebAssembly's simd128, whichever the build has, and for plain arrays elsewhere.
+//! But for what relaxed vectors add, all of it is `wide`'s, which stands for SSE2, NEON or WebAssembly's simd128, whichever the build has,
+//! and for plain arrays elsewhere.
 
 use wide::{i8x16, i32x4, u8x16, u32x4};
 

@@ -1,7 +1,7 @@
 //! f16s in the lanes of vectors. [`half_to_f32`] is the plain twin.
 
 use half::f16;
-use wide::{f32x4, i16x8, i32x4, u32x4};
+use wide::{f32x4, i16x8, i32x4};
 
 use super::fields::half_to_f32;
 use crate::cpu::lanes::Bytes;
@@ -23,14 +23,9 @@ pub(super) fn read_halves(bytes: &[u8], numbers: &mut [f32]) {
 #[inline(always)]
 fn eight_halves(bytes: &[u8; 16]) -> [f32; 8] {
     // Two to a lane, the first of each pair in its lower half.
-    let pairs = Bytes(bytemuck::pod_read_unaligned(bytes));
-    let exponents = bytemuck::cast::<u32x4, i16x8>(pairs.0) & i16x8::splat(0x7c00);
-    // Whether any is the least or the largest: they come to 0x7c00 and -0x800, and all others, which wrap around, to less.
-    let others = (exponents + i16x8::splat(0x7c00)).simd_gt(i16x8::splat(-0x800 - 1));
-    let [first, second] = match others.any() {
-        false => NormalHalves::new().both(pairs),
-        true => [pairs.0, pairs.0 >> 16].map(|bits| four_halves(bytemuck::cast(bits))),
-    };
+    let pairs = HalvesInPairs(bytemuck::pod_read_unaligned(bytes));
+    let numbers = if pairs.are_normal() { pairs.normal(NormalHalves::new()) } else { pairs.any() };
+    let [first, second]: [f32x4; 2] = bytemuck::cast(numbers);
     bytemuck::cast([first.unpack_lo(second), first.unpack_hi(second)])
 }
 
@@ -46,8 +41,11 @@ impl HalvesInPairs {
     }
 
     /// Whether all are normal numbers.
+    #[inline(always)]
     pub fn are_normal(&self) -> bool {
-        self.0.iter().all(|half| !matches!(half & 0x7c00, 0 | 0x7c00))
+        let exponents = bytemuck::cast::<_, i16x8>(self.0) & i16x8::splat(0x7c00);
+        // The least and the largest come to 0x7c00 and -0x800, and all others, which wrap around, to less.
+        !(exponents + i16x8::splat(0x7c00)).simd_gt(i16x8::splat(-0x800 - 1)).any()
     }
 
     /// What normal ones stand for.
@@ -150,6 +148,8 @@ impl Halves for FiniteHalves {
 
 #[cfg(test)]
 mod tests {
+    use wide::u32x4;
+
     use super::*;
 
     #[test]
