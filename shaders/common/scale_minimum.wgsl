@@ -4,5 +4,5 @@
 const BLOCK_WORDS: u32 = QUANTS_WORDS + 32u;
 
 fn block_scale(base: u32, block: u32, row: u32) -> vec4f {
-    return unpack2x16float(weights[block_at(base, block) + QUANTS_WORDS + row]).xxyy;
+    return unpack_halves(weights[block_at(base, block) + QUANTS_WORDS + row]).xxyy;
 }

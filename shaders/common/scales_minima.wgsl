@@ -8,7 +8,7 @@ const RUN_WORDS: u32 = 8u * BLOCK_WORDS + SIXES_WORDS + 32u;
 
 fn block_scale(base: u32, block: u32, row: u32) -> vec4f {
     let at = run_end(base, block);
-    let d = unpack2x16float(weights[at + SIXES_WORDS + row]);
+    let d = unpack_halves(weights[at + SIXES_WORDS + row]);
     let products = d * six_bits(at, block, row);
     return vec4f(products.xx, -products.yy);
 }

@@ -6,7 +6,7 @@ const BLOCK_WORDS: u32 = 16u * 32u;
 fn quants8(base: u32, block: u32, row: u32, octet: u32) -> mat2x4f {
     let at = block_at(base, block) + octet * 128u + row;
     return mat2x4f(
-        vec4f(unpack2x16float(weights[at]), unpack2x16float(weights[at + 32u])),
-        vec4f(unpack2x16float(weights[at + 64u]), unpack2x16float(weights[at + 96u])),
+        vec4f(unpack_halves(weights[at]), unpack_halves(weights[at + 32u])),
+        vec4f(unpack_halves(weights[at + 64u]), unpack_halves(weights[at + 96u])),
     );
 }

@@ -11,6 +11,6 @@ fn block_scale(base: u32, block: u32, row: u32) -> vec4f {
     let word = weights[at];
     let high = extractBits(word, 16u + 2u * b, 2u);
     let low = extractBits(weights[at + 32u], 4u * b, 4u);
-    let scale = unpack2x16float(word).x * (f32(i32(16u * high + low)) - 32.0);
+    let scale = unpack_halves(word).x * (f32(i32(16u * high + low)) - 32.0);
     return vec4f(vec2f(scale), vec2f(0.0));
 }

@@ -8,7 +8,7 @@ const BLOCK_WORDS: u32 = 2u * 32u + HALVES_WORDS;
 const RUN_WORDS: u32 = 8u * BLOCK_WORDS + 32u;
 
 fn block_scale(base: u32, block: u32, row: u32) -> vec4f {
-    let d = unpack2x16float(weights[run_end(base, block) + row]);
+    let d = unpack_halves(weights[run_end(base, block) + row]);
     // Nibbles of the higher half, 2^16, 2^24, 2^20 and 2^28 times too large.
     let sub = masked(half_bits(block_at(base, block) + 64u, row), vec4u(0xf0000u, 0xf000000u, 0xf00000u, 0xf0000000u));
     let numbers = sub * vec4f(0.0000152587890625, 5.9604644775390625e-8, 9.5367431640625e-7, 3.725290298461914e-9);

@@ -9,7 +9,7 @@ const RUN_WORDS: u32 = 8u * BLOCK_WORDS + SIXES_WORDS + HALVES_WORDS;
 
 fn block_scale(base: u32, block: u32, row: u32) -> vec4f {
     let at = run_end(base, block);
-    let d = unpack2x16float(half_bits(at + SIXES_WORDS, row)).y;
+    let d = half_of_row(at + SIXES_WORDS, row);
     let scales = d * (six_bits(at, block, row) - 32.0);
     return vec4f(scales, -4.0 * scales);
 }

@@ -4,6 +4,6 @@
 const BLOCK_WORDS: u32 = QUANTS_WORDS + HALVES_WORDS;
 
 fn block_scale(base: u32, block: u32, row: u32) -> vec4f {
-    let scale = unpack2x16float(half_bits(block_at(base, block) + QUANTS_WORDS, row)).y;
+    let scale = half_of_row(block_at(base, block) + QUANTS_WORDS, row);
     return vec4f(vec2f(scale), vec2f(-16.0 * scale));
 }

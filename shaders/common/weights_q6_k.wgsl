@@ -8,7 +8,7 @@ const BLOCK_WORDS: u32 = 6u * 32u + HALVES_WORDS;
 const RUN_WORDS: u32 = 8u * BLOCK_WORDS + HALVES_WORDS;
 
 fn block_scale(base: u32, block: u32, row: u32) -> vec4f {
-    let d = unpack2x16float(half_bits(run_end(base, block), row)).y;
+    let d = half_of_row(run_end(base, block), row);
     // Two signed bytes, each 2^24 times too large.
     let pair = half_bits(block_at(base, block) + 192u, row);
     let scales = d * 5.9604644775390625e-8 * vec2f(vec2i(vec2u(pair * 256u, pair) & vec2u(0xff000000u)));

@@ -8,7 +8,7 @@ const BYTES: vec4f = vec4f(1.0, 0.00390625, 0.0000152587890625, 5.96046447753906
 const PLACES: mat2x4f = mat2x4f(BYTES, BYTES);
 
 fn block_scale(base: u32, block: u32, row: u32) -> vec4f {
-    let scale = unpack2x16float(half_bits(block_at(base, block) + 256u, row)).y;
+    let scale = half_of_row(block_at(base, block) + 256u, row);
     return vec4f(vec2f(scale), vec2f(-128.0 * scale));
 }
 

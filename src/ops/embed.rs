@@ -1,4 +1,4 @@
-use super::{WEIGHTS8, expect_room, squares_quads, stride};
+use super::{UNPACK_HALVES, WEIGHTS8, expect_room, squares_quads, stride};
 use crate::error::Result;
 use crate::formats::tile::{blocks, row_bytes};
 use crate::gpu::Gpu;
@@ -31,7 +31,7 @@ pub fn embed(gpu: &Gpu, table: &Weight, buffers: &Embed<'_>) -> Result<Vec<Dispa
     expect_room("embed", "squares", buffers.squares, 4 * quads)?;
     let dispatches = table.slabs.iter().map(|slab| {
         let mut parts = slab.format.shader().to_vec();
-        parts.extend([WEIGHTS8, wgsl!("embed.wgsl")]);
+        parts.extend([UNPACK_HALVES, WEIGHTS8, wgsl!("embed.wgsl")]);
         let sizes = [
             ("ROWS", Size::Count(slab.rows)),
             ("FIRST_ROW", Size::Count(slab.first_row)),

@@ -1,4 +1,4 @@
-use super::{WEIGHTS8, expect_room, stride};
+use super::{UNPACK_HALVES, WEIGHTS8, expect_room, stride};
 use crate::error::Result;
 use crate::formats::tile::{blocks, row_bytes};
 use crate::gpu::Gpu;
@@ -13,7 +13,7 @@ pub fn gather(gpu: &Gpu, table: &Weight, ids: &Buffer, y: &Buffer) -> Result<Vec
     expect_room("gather", "y", y, stride(columns))?;
     let dispatches = table.slabs.iter().map(|slab| {
         let mut parts = slab.format.shader().to_vec();
-        parts.extend([WEIGHTS8, wgsl!("gather.wgsl")]);
+        parts.extend([UNPACK_HALVES, WEIGHTS8, wgsl!("gather.wgsl")]);
         let sizes = [
             ("ROWS", Size::Count(slab.rows)),
             ("FIRST_ROW", Size::Count(slab.first_row)),

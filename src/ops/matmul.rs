@@ -2,7 +2,7 @@ use serde::{Deserialize, Serialize};
 
 use super::finish::Finish;
 use super::product::ProductKernel;
-use super::{WEIGHTS8, X_ALONE, X_QUADS};
+use super::{UNPACK_HALVES, UNPACK_HALVES_MOVED, WEIGHTS8, X_ALONE, X_QUADS};
 use crate::error::Result;
 use crate::gpu::Gpu;
 use crate::gpu::kernel::{Dispatch, Extent};
@@ -93,9 +93,9 @@ impl Matmul {
     pub(super) fn texts(self) -> &'static [&'static str] {
         const REGISTERS: &str = wgsl!("matmul.wgsl");
         match self {
-            Matmul::Registers => &[WEIGHTS8, X_ALONE, REGISTERS],
-            Matmul::Quads => &[WEIGHTS8, X_QUADS, REGISTERS],
-            Matmul::Shared => &[WEIGHTS8, wgsl!("matmul_shared.wgsl")],
+            Matmul::Registers => &[UNPACK_HALVES_MOVED, WEIGHTS8, X_ALONE, REGISTERS],
+            Matmul::Quads => &[UNPACK_HALVES_MOVED, WEIGHTS8, X_QUADS, REGISTERS],
+            Matmul::Shared => &[UNPACK_HALVES, WEIGHTS8, wgsl!("matmul_shared.wgsl")],
         }
     }
 }
@@ -134,7 +134,7 @@ pub fn matmul_bytes(
     let Some(text) = first.filter(|_| gpu.has_packed_dot()) else { return Ok(None) };
     let kernel = ProductKernel {
         name: MATMUL_BYTES,
-        texts: &[text, wgsl!("matmul_bytes.wgsl")],
+        texts: &[UNPACK_HALVES, text, wgsl!("matmul_bytes.wgsl")],
         token_tile: 1,
         tokens: Extent::per_token(1, 32),
         computed: |run| run.tokens,

@@ -36,6 +36,9 @@ use crate::gpu::kernel::Size;
 use crate::gpu::tensor::Buffer;
 use crate::model::kv_cache::KvFormat;
 
+const UNPACK_HALVES: &str = wgsl!("common/unpack_halves.wgsl");
+/// The same for kernels that software adapters are likely to use.
+const UNPACK_HALVES_MOVED: &str = wgsl!("common/unpack_halves_moved.wgsl");
 const WEIGHTS8: &str = wgsl!("common/weights8.wgsl");
 const STEP: &str = wgsl!("common/step.wgsl");
 const TILES: &str = wgsl!("common/tiles.wgsl");

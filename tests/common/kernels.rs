@@ -138,6 +138,14 @@ pub async fn matrices(
     (weights.finish(), plain)
 }
 
+/// A head on the device with these bytes, and its plain values.
+pub async fn written(gpu: &Gpu, format: Format, [rows, columns]: [usize; 2], bytes: &[u8]) -> (WeightStore, Vec<f32>) {
+    let mut weights = Weights::new(gpu);
+    weights.allocate(&[TensorSpec { role: Role::Head, format, rows, columns }]).await.unwrap();
+    weights.write_rows(Role::Head, 0, bytes).unwrap();
+    (weights.finish(), dequantised(format, bytes, rows * columns))
+}
+
 /// A head on the device and its plain values.
 pub async fn matrix(gpu: &Gpu, format: Format, shape: [usize; 2], max_binding: u64) -> (WeightStore, Vec<f32>) {
     let (store, mut plain) = matrices(gpu, &[(Role::Head, format, shape)], max_binding).await;

@@ -10,13 +10,14 @@ use pagellama::reference;
 use pagellama::weights::{LayerRole, Role, Sink, TensorSpec};
 
 use super::common::{Random, assert_close};
-use super::kernels::{matrices, matrix, open, padded, run, shapes, step, two_tiles, unpadded};
+use super::kernels::{matrices, matrix, open, padded, run, shapes, step, two_tiles, unpadded, written};
 
 tests! {
     every_variant_is_tested,
     matvec_reads_every_format,
     a_large_matrix_is_cut_into_slabs,
     matmul_reads_every_format,
+    every_f16_is_read_exactly,
     matmul_of_rounded_vectors,
     products_of_several_matrices,
     gate_and_up_projections,
@@ -165,6 +166,39 @@ async fn matmul_reads_every_format() {
             for kind in variants.map(Kind::Matmul).chain([Kind::Rounded]) {
                 check_product(&gpu, kind, format, shape, tokens, 40_000).await;
             }
+        }
+    }
+}
+
+/// Scales and minima, each of them every finite f16, in 65536 rows of a block whose first weight is scale + minimum.
+async fn every_f16_is_read_exactly() {
+    const COLUMNS: usize = 32;
+    let gpu = open().await;
+    let finite = |bits: u16| if half::f16::from_bits(bits).is_finite() { bits } else { 0 };
+    let step = step(&gpu, 0, 1);
+    let first: Vec<f32> = (0..COLUMNS).map(|column| if column == 0 { 1.0 } else { 0.0 }).collect();
+    let x = gpu.storage_with("x", &padded(&first, COLUMNS, ops::TOKEN_TILE - 1)).unwrap();
+    for format in [Format::Q4_1, Format::Q8_0] {
+        let mut bytes = Vec::new();
+        for bits in 0..=u16::MAX {
+            let mut block = vec![0; format.block_bytes()];
+            block[..2].copy_from_slice(&finite(bits).to_le_bytes());
+            let quants = if format == Format::Q4_1 { 4 } else { 2 };
+            if format == Format::Q4_1 {
+                block[2..4].copy_from_slice(&finite(bits.reverse_bits()).to_le_bytes());
+            }
+            block[quants] = 1;
+            bytes.extend(block);
+        }
+        let rows = bytes.len() / format.block_bytes();
+        let (store, plain) = written(&gpu, format, [rows, COLUMNS], &bytes).await;
+        let expected: Vec<f32> = plain.iter().step_by(COLUMNS).copied().collect();
+        let y = gpu.storage("y", 4 * rows as u64).unwrap();
+        let finish = Finish::Plain { y: &y, stride: rows, starts: &[0], one_row: false, add: false };
+        for kind in matvecs(&gpu).map(Kind::Matvec).chain(matmuls(&gpu).map(Kind::Matmul)) {
+            let got = run(&gpu, 1, &y, || kind.record(&gpu, &store, Product::Head, [&step, &x], &finish)).await;
+            let wrong = (0..rows).find(|&row| got[row] != expected[row]);
+            assert_eq!(wrong.map(|row| (row, got[row], expected[row])), None, "{kind:?} {format:?}");
         }
     }
 }
