@@ -20,7 +20,7 @@ fn gather(@builtin(global_invocation_id) id: vec3u) {
         return;
     }
     let row = ids[token] - FIRST_ROW;
-    let base = (row / 32u) * TILE_WORDS;
+    let base = (row / 32u) * tile_words(BLOCKS);
     let scale = block_scale(base, block, row % 32u);
     for (var octet = 0u; octet < 4u; octet++) {
         let w = weights8(base, block, row % 32u, octet, scale);

@@ -1,22 +1,13 @@
-// Matrix-matrix product for a chunk of tokens: the products of all rows with each token's x, handed to a finish_*.wgsl.
+// Matrix-matrix product for a chunk of tokens: the products of all rows with each token's x, handed to finish.wgsl.
 //
 // Each invocation holds a tile of 16 rows x 8 tokens in registers, so that a weight is read and dequantised once for 8 tokens
 // and x once for 16 rows; no barriers, no workgroup memory. On processors, reading takes more time than the arithmetic: one
 // number of x serves 16 rows, a word of weights 64 products.
-// Joined in front: BLOCKS (columns / 32, rounded up), step.wgsl, a weights_*.wgsl file, tiles.wgsl, a finish_*.wgsl file,
-// weights8.wgsl, an x_*.wgsl file.
-//
-// x        [tokens, rounded up to 8][BLOCKS * 8] vec4, zero past the last column
-// weights  tiles of 32 rows, as in weights_*.wgsl
-// and what finish_*.wgsl binds
+// Joined in front: step.wgsl, an unpack_halves*.wgsl file, a weights_*.wgsl file, product.wgsl, which says what is bound,
+// silu.wgsl, finish.wgsl, weights8.wgsl, an x_*.wgsl file. x has rows for tokens rounded up to 8.
 //
 // A workgroup produces 64 rows, those of two tiles, for 16 tokens.
-@group(0) @binding(0) var<uniform> step: Step;
-@group(0) @binding(1) var<storage, read> x: array<vec4f>;
-@group(0) @binding(2) var<storage, read> weights: array<u32>;
-
 const ROWS_APART: u32 = 4u;
-const STRIDE: u32 = BLOCKS * 8u;
 
 // Sixteen columns of x for eight tokens: for each quad of columns, the first four tokens' and the last four's.
 struct HalfBlock {
@@ -24,21 +15,21 @@ struct HalfBlock {
     last: array<mat4x4f, 4>,
 }
 
-// `at`: their place in the first token's row of x.
-fn half_block_of_x(at: u32, lane: u32) -> HalfBlock {
-    let last = at + 4u * STRIDE;
+// `at`: their place in the first token's row of x, `apart`: vec4s from a token's row to the next.
+fn half_block_of_x(at: u32, apart: u32, lane: u32) -> HalfBlock {
+    let last = at + 4u * apart;
     return HalfBlock(
         array(
-            four_of_x(at, STRIDE, lane),
-            four_of_x(at + 1u, STRIDE, lane),
-            four_of_x(at + 2u, STRIDE, lane),
-            four_of_x(at + 3u, STRIDE, lane),
+            four_of_x(at, apart, lane),
+            four_of_x(at + 1u, apart, lane),
+            four_of_x(at + 2u, apart, lane),
+            four_of_x(at + 3u, apart, lane),
         ),
         array(
-            four_of_x(last, STRIDE, lane),
-            four_of_x(last + 1u, STRIDE, lane),
-            four_of_x(last + 2u, STRIDE, lane),
-            four_of_x(last + 3u, STRIDE, lane),
+            four_of_x(last, apart, lane),
+            four_of_x(last + 1u, apart, lane),
+            four_of_x(last + 2u, apart, lane),
+            four_of_x(last + 3u, apart, lane),
         ),
     );
 }
@@ -66,20 +57,9 @@ fn add_half_block(sums: ptr<function, array<mat2x4f, 8>>, base: u32, block: u32,
     (*sums)[7] += row_products(base, block, row + 7u * ROWS_APART, half, columns);
 }
 
-// `low`, `high`: a column for each of four rows of a tile, with its products with four tokens, of which this is number t.
-fn finish_token(token: u32, group: u32, row: u32, low: mat4x4f, high: mat4x4f, t: u32) {
-    if (token < step.tokens) {
-        let rows = EightRows(
-            vec4f(low[0][t], low[1][t], low[2][t], low[3][t]),
-            vec4f(high[0][t], high[1][t], high[2][t], high[3][t]),
-        );
-        finish(token, group, row, rows);
-    }
-}
-
-// Four rows' products with four tokens.
-fn four(sums: array<mat2x4f, 8>, row: u32, tokens: u32) -> mat4x4f {
-    return mat4x4f(sums[row][tokens], sums[row + 1u][tokens], sums[row + 2u][tokens], sums[row + 3u][tokens]);
+// Four rows' products with token `t` of the first (0) or the last (1) four tokens.
+fn four(sums: array<mat2x4f, 8>, row: u32, tokens: u32, t: u32) -> vec4f {
+    return vec4f(sums[row][tokens][t], sums[row + 1u][tokens][t], sums[row + 2u][tokens][t], sums[row + 3u][tokens][t]);
 }
 
 @compute @workgroup_size(4, 2)
@@ -90,18 +70,43 @@ fn matmul(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) loc
     }
     let tiles = tiles_of(group.x);
     let lane = local.x;
+    let blocks = product.blocks;
+    let apart = blocks * 8u;
     var low: array<mat2x4f, 8>;
     var high: array<mat2x4f, 8>;
     // One loop and not two, for each costs some compilers a copy of all sums.
-    for (var turn = 0u; turn < 2u * BLOCKS; turn++) {
-        let half = half_block_of_x(first_token * STRIDE + turn * 4u, lane);
+    for (var turn = 0u; turn < 2u * blocks; turn++) {
+        let half = half_block_of_x(first_token * apart + turn * 4u, apart, lane);
         add_half_block(&low, tiles.low, turn / 2u, lane, turn % 2u, half);
         add_half_block(&high, tiles.high, turn / 2u, lane, turn % 2u, half);
     }
+    let p = product;
     for (var t = 0u; t < 4u; t++) {
-        finish_token(first_token + t, group.x, lane, four(low, 0u, 0u), four(high, 0u, 0u), t);
-        finish_token(first_token + t, group.x, lane + 16u, four(low, 4u, 0u), four(high, 4u, 0u), t);
-        finish_token(first_token + 4u + t, group.x, lane, four(low, 0u, 1u), four(high, 0u, 1u), t);
-        finish_token(first_token + 4u + t, group.x, lane + 16u, four(low, 4u, 1u), four(high, 4u, 1u), t);
+        // Named one by one, for arrays that are reached by number would not be kept in registers.
+        let first0 = EightRows(four(low, 0u, 0u, t), four(high, 0u, 0u, t));
+        let last0 = EightRows(four(low, 4u, 0u, t), four(high, 4u, 0u, t));
+        let first1 = EightRows(four(low, 0u, 1u, t), four(high, 0u, 1u, t));
+        let last1 = EightRows(four(low, 4u, 1u, t), four(high, 4u, 1u, t));
+        // One place that finishes rows, for a compiler copies what it calls.
+        var scale = 1.0;
+        for (var fourth = 0u; fourth < 4u; fourth++) {
+            let token = first_token + fourth / 2u * 4u + t;
+            if (token >= step.tokens) {
+                break;
+            }
+            let last = fourth % 2u;
+            if (last == 0u) {
+                scale = scale_of(p, token, lane);
+            }
+            var rows = first0;
+            if (fourth == 1u) {
+                rows = last0;
+            } else if (fourth == 2u) {
+                rows = first1;
+            } else if (fourth == 3u) {
+                rows = last1;
+            }
+            finish(p, scale, token, group.x, lane + last * 16u, rows);
+        }
     }
 }

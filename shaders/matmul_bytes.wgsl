@@ -5,23 +5,15 @@
 // r of a token's columns, s = max |x| / 127, r = round(x / s).
 //
 // Source: Dettmers et al. 2022, "LLM.int8()" (a scale for each run of x); llama.cpp's mmq kernels do the same with runs of 32.
-// Joined in front: BLOCKS (columns / 32, rounded up), step.wgsl, a weights_*.wgsl file, tiles.wgsl, a finish_*.wgsl file, a
-// bytes_*.wgsl file, which defines
+// Joined in front: step.wgsl, an unpack_halves*.wgsl file, a weights_*.wgsl file, product.wgsl, which says what is bound,
+// silu.wgsl, finish.wgsl, a bytes_*.wgsl file, which defines
 //
 // BYTES_BELOW                                how much the bytes are below the quants of the weights_*.wgsl file
 // bytes_of_weights(base, block, row, octet)  eight quants in two words
 // bytes_of_x(low, high)                      eight rounded columns of x in the same order
 //
-// x        [tokens][BLOCKS * 8] vec4, zero past the last column
-// weights  tiles of 32 rows, as in weights_*.wgsl
-// and what finish_*.wgsl binds
-//
 // A workgroup produces 64 rows, those of two tiles, for 32 tokens; an invocation 8 rows x 4 tokens. 4.5 KiB of workgroup memory,
 // two barriers a block.
-@group(0) @binding(0) var<uniform> step: Step;
-@group(0) @binding(1) var<storage, read> x: array<vec4f>;
-@group(0) @binding(2) var<storage, read> weights: array<u32>;
-
 const ROWS_APART: u32 = 8u;
 
 // [2 halves of a block][4 words][2 tiles][8 lanes]: a word of each of a lane's four rows of a tile.
@@ -104,6 +96,7 @@ fn half_block(half: u32, place: u32, token: u32) -> vec4f {
 
 @compute @workgroup_size(64)
 fn matmul_bytes(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) index: u32) {
+    let p = product;
     let tiles = tiles_of(group.x);
     let lane = index & 7u;
     let octet = (index >> 3u) & 3u;
@@ -114,13 +107,13 @@ fn matmul_bytes(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_i
     // A column for each of the four tokens.
     var low = mat4x4f();
     var high = mat4x4f();
-    for (var block = 0u; block < BLOCKS; block++) {
+    for (var block = 0u; block < p.blocks; block++) {
         share_weights(base, block, lane, octet, place);
         // Past the last token there need not be any x.
         let half = index & 1u;
         let token = first_token + (index >> 1u);
         if (token < step.tokens) {
-            share_x((token * BLOCKS + block) * 8u + half * 4u, half, index >> 1u);
+            share_x((token * p.blocks + block) * 8u + half * 4u, half, index >> 1u);
         }
         workgroupBarrier();
         for (var t = 0u; t < 4u; t++) {
@@ -131,7 +124,8 @@ fn matmul_bytes(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_i
     }
     for (var t = 0u; t < 4u; t++) {
         if (first_token + own + t < step.tokens) {
-            finish(first_token + own + t, group.x, lane, EightRows(low[t], high[t]));
+            let token = first_token + own + t;
+            finish(p, scale_of(p, token, lane & 3u), token, group.x, lane, EightRows(low[t], high[t]));
         }
     }
 }

@@ -1,20 +1,11 @@
 // Matrix-matrix product for a chunk of tokens by way of workgroup memory: the products of all rows with each token's x, handed
-// to a finish_*.wgsl.
+// to finish.wgsl.
 //
 // For real GPUs: a weight is read and dequantised once for 32 tokens, and a value of x read once for 64 rows; each invocation
 // then holds a tile of 8 rows x 4 tokens in registers. 12 KiB of workgroup memory, two barriers a block.
-// Joined in front: BLOCKS (columns / 32, rounded up), step.wgsl, a weights_*.wgsl file, tiles.wgsl, a finish_*.wgsl file,
-// weights8.wgsl.
-//
-// x        [tokens, rounded up to 4][BLOCKS * 8] vec4, zero past the last column
-// weights  tiles of 32 rows, as in weights_*.wgsl
-// and what finish_*.wgsl binds
+// Joined in front: as for matmul.wgsl, but for an x_*.wgsl file. x has rows for tokens rounded up to 4.
 //
 // A workgroup produces 64 rows, those of two tiles, for 32 tokens.
-@group(0) @binding(0) var<uniform> step: Step;
-@group(0) @binding(1) var<storage, read> x: array<vec4f>;
-@group(0) @binding(2) var<storage, read> weights: array<u32>;
-
 const ROWS_APART: u32 = 8u;
 
 // [32 columns][2 tiles][8 lanes]: a lane's four rows of a tile.
@@ -42,7 +33,7 @@ fn share_weights(base: u32, block: u32, lane: u32, octet: u32, column: u32) {
 
 // Reads four columns, of which `at` is the place in the first token's row of x, for four tokens.
 fn share_x(at: u32, column: u32) {
-    let stride = BLOCKS * 8u;
+    let stride = product.blocks * 8u;
     let values = transpose(mat4x4f(x[at], x[at + stride], x[at + 2u * stride], x[at + 3u * stride]));
     shared_x[column] = values[0];
     shared_x[column + 8u] = values[1];
@@ -52,6 +43,7 @@ fn share_x(at: u32, column: u32) {
 
 @compute @workgroup_size(64)
 fn matmul_shared(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) index: u32) {
+    let p = product;
     let tiles = tiles_of(group.x);
     let lane = index & 7u;
     let octet = (index >> 3u) & 3u;
@@ -62,11 +54,11 @@ fn matmul_shared(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_
     // A column for each of the four rows, with a value for each of the four tokens.
     var low = mat4x4f();
     var high = mat4x4f();
-    for (var block = 0u; block < BLOCKS; block++) {
+    for (var block = 0u; block < p.blocks; block++) {
         share_weights(base, block, lane, octet, column);
         // Past the last token there need not be any x.
         if (first_token < step.tokens) {
-            share_x(first_token * BLOCKS * 8u + block * 8u + lane, lane * 32u + four);
+            share_x(first_token * p.blocks * 8u + block * 8u + lane, lane * 32u + four);
         }
         workgroupBarrier();
         for (var k = 0u; k < 32u; k++) {
@@ -84,7 +76,7 @@ fn matmul_shared(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_
                 vec4f(low[0][t], low[1][t], low[2][t], low[3][t]),
                 vec4f(high[0][t], high[1][t], high[2][t], high[3][t]),
             );
-            finish(first_token + t, group.x, lane, rows);
+            finish(p, scale_of(p, first_token + t, lane & 3u), first_token + t, group.x, lane, rows);
         }
     }
 }

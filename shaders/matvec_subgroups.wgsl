@@ -1,21 +1,13 @@
 // Matrix-vector product, the columns shared out over SLICES, whose sums subgroups add up: the products of all rows with the last
-// token's x, handed to a finish_*.wgsl.
+// token's x, handed to finish.wgsl.
 //
 // For real GPUs with subgroups: one barrier, where matvec_slices.wgsl has five. Subgroups may have any power of two of lanes up
 // to the workgroup's 128, as long as all are full. Joined in front: as for matvec.wgsl, and
 // slices.wgsl, whose `partial` has a place for each subgroup, or each slice where a subgroup is none larger than that.
 //
-// x        [tokens][BLOCKS * 8] vec4, zero past the last column
-// weights  tiles of 32 rows, as in weights_*.wgsl
-// and what finish_*.wgsl binds
-//
 // A workgroup produces 64 rows: those of two tiles.
 enable subgroups;
 requires subgroup_id;
-
-@group(0) @binding(0) var<uniform> step: Step;
-@group(0) @binding(1) var<storage, read> x: array<vec4f>;
-@group(0) @binding(2) var<storage, read> weights: array<u32>;
 
 @compute @workgroup_size(128)
 fn matvec_subgroups(
@@ -24,11 +16,12 @@ fn matvec_subgroups(
     @builtin(subgroup_size) size: u32,
     @builtin(subgroup_invocation_id) member: u32,
 ) {
+    let p = product;
     let token = step.tokens - 1u;
     // Not the local index: how that is spread over subgroups is not laid down.
     let index = subgroup * size + member;
     let lane = index & 7u;
-    var rows = slice_rows(tiles_of(group.x), token, index);
+    var rows = slice_rows(p, tiles_of(group.x), token, index);
     for (var apart = 8u; apart < size; apart *= 2u) {
         rows.low += subgroupShuffleXor(rows.low, apart);
         rows.high += subgroupShuffleXor(rows.high, apart);
@@ -43,6 +36,6 @@ fn matvec_subgroups(
             rows.low += partial[other * 8u + lane].low;
             rows.high += partial[other * 8u + lane].high;
         }
-        finish(token, group.x, lane, rows);
+        finish(p, scale_of(p, token, lane & 3u), token, group.x, lane, rows);
     }
 }

@@ -13,6 +13,7 @@
 fn swiglu(@builtin(global_invocation_id) id: vec3u) {
     if (id.x < QUADS) {
         let gate = 2u * id.y * QUADS + id.x;
-        inner[id.y * QUADS + id.x] = silu(gate_up[gate]) * gate_up[gate + QUADS];
+        let four = gate_up[gate];
+        inner[id.y * QUADS + id.x] = vec4f(silu(four.x), silu(four.y), silu(four.z), silu(four.w)) * gate_up[gate + QUADS];
     }
 }

@@ -1,6 +1,8 @@
 // A tile of runs of eight blocks, which are one block of 256 weights in the file: RUN_WORDS each, the eight blocks of BLOCK_WORDS,
 // then what they have in common.
-const TILE_WORDS: u32 = BLOCKS / 8u * RUN_WORDS;
+fn tile_words(blocks: u32) -> u32 {
+    return blocks / 8u * RUN_WORDS;
+}
 
 // The first word of a block's run.
 fn run_at(base: u32, block: u32) -> u32 {

@@ -1,6 +1,7 @@
 // Eight neighbouring weights of a row, dequantised. Joined after the files of a format (weights_*.wgsl and the like), which define
 //
-// BLOCK_WORDS, TILE_WORDS              words of a block of 32 columns x 32 rows, and of a tile of 32 rows
+// BLOCK_WORDS                          words of a block of 32 columns x 32 rows
+// tile_words(blocks)                   words of a tile of 32 rows of so many blocks
 // PLACES                               what the quants are to be multiplied by besides the scale
 // block_scale(base, block, row)        scales of the block's first and second 16 weights, and their offsets
 // quants8(base, block, row, octet)     8 quants: weight = scale * PLACES * quant + offset

@@ -1,5 +1,5 @@
-// How a lane reads four vec4s of x: one of them, and the others it has from its quad's other lanes. Joined in the place of
-// x_alone.wgsl. For processors, where reading x takes more time than the arithmetic.
+// How a lane reads what the others of its quad read, too: a quarter of it, and the rest it has from them. Joined in the place of
+// x_alone.wgsl. For processors, where reading takes more time than the arithmetic.
 //
 // Four lanes that follow each other in a workgroup must be a quad of a subgroup. WebGPU does not promise that. It holds on the
 // software adapters, as the tests know; elsewhere this is used only where a trial has found that it does.
@@ -10,4 +10,12 @@ diagnostic(off, subgroup_uniformity);
 fn four_of_x(at: u32, apart: u32, member: u32) -> mat4x4f {
     let own = x[at + member * apart];
     return mat4x4f(quadBroadcast(own, 0u), quadBroadcast(own, 1u), quadBroadcast(own, 2u), quadBroadcast(own, 3u));
+}
+
+fn sum_of_squares(at: u32, count: u32, member: u32) -> vec4f {
+    var own = vec4f();
+    for (var i = member; i < count; i += 4u) {
+        own += squares[at + i];
+    }
+    return (quadBroadcast(own, 0u) + quadBroadcast(own, 1u)) + (quadBroadcast(own, 2u) + quadBroadcast(own, 3u));
 }

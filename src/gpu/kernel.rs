@@ -92,6 +92,8 @@ pub struct Dispatch {
     name: &'static str,
     pipeline: Rc<Pipeline>,
     bindings: wgpu::BindGroup,
+    /// Bound, and kept alive.
+    _constants: Option<Rc<Buffer>>,
     x: Extent,
     y: Extent,
     cost: Box<dyn Fn(Run) -> Cost>,
@@ -101,6 +103,11 @@ impl Dispatch {
     /// The kernel's name.
     pub fn name(&self) -> &'static str {
         self.name
+    }
+
+    /// Has these, which are among what it binds, live as long as it does.
+    pub fn keeping(self, constants: Rc<Buffer>) -> Self {
+        Self { _constants: Some(constants), ..self }
     }
 
     /// States what it costs in a run; nothing unless that is said.
@@ -136,7 +143,7 @@ impl Gpu {
             layout: &pipeline.bindings,
             entries: &entries,
         });
-        Dispatch { name: kernel.name, pipeline, bindings, x, y, cost: Box::new(|_| Cost::default()) }
+        Dispatch { name: kernel.name, pipeline, bindings, _constants: None, x, y, cost: Box::new(|_| Cost::default()) }
     }
 
     /// Submits dispatches for `tokens` tokens in one compute pass, then a copy of a result: from, to, and its bytes. Returns how

@@ -14,9 +14,9 @@ pub mod trial;
 pub mod tune;
 pub mod weights;
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::HashMap;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -70,6 +70,10 @@ pub struct Gpu {
     allocated: Arc<AtomicU64>,
     /// Pipelines by their whole text: layers share them.
     pipelines: RefCell<HashMap<String, Rc<pipeline::Pipeline>>>,
+    /// Uniform buffers of what never changes, by their contents; whoever uses one has it live.
+    constants: RefCell<HashMap<Vec<u8>, Weak<tensor::Buffer>>>,
+    /// See [`Gpu::unused`].
+    unused: OnceCell<[tensor::Buffer; 3]>,
     /// Once they are measured.
     limits: Cell<Option<limits::SpeedLimits>>,
     subgroups: bool,
@@ -123,16 +127,21 @@ impl Gpu {
         let subgroups = info.subgroup_min_size >= 4 && has_subgroups(&device);
         let first_error = Arc::new(Mutex::new(None));
         watch(&device, &first_error);
-        Ok(Self {
+        let gpu = Self {
             adapter: describe(&info, &device),
             device,
             queue,
             first_error,
             allocated: Arc::default(),
             pipelines: RefCell::default(),
+            constants: RefCell::default(),
+            unused: OnceCell::new(),
             limits: Cell::default(),
             subgroups,
-        })
+        };
+        // It lives as long as the device: what is allocated and freed later is to come to nothing.
+        gpu.unused();
+        Ok(gpu)
     }
 
     /// What is known about the adapter.

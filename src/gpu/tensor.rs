@@ -1,5 +1,6 @@
 //! Buffers in the device's memory: allocate, upload, read back.
 
+use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -50,6 +51,25 @@ impl Gpu {
     /// A zeroed uniform buffer of `bytes`, a multiple of 4.
     pub fn uniform(&self, label: &str, bytes: u64) -> Buffer {
         self.buffer(label, bytes, wgpu::BufferUsages::UNIFORM)
+    }
+
+    /// A uniform buffer with the given contents, which all that ask for the same ones while it lives share.
+    pub fn constants<T: bytemuck::Pod>(&self, label: &str, contents: &T) -> Result<Rc<Buffer>> {
+        let bytes = bytemuck::bytes_of(contents);
+        let mut shared = self.constants.borrow_mut();
+        if let Some(buffer) = shared.get(bytes).and_then(Weak::upgrade) {
+            return Ok(buffer);
+        }
+        let buffer = Rc::new(self.uniform(label, bytes.len() as u64));
+        self.upload(&buffer, 0, bytes)?;
+        shared.retain(|_, buffer| buffer.strong_count() > 0);
+        shared.insert(bytes.to_vec(), Rc::downgrade(&buffer));
+        Ok(buffer)
+    }
+
+    /// What is bound where a kernel uses nothing: for what it only reads, and for two things that it might write.
+    pub fn unused(&self) -> &[Buffer; 3] {
+        self.unused.get_or_init(|| [(); 3].map(|()| self.buffer("unused", 16, wgpu::BufferUsages::STORAGE)))
     }
 
     pub(super) fn resolve_target(&self, label: &str, bytes: u64) -> Buffer {

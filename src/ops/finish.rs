@@ -2,8 +2,8 @@
 
 use super::{expect_room, squares_quads, stride};
 use crate::error::Result;
+use crate::formats::tile::blocks;
 use crate::gpu::cost::Cost;
-use crate::gpu::kernel::Size;
 use crate::gpu::tensor::Buffer;
 use crate::gpu::weights::Slab;
 
@@ -16,13 +16,41 @@ pub struct RmsNorm {
     pub eps: f32,
 }
 
-impl RmsNorm {
-    fn sizes(self) -> [(&'static str, Size); 3] {
-        [
-            ("COLUMNS", Size::Count(self.columns)),
-            ("SQUARES", Size::Count(squares_quads(self.columns))),
-            ("EPS", Size::Number(self.eps)),
-        ]
+/// Ends of `product.wgsl`.
+const WRITTEN: u32 = 0;
+const JOINED: u32 = 1;
+const GATED: u32 = 2;
+
+/// `Product` of `product.wgsl`, which says what each number is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, bytemuck::Pod, bytemuck::Zeroable)]
+#[repr(C)]
+pub(super) struct Constants {
+    blocks: u32,
+    tiles_apart: u32,
+    rows: u32,
+    first_row: u32,
+    row_stride: u32,
+    one_row: u32,
+    normed: u32,
+    columns: u32,
+    eps: f32,
+    squares: u32,
+    end: u32,
+}
+
+impl Constants {
+    fn norm(&mut self, norm: RmsNorm) {
+        self.normed = 1;
+        self.columns = norm.columns as u32;
+        self.eps = norm.eps;
+        self.squares = squares_quads(norm.columns) as u32;
+    }
+
+    /// Where the slab's rows go, in rows of `stride` numbers in which those of each matrix have a start.
+    fn place(&mut self, slab: &Slab, stride: usize, starts: &[usize], one_row: bool) {
+        self.first_row += starts.get(slab.part).copied().unwrap_or(0) as u32;
+        self.row_stride = stride as u32;
+        self.one_row = one_row.into();
     }
 }
 
@@ -107,59 +135,52 @@ impl Finish<'_> {
         }
     }
 
-    /// The shader files, in the order in which they are joined.
-    pub(super) fn parts(&self) -> &'static [&'static str] {
-        const RMS_SCALE: &str = wgsl!("common/rms_scale.wgsl");
-        match self {
-            Finish::Store { .. } => &[RMS_SCALE, wgsl!("common/finish_store.wgsl")],
-            Finish::Plain { .. } => &[wgsl!("common/finish_plain.wgsl")],
-            Finish::Residual { .. } => &[wgsl!("common/finish_residual.wgsl")],
-            Finish::SwiGlu { added: None, .. } => &[RMS_SCALE, super::SILU, wgsl!("common/finish_swiglu.wgsl")],
-            Finish::SwiGlu { added: Some(_), .. } => {
-                &[RMS_SCALE, super::SILU, wgsl!("common/finish_swiglu_added.wgsl")]
-            }
-        }
-    }
-
-    /// The constants for a slab of the product.
-    pub(super) fn sizes(&self, slab: &Slab) -> Vec<(&'static str, Size)> {
-        let (start, row_stride) = match self {
-            Finish::Store { stride, starts, .. } | Finish::Plain { stride, starts, .. } => {
-                (starts.get(slab.part).copied().unwrap_or(0), *stride)
-            }
-            Finish::Residual { columns, .. } | Finish::SwiGlu { columns, .. } => (0, stride(*columns)),
+    /// What tells a slab's product and its end from others: `Product` of `product.wgsl`.
+    pub(super) fn constants(&self, slab: &Slab, columns: usize) -> Constants {
+        let mut constants = Constants {
+            blocks: blocks(columns) as u32,
+            tiles_apart: slab.tiles_apart as u32,
+            rows: slab.rows as u32,
+            first_row: slab.first_row as u32,
+            ..Constants::default()
         };
-        let mut sizes = vec![
-            ("ROWS", Size::Count(slab.rows)),
-            ("FIRST_ROW", Size::Count(start + slab.first_row)),
-            ("ROW_STRIDE", Size::Count(row_stride)),
-            ("TILES_APART", Size::Count(slab.tiles_apart)),
-        ];
-        match self {
-            Finish::Store { norm, one_row, .. } => {
-                sizes.extend(norm.sizes());
-                sizes.push(("ONE_ROW", Size::Flag(*one_row)));
+        match *self {
+            Finish::Store { norm, stride, starts, one_row, .. } => {
+                constants.place(slab, stride, starts, one_row);
+                constants.norm(norm);
             }
-            Finish::Plain { one_row, add, .. } => {
-                sizes.extend([("ONE_ROW", Size::Flag(*one_row)), ("ADD", Size::Flag(*add))]);
+            Finish::Plain { stride, starts, one_row, .. } => {
+                constants.place(slab, stride, starts, one_row);
+                constants.end = WRITTEN;
             }
-            Finish::Residual { columns, .. } => sizes.push(("SQUARES", Size::Count(squares_quads(*columns)))),
-            Finish::SwiGlu { norm, .. } => sizes.extend(norm.sizes()),
+            Finish::Residual { columns, .. } => {
+                constants.row_stride = stride(columns) as u32;
+                constants.squares = squares_quads(columns) as u32;
+                constants.end = JOINED;
+            }
+            Finish::SwiGlu { norm, columns, .. } => {
+                constants.row_stride = stride(columns) as u32;
+                constants.norm(norm);
+                constants.end = GATED;
+            }
         }
-        sizes
+        constants
     }
 
-    /// What is bound after the step, x and the weights.
-    pub(super) fn bindings(&self) -> Vec<&Buffer> {
-        match self {
-            Finish::Store { squares, y, .. } => vec![squares, y],
-            Finish::Residual { gains, stream, weighted, squares, .. } => vec![gains, stream, weighted, squares],
-            Finish::Plain { y, .. } => vec![y],
-            Finish::SwiGlu { squares, inner, added, .. } => {
-                let mut bindings = vec![*squares, *inner];
-                bindings.extend(*added);
-                bindings
+    /// Whether rows are added to what is there, as only adapters' are.
+    pub(super) fn adds(&self) -> bool {
+        matches!(self, Finish::Plain { add: true, .. } | Finish::SwiGlu { added: Some(_), .. })
+    }
+
+    /// What is bound to `squares`, `extra`, `y`, `weighted` and `sums` of `product.wgsl`, as far as it is used.
+    pub(super) fn bindings(&self) -> [Option<&Buffer>; 5] {
+        match *self {
+            Finish::Store { squares, y, .. } => [Some(squares), None, Some(y), None, None],
+            Finish::Plain { y, .. } => [None, None, Some(y), None, None],
+            Finish::Residual { gains, stream, weighted, squares, .. } => {
+                [None, Some(gains), Some(stream), Some(weighted), Some(squares)]
             }
+            Finish::SwiGlu { squares, inner, added, .. } => [Some(squares), added, Some(inner), None, None],
         }
     }
 

@@ -95,7 +95,7 @@ impl Matmul {
         match self {
             Matmul::Registers => &[UNPACK_HALVES_MOVED, WEIGHTS8, X_ALONE, REGISTERS],
             Matmul::Quads => &[UNPACK_HALVES_MOVED, WEIGHTS8, X_QUADS, REGISTERS],
-            Matmul::Shared => &[UNPACK_HALVES, WEIGHTS8, wgsl!("matmul_shared.wgsl")],
+            Matmul::Shared => &[UNPACK_HALVES, WEIGHTS8, X_ALONE, wgsl!("matmul_shared.wgsl")],
         }
     }
 }
@@ -134,7 +134,7 @@ pub fn matmul_bytes(
     let Some(text) = first.filter(|_| gpu.has_packed_dot()) else { return Ok(None) };
     let kernel = ProductKernel {
         name: MATMUL_BYTES,
-        texts: &[UNPACK_HALVES, text, wgsl!("matmul_bytes.wgsl")],
+        texts: &[UNPACK_HALVES, X_ALONE, text, wgsl!("matmul_bytes.wgsl")],
         token_tile: 1,
         tokens: Extent::per_token(1, 32),
         computed: |run| run.tokens,

@@ -1,9 +1,9 @@
 //! What the kernels for a product `W x` have in common: how their text is joined, what is bound, and how often they run.
 
 use super::finish::Finish;
-use super::{STEP, TILES, expect_room, stride};
+use super::{FINISH, PRODUCT, SILU, STEP, expect_room, stride};
 use crate::error::Result;
-use crate::formats::tile::blocks;
+use crate::formats::Format;
 use crate::gpu::Gpu;
 use crate::gpu::cost::Run;
 use crate::gpu::kernel::{Dispatch, Extent, Kernel, Size};
@@ -36,20 +36,32 @@ impl ProductKernel<'_> {
         expect_room(self.name, "x", x, self.token_tile * stride(weight.columns))?;
         finish.check(self.name)?;
         let dispatches = weight.slabs.iter().map(|slab| {
-            let mut parts = vec![STEP];
-            parts.extend(slab.format.shader());
-            parts.push(TILES);
-            parts.extend(finish.parts());
-            parts.extend(self.texts);
-            let mut sizes = vec![("BLOCKS", Size::Count(blocks(weight.columns)))];
-            sizes.extend(finish.sizes(slab));
-            let kernel = Kernel { name: self.name, parts: &parts, sizes: &sizes };
-            let mut bindings = vec![step, x, &slab.buffer];
-            bindings.extend(finish.bindings());
+            let parts = self.parts(slab.format);
+            let kernel = Kernel { name: self.name, parts: &parts, sizes: &[("ADDS", Size::Flag(finish.adds()))] };
+            let constants = gpu.constants("product", &finish.constants(slab, weight.columns))?;
+            let [squares, extra, y, weighted, sums] = finish.bindings();
+            let [nothing, no_weighted, no_sums] = gpu.unused();
+            let bindings = [
+                step,
+                x,
+                &slab.buffer,
+                &constants,
+                squares.unwrap_or(nothing),
+                extra.unwrap_or(nothing),
+                y.unwrap_or(nothing),
+                weighted.unwrap_or(no_weighted),
+                sums.unwrap_or(no_sums),
+            ];
             let rows = Extent::fixed(slab.rows, finish.rows_per_group());
             let (cost, computed) = (finish.cost(slab, weight.columns), self.computed);
-            gpu.dispatch(&kernel, &bindings, rows, self.tokens).costing(move |run| cost(computed(run)))
+            let dispatch = gpu.dispatch(&kernel, &bindings, rows, self.tokens).keeping(constants);
+            Ok(dispatch.costing(move |run| cost(computed(run))))
         });
-        Ok(dispatches.collect())
+        dispatches.collect()
+    }
+
+    /// The files that it is made of for weights of a format.
+    fn parts(&self, format: Format) -> Vec<&'static str> {
+        [&[STEP, PRODUCT, SILU, FINISH], format.shader(), self.texts].concat()
     }
 }
