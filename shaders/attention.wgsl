@@ -5,24 +5,25 @@
 // al. 2022, "FlashAttention"; Ainslie et al. 2023 (heads that share keys and values). No barriers: an invocation does one token,
 // one part of the positions that it sees, and up to four query heads that share their keys, so that these are read once.
 // Joined in front: HEADS, KV_HEADS, PAIRS (head_dim / 2), Q_STRIDE (pairs from a token to the next), OUT_STRIDE (the same, in
-// out), CONTEXT, PARTS (1, or a multiple of 8), TOGETHER (1 to 4, a divisor of HEADS / KV_HEADS), SCALE (1 / sqrt(head_dim)),
-// step.wgsl, the
-// cache's format and kv_cache.wgsl, which says what formats there are.
+// out), CONTEXT, TOGETHER (1 to 4, a divisor of HEADS / KV_HEADS), SCALE (1 / sqrt(head_dim)), step.wgsl, the cache's format and
+// kv_cache.wgsl, which says what formats there are.
 //
 // q              [tokens][Q_STRIDE] pairs, turned by rope
 // keys, values   the cache, as in kv_cache.wgsl
-// out            with PARTS = 1: [tokens][OUT_STRIDE] pairs, the mixed values over the sum
-//                else [tokens][HEADS][PAIRS][PARTS] pairs, the mixed values of each part, for attention_merge.wgsl
-// stats          [tokens][HEADS][PARTS] (maximum m, sum); sum is 0 for a part without positions; not used with PARTS = 1
+// out            of one part: [tokens][OUT_STRIDE] pairs, the mixed values over the sum
+//                else [tokens][HEADS][PAIRS][parts] pairs, the mixed values of each part, for attention_merge.wgsl
+// stats          [tokens][HEADS][parts] (maximum m, sum); sum is 0 for a part without positions; not used by one part
+// parts          1, or a multiple of 8
 //
 // The positions l + 8c of each tile of 64 (c in 0..8) are read together. With several parts, part p has l = p % 8 in every
-// (PARTS / 8)-th tile: neighbouring invocations read neighbouring words. With one, they do neighbouring tokens over the same words.
+// (parts / 8)-th tile: neighbouring invocations read neighbouring words. With one, they do neighbouring tokens over the same words.
 @group(0) @binding(0) var<uniform> step: Step;
 @group(0) @binding(1) var<storage, read> q: array<vec2f>;
 @group(0) @binding(2) var<storage, read> keys: array<Word>;
 @group(0) @binding(3) var<storage, read> values: array<Word>;
 @group(0) @binding(4) var<storage, read_write> out: array<vec2f>;
 @group(0) @binding(5) var<storage, read_write> stats: array<vec2f>;
+@group(0) @binding(6) var<uniform> parts: u32;
 
 const LOWEST: f32 = -3.0e38;
 
@@ -119,32 +120,29 @@ fn mix(before: vec2f, head: Head, value: EightPairs) -> vec2f {
     return before * head.shrink + vec2f(x, y);
 }
 
-fn start(head: ptr<function, Head>) {
-    (*head).eight = Eight();
-}
-
 fn write(token: u32, head: u32, part: u32, pair: u32, sums: vec2f, sum: f32) {
-    if (PARTS == 1u) {
-        out[token * OUT_STRIDE + head * PAIRS + pair] = sums / sum;
-    } else {
-        out[((token * HEADS + head) * PAIRS + pair) * PARTS + part] = sums;
-    }
+    // One place to write to, for processors run both sides of an `if`.
+    let several = parts > 1u;
+    let joined = token * OUT_STRIDE + head * PAIRS + pair;
+    let apart = ((token * HEADS + head) * PAIRS + pair) * parts + part;
+    out[select(joined, apart, several)] = sums / select(sum, 1.0, several);
 }
 
 fn write_stats(token: u32, head: u32, part: u32, state: Head) {
-    if (PARTS > 1u) {
-        stats[(token * HEADS + head) * PARTS + part] = vec2f(state.maximum, state.sum);
+    if (parts > 1u) {
+        stats[(token * HEADS + head) * parts + part] = vec2f(state.maximum, state.sum);
     }
 }
 
 @compute @workgroup_size(8)
 fn attention(@builtin(global_invocation_id) id: vec3u) {
-    let token = id.x / PARTS;
-    let part = id.x % PARTS;
+    let token = id.x / parts;
+    let part = id.x % parts;
     let head = id.y * TOGETHER;
     if (token >= step.tokens) {
         return;
     }
+    let cut = parts;
     let visible = min(step.position + token + 1u, CONTEXT);
     let q_at = token * Q_STRIDE + head * PAIRS;
     let kv_head = head / (HEADS / KV_HEADS);
@@ -158,13 +156,13 @@ fn attention(@builtin(global_invocation_id) id: vec3u) {
     var sums1: array<vec2f, PAIRS>;
     var sums2: array<vec2f, PAIRS>;
     var sums3: array<vec2f, PAIRS>;
-    for (var eighth = part; eighth / 8u * KV_TILE < visible; eighth += PARTS) {
+    for (var eighth = part; eighth / 8u * KV_TILE < visible; eighth += cut) {
         let position = eighth / 8u * KV_TILE + eighth % 8u;
         let first = cache_at(kv_head, position);
-        start(&head0);
-        start(&head1);
-        start(&head2);
-        start(&head3);
+        head0.eight = Eight();
+        head1.eight = Eight();
+        head2.eight = Eight();
+        head3.eight = Eight();
         for (var i = 0u; i < PAIRS; i++) {
             let key = eight_keys(first, i);
             add_scores(&head0, q_at + i, key);
@@ -182,9 +180,15 @@ fn attention(@builtin(global_invocation_id) id: vec3u) {
         let keys_by = key_scales(kv_head, position);
         let values_by = value_scales(kv_head, position);
         weigh(&head0, positions, visible, keys_by, values_by);
-        weigh(&head1, positions, visible, keys_by, values_by);
-        weigh(&head2, positions, visible, keys_by, values_by);
-        weigh(&head3, positions, visible, keys_by, values_by);
+        if (TOGETHER > 1u) {
+            weigh(&head1, positions, visible, keys_by, values_by);
+        }
+        if (TOGETHER > 2u) {
+            weigh(&head2, positions, visible, keys_by, values_by);
+        }
+        if (TOGETHER > 3u) {
+            weigh(&head3, positions, visible, keys_by, values_by);
+        }
         for (var i = 0u; i < PAIRS; i++) {
             let value = eight_values(first, i);
             sums0[i] = mix(sums0[i], head0, value);

@@ -185,22 +185,30 @@ fn sample(@builtin(local_invocation_index) index: u32) {
     workgroupBarrier();
     highest = atomicLoad(&top);
 
-    // Any k tokens, such as blocks' largest, are a lower bound for the k largest: few candidates remain.
     var low = score_of(logit_of(highest) - sampling.reach);
-    if (sampling.top_k > 0u && sampling.top_k <= BLOCKS) {
-        low = search(MAXIMA, f32(sampling.top_k), low, ROUGH);
-    }
-    gather(low);
-    if (sampling.top_k > 0u) {
-        low = search(COUNT, f32(sampling.top_k), low, EXACT);
+    let some = sampling.top_k > 0u;
+    let filtered = sampling.top_p < 1.0;
+    var wanted = f32(sampling.top_k);
+    // One place that searches, for a compiler copies what it calls. Where a filter is not wanted there are no passes.
+    for (var what = MAXIMA; what <= WEIGHT; what++) {
+        var passes = 0u;
+        if (what == MAXIMA && some && sampling.top_k <= BLOCKS) {
+            // Any k tokens, such as blocks' largest, are a lower bound for the k largest: few candidates remain.
+            passes = ROUGH;
+        } else if (what == COUNT) {
+            gather(low);
+            passes = select(0u, EXACT, some);
+        } else if (what == WEIGHT && filtered) {
+            wanted = sampling.top_p * sum(candidates_from(low, vec3u(low), WEIGHT)).x;
+            passes = EXACT;
+        }
+        low = search(what, wanted, low, passes);
     }
     var kept = Kept(low, COLUMNS, score_of(logit_of(highest) - sampling.floor));
-    if (sampling.top_p < 1.0) {
-        let wanted = sampling.top_p * sum(candidates_from(low, vec3u(low), WEIGHT)).x;
-        kept.border = search(WEIGHT, wanted, low, EXACT);
+    if (filtered) {
         // Of those at the border, as many as are missing, and the most likely token always.
-        let above = sum(candidates_from(kept.border, vec3u(kept.border + 1u), WEIGHT)).x;
-        kept.ties = u32(clamp(ceil((wanted - above) / weight(kept.border)), 1.0, f32(COLUMNS)));
+        let above = sum(candidates_from(low, vec3u(low + 1u), WEIGHT)).x;
+        kept.ties = u32(clamp(ceil((wanted - above) / weight(low)), 1.0, f32(COLUMNS)));
     }
 
     // The draw: through the lanes' sums to one lane, through its candidates to one of them.

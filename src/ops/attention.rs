@@ -56,15 +56,16 @@ pub fn attention(gpu: &Gpu, shape: &HeadShape, step: &Buffer, args: &Attention<'
     sizes.extend([
         ("Q_STRIDE", Size::Count(shape.qkv_stride() / 2)),
         ("OUT_STRIDE", Size::Count(shape.query_stride() / 2)),
-        ("PARTS", Size::Count(args.parts)),
         ("TOGETHER", Size::Count(together)),
         ("SCALE", Size::Number((shape.head_dim as f32).sqrt().recip())),
     ]);
     let parts = [vec![STEP], shape.cache_parts(), vec![wgsl!("attention.wgsl")]].concat();
     let kernel = Kernel { name: "attention", parts: &parts, sizes: &sizes };
-    let bindings = [step, args.qkv, args.keys, args.values, args.out, args.stats];
+    // Not a constant, so that single tokens and chunks share a pipeline.
+    let cut = gpu.constants("parts", &(args.parts as u32))?;
+    let bindings = [step, args.qkv, args.keys, args.values, args.out, args.stats, &cut];
     let heads = Extent::fixed(shape.heads / together, 1);
-    let dispatch = gpu.dispatch(&kernel, &bindings, Extent::per_token(args.parts, LANES), heads);
+    let dispatch = gpu.dispatch(&kernel, &bindings, Extent::per_token(args.parts, LANES), heads).keeping(cut);
     let out = if args.parts == 1 { shape.queries() } else { shape.left_by(args.parts) };
     let (queries, cached) = (shape.queries(), shape.position_bytes());
     Ok(dispatch.costing(move |run| {
