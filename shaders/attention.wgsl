@@ -11,12 +11,12 @@
 // q              [tokens][Q_STRIDE] pairs, turned by rope
 // keys, values   the cache, as in kv_cache.wgsl
 // out            of one part: [tokens][OUT_STRIDE] pairs, the mixed values over the sum
-//                else [tokens][HEADS][PAIRS][parts] pairs, the mixed values of each part, for attention_merge.wgsl
-// stats          [tokens][HEADS][parts] (maximum m, sum); sum is 0 for a part without positions; not used by one part
+//                else [tokens][HEADS][PAIRS][parts] pairs, the mixed values of each part that is used, for attention_merge.wgsl
+// stats          [tokens][HEADS][parts] (maximum m, sum) of the same; sum is 0 for a part without positions; not used by one part
 // parts          1, or a multiple of 8
 //
 // The positions l + 8c of each tile of 64 (c in 0..8) are read together. With several parts, part p has l = p % 8 in every
-// (parts / 8)-th tile: neighbouring invocations read neighbouring words. With one, they do neighbouring tokens over the same words.
+// (parts used / 8)-th tile: neighbouring invocations read neighbouring words. With one, they do neighbouring tokens over the same words.
 @group(0) @binding(0) var<uniform> step: Step;
 @group(0) @binding(1) var<storage, read> q: array<vec2f>;
 @group(0) @binding(2) var<storage, read> keys: array<Word>;
@@ -139,11 +139,11 @@ fn attention(@builtin(global_invocation_id) id: vec3u) {
     let token = id.x / parts;
     let part = id.x % parts;
     let head = id.y * TOGETHER;
-    if (token >= step.tokens) {
+    let visible = min(step.position + token + 1u, CONTEXT);
+    let used = parts_used(parts, visible);
+    if (token >= step.tokens || part >= used) {
         return;
     }
-    let cut = parts;
-    let visible = min(step.position + token + 1u, CONTEXT);
     let q_at = token * Q_STRIDE + head * PAIRS;
     let kv_head = head / (HEADS / KV_HEADS);
 
@@ -156,7 +156,7 @@ fn attention(@builtin(global_invocation_id) id: vec3u) {
     var sums1: array<vec2f, PAIRS>;
     var sums2: array<vec2f, PAIRS>;
     var sums3: array<vec2f, PAIRS>;
-    for (var eighth = part; eighth / 8u * KV_TILE < visible; eighth += cut) {
+    for (var eighth = part; eighth / 8u * KV_TILE < visible; eighth += used) {
         let position = eighth / 8u * KV_TILE + eighth % 8u;
         let first = cache_at(kv_head, position);
         head0.eight = Eight();

@@ -15,7 +15,7 @@ use crate::weights::{LayerRole, Role};
 /// Parts that the positions are cut into when a single token attends to them: enough invocations for a device's units. A
 /// software adapter has few, and each part is one more to be joined.
 const DECODE_PARTS: usize = 128;
-const SOFTWARE_DECODE_PARTS: usize = 32;
+const SOFTWARE_DECODE_PARTS: usize = 16;
 
 /// A forward pass over weights that have their place but need not be there yet.
 pub struct Recorded {
@@ -294,7 +294,7 @@ impl Steps for Recorder<'_> {
         let attention = Attention { qkv, keys, values, out, stats, parts };
         self.recorded.push(ops::attention(self.gpu, &self.shape, step, &attention)?);
         if self.single {
-            self.recorded.push(ops::attention_merge(self.gpu, &self.shape, &attention, attended)?);
+            self.recorded.push(ops::attention_merge(self.gpu, &self.shape, step, &attention, attended)?);
         }
         Ok(())
     }

@@ -1,7 +1,7 @@
-use super::{HeadShape, STEP, expect_cache, expect_room};
+use super::{HeadShape, KV_TILE, STEP, expect_cache, expect_room};
 use crate::error::Result;
 use crate::gpu::Gpu;
-use crate::gpu::cost::Cost;
+use crate::gpu::cost::{Cost, Run};
 use crate::gpu::kernel::{Dispatch, Extent, Kernel, Size};
 use crate::gpu::tensor::Buffer;
 
@@ -66,21 +66,33 @@ pub fn attention(gpu: &Gpu, shape: &HeadShape, step: &Buffer, args: &Attention<'
     let bindings = [step, args.qkv, args.keys, args.values, args.out, args.stats, &cut];
     let heads = Extent::fixed(shape.heads / together, 1);
     let dispatch = gpu.dispatch(&kernel, &bindings, Extent::per_token(args.parts, LANES), heads).keeping(cut);
-    let out = if args.parts == 1 { shape.queries() } else { shape.left_by(args.parts) };
+    let (shape, parts) = (*shape, args.parts);
     let (queries, cached) = (shape.queries(), shape.position_bytes());
     Ok(dispatch.costing(move |run| {
+        let out = if parts == 1 { queries } else { shape.left_by(parts_used(parts, run)) };
         Cost::values(run.tokens * (queries + out))
             + Cost::moved(run.positions() as u64 * cached)
             + Cost::multiply_adds(2 * queries * run.attended())
     }))
 }
 
+/// How many of a token's parts have something to do in a run: `parts_used` of `kv_tile.wgsl`.
+fn parts_used(parts: usize, run: Run) -> usize {
+    parts.min(8 * run.positions().div_ceil(KV_TILE))
+}
+
 /// Joins the parts of `attention` into one vector for each head.
-pub fn attention_merge(gpu: &Gpu, shape: &HeadShape, args: &Attention<'_>, out: &Buffer) -> Result<Dispatch> {
+pub fn attention_merge(
+    gpu: &Gpu,
+    shape: &HeadShape,
+    step: &Buffer,
+    args: &Attention<'_>,
+    out: &Buffer,
+) -> Result<Dispatch> {
     expect_room("attention_merge", "out", out, shape.query_stride())?;
     let kernel = Kernel {
         name: "attention_merge",
-        parts: &[wgsl!("attention_merge.wgsl")],
+        parts: &[STEP, wgsl!("common/kv_tile.wgsl"), wgsl!("attention_merge.wgsl")],
         sizes: &[
             ("HEADS", Size::Count(shape.heads)),
             ("PAIRS", Size::Count(shape.pairs())),
@@ -89,9 +101,10 @@ pub fn attention_merge(gpu: &Gpu, shape: &HeadShape, args: &Attention<'_>, out: 
         ],
     };
     let pairs = Extent::fixed(shape.heads * shape.pairs(), LANES);
-    let dispatch = gpu.dispatch(&kernel, &[args.out, args.stats, out], pairs, Extent::per_token(1, 1));
-    let (queries, left, parts) = (shape.queries(), shape.left_by(args.parts), args.parts);
+    let dispatch = gpu.dispatch(&kernel, &[args.out, args.stats, out, step], pairs, Extent::per_token(1, 1));
+    let (shape, parts) = (*shape, args.parts);
     Ok(dispatch.costing(move |run| {
-        Cost::values(run.tokens * (left + queries)) + Cost::multiply_adds(run.tokens * parts * queries)
+        let (queries, used) = (shape.queries(), parts_used(parts, run));
+        Cost::values(run.tokens * (shape.left_by(used) + queries)) + Cost::multiply_adds(run.tokens * used * queries)
     }))
 }

@@ -47,7 +47,7 @@ const X_ALONE: &str = wgsl!("common/x_alone.wgsl");
 const X_QUADS: &str = wgsl!("common/x_quads.wgsl");
 const ROW_DOTS: &str = wgsl!("common/row_dots.wgsl");
 const SILU: &str = wgsl!("common/silu.wgsl");
-/// Positions that lie together in the KV cache: `KV_TILE` in `kv_cache.wgsl`.
+/// Positions that lie together in the KV cache: `KV_TILE` in `kv_tile.wgsl`.
 pub const KV_TILE: usize = 64;
 
 /// Length of a row of `columns` values as the kernels keep it: whole blocks of 32.
@@ -130,7 +130,7 @@ impl HeadShape {
             KvFormat::F32 => vec![wgsl!("common/kv_f32.wgsl"), UNSCALED],
             KvFormat::Q8 => vec![wgsl!("common/kv_q8.wgsl")],
         };
-        parts.push(wgsl!("common/kv_cache.wgsl"));
+        parts.extend([wgsl!("common/kv_tile.wgsl"), wgsl!("common/kv_cache.wgsl")]);
         parts
     }
 

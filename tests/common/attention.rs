@@ -73,7 +73,7 @@ async fn check_attention(kv: KvFormat, tolerance: f32) {
         let got = run(&gpu, tokens, &output, || {
             let mut recorded = vec![ops::attention(&gpu, &shape, &step, &args)?];
             if parts > 1 {
-                recorded.push(ops::attention_merge(&gpu, &shape, &args, &output)?);
+                recorded.push(ops::attention_merge(&gpu, &shape, &step, &args, &output)?);
             }
             Ok(recorded)
         })
