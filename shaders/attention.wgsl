@@ -5,25 +5,26 @@
 // al. 2022, "FlashAttention"; Ainslie et al. 2023 (heads that share keys and values). No barriers: an invocation does one token,
 // one part of the positions that it sees, and up to four query heads that share their keys, so that these are read once.
 // Joined in front: HEADS, KV_HEADS, PAIRS (head_dim / 2), Q_STRIDE (pairs from a token to the next), OUT_STRIDE (the same, in
-// out), CONTEXT, TOGETHER (1 to 4, a divisor of HEADS / KV_HEADS), SCALE (1 / sqrt(head_dim)), step.wgsl, the cache's format and
-// kv_cache.wgsl, which says what formats there are.
+// out), CONTEXT, TOGETHER (1 to 4, a divisor of HEADS / KV_HEADS), SCALE (1 / sqrt(head_dim)), step.wgsl, kv_tile.wgsl, the
+// cache's format and kv_cache.wgsl, which says what formats there are.
 //
+// parts          1, or a multiple of 8
 // q              [tokens][Q_STRIDE] pairs, turned by rope
 // keys, values   the cache, as in kv_cache.wgsl
 // out            of one part: [tokens][OUT_STRIDE] pairs, the mixed values over the sum
-//                else [tokens][HEADS][PAIRS][parts] pairs, the mixed values of each part that is used, for attention_merge.wgsl
-// stats          [tokens][HEADS][parts] (maximum m, sum) of the same; sum is 0 for a part without positions; not used by one part
-// parts          1, or a multiple of 8
+//                else [tokens][HEADS][PAIRS][parts] pairs, the mixed values of each part used, for attention_merge.wgsl
+// stats          [tokens][HEADS][parts] (maximum m, sum) of the same; sum is 0 for a part without positions; not set by one part
 //
 // The positions l + 8c of each tile of 64 (c in 0..8) are read together. With several parts, part p has l = p % 8 in every
-// (parts used / 8)-th tile: neighbouring invocations read neighbouring words. With one, they do neighbouring tokens over the same words.
+// (parts used / 8)-th tile: neighbouring invocations read neighbouring words. With one, they do neighbouring tokens over the
+// same words.
 @group(0) @binding(0) var<uniform> step: Step;
-@group(0) @binding(1) var<storage, read> q: array<vec2f>;
-@group(0) @binding(2) var<storage, read> keys: array<Word>;
-@group(0) @binding(3) var<storage, read> values: array<Word>;
-@group(0) @binding(4) var<storage, read_write> out: array<vec2f>;
-@group(0) @binding(5) var<storage, read_write> stats: array<vec2f>;
-@group(0) @binding(6) var<uniform> parts: u32;
+@group(0) @binding(1) var<uniform> parts: u32;
+@group(0) @binding(2) var<storage, read> q: array<vec2f>;
+@group(0) @binding(3) var<storage, read> keys: array<Word>;
+@group(0) @binding(4) var<storage, read> values: array<Word>;
+@group(0) @binding(5) var<storage, read_write> out: array<vec2f>;
+@group(0) @binding(6) var<storage, read_write> stats: array<vec2f>;
 
 const LOWEST: f32 = -3.0e38;
 

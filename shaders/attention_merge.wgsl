@@ -2,17 +2,17 @@
 // with m the largest m[s].
 //
 // Joined in front: HEADS, PAIRS (head_dim / 2), PARTS, OUT_STRIDE (pairs from a token to the next in out), step.wgsl, kv_tile.wgsl,
-// which says how many parts are used.
+// which says how many parts are used. All tokens lie within the context.
 //
-// mixed   [tokens][HEADS][PAIRS][PARTS] pairs
-// stats   [tokens][HEADS][PARTS] (maximum, sum)
+// mixed   [tokens][HEADS][PAIRS][PARTS] pairs, those of the parts used
+// stats   [tokens][HEADS][PARTS] (maximum, sum), the same
 // out     [tokens][OUT_STRIDE] pairs
 //
 // An invocation produces one pair of one head of one token.
-@group(0) @binding(0) var<storage, read> mixed: array<vec2f>;
-@group(0) @binding(1) var<storage, read> stats: array<vec2f>;
-@group(0) @binding(2) var<storage, read_write> out: array<vec2f>;
-@group(0) @binding(3) var<uniform> step: Step;
+@group(0) @binding(0) var<uniform> step: Step;
+@group(0) @binding(1) var<storage, read> mixed: array<vec2f>;
+@group(0) @binding(2) var<storage, read> stats: array<vec2f>;
+@group(0) @binding(3) var<storage, read_write> out: array<vec2f>;
 
 @compute @workgroup_size(8)
 fn attention_merge(@builtin(global_invocation_id) id: vec3u) {

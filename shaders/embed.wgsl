@@ -2,7 +2,7 @@
 // and partial sums of its squares.
 //
 // Joined in front: ROWS (rows of this slab), FIRST_ROW (its first token id), BLOCKS (columns / 32, rounded up), COLUMNS, SQUARES
-// (vec4s of partial sums for a token, at least BLOCKS), a weights_*.wgsl file, weights8.wgsl.
+// (vec4s of partial sums for a token, at least BLOCKS), unpack_halves.wgsl, a weights_*.wgsl file, weights8.wgsl.
 //
 // ids       [tokens], each below the vocabulary's size
 // weights   the table's slab: tiles of 32 rows, as in weights_*.wgsl

@@ -1,7 +1,7 @@
 // Rows of a table by token: y[t] = table[ids[t]], dequantised.
 //
-// Joined in front: ROWS (rows of this slab), FIRST_ROW (its first token id), BLOCKS (columns / 32, rounded up), a weights_*.wgsl
-// file, weights8.wgsl.
+// Joined in front: ROWS (rows of this slab), FIRST_ROW (its first token id), BLOCKS (columns / 32, rounded up),
+// unpack_halves.wgsl, a weights_*.wgsl file, weights8.wgsl.
 //
 // ids      [tokens], each below the vocabulary's size
 // weights  the table's slab: tiles of 32 rows, as in weights_*.wgsl

@@ -6,13 +6,13 @@
 //
 // Source: Dettmers et al. 2022, "LLM.int8()" (a scale for each run of x); llama.cpp's mmq kernels do the same with runs of 32.
 // Joined in front: step.wgsl, an unpack_halves*.wgsl file, a weights_*.wgsl file, product.wgsl, which says what is bound,
-// silu.wgsl, finish.wgsl, a bytes_*.wgsl file, which defines
+// silu.wgsl, finish.wgsl, x_alone.wgsl, a bytes_*.wgsl file, which defines
 //
 // BYTES_BELOW                                how much the bytes are below the quants of the weights_*.wgsl file
 // bytes_of_weights(base, block, row, octet)  eight quants in two words
 // bytes_of_x(low, high)                      eight rounded columns of x in the same order
 //
-// A workgroup produces 64 rows, those of two tiles, for 32 tokens; an invocation 8 rows x 4 tokens. 4.5 KiB of workgroup memory,
+// x has a row for each token. A workgroup produces 64 rows, those of two tiles, for 32 tokens; an invocation 8 rows x 4 tokens. 4.5 KiB of workgroup memory,
 // two barriers a block.
 const ROWS_APART: u32 = 8u;
 

@@ -3,7 +3,7 @@
 //
 // For real GPUs: a weight is read and dequantised once for 32 tokens, and a value of x read once for 64 rows; each invocation
 // then holds a tile of 8 rows x 4 tokens in registers. 12 KiB of workgroup memory, two barriers a block.
-// Joined in front: as for matmul.wgsl, but for an x_*.wgsl file. x has rows for tokens rounded up to 4.
+// Joined in front: as for matmul.wgsl. x has rows for tokens rounded up to 4.
 //
 // A workgroup produces 64 rows, those of two tiles, for 32 tokens.
 const ROWS_APART: u32 = 8u;

@@ -26,7 +26,7 @@
 
 const BLOCKS: u32 = (COLUMNS + 31u) / 32u;
 const STRETCH: u32 = (BLOCKS + LANES - 1u) / LANES;
-// What a search adds up: blocks, candidates, or their weights.
+// What a search adds up: blocks, candidates, or their weights. Searched in this order.
 const MAXIMA: u32 = 0u;
 const COUNT: u32 = 1u;
 const WEIGHT: u32 = 2u;

@@ -1,5 +1,5 @@
 // What becomes of a product's rows p = W x, or p = s W (g x) after a norm, with RMSNorm's factor s and its weights g, which are in
-// x already. Joined after product.wgsl, which says what is bound, silu.wgsl and an x_*.wgsl file.
+// x already. Joined with product.wgsl, which says what is bound, silu.wgsl and an x_*.wgsl file.
 //
 // written:  y[token][row] = p, or with ADDS += p
 // joined:   y[token][row] += p, weighted[token][row] = y[token][row] * g of the next norm, and sums of the squares of y[token]
@@ -18,8 +18,8 @@ fn scale_of(p: Product, token: u32, member: u32) -> f32 {
     return select(1.0, 1.0 / sqrt(dot(sum, vec4f(1.0)) / f32(p.columns) + p.eps), p.normed != 0u);
 }
 
-fn gate(p: Product, token: u32, row: u32, gate: f32, up: f32) -> f32 {
-    var both = vec2f(gate, up);
+fn gate(p: Product, token: u32, row: u32, products: vec2f) -> f32 {
+    var both = products;
     if (ADDS && row < p.rows) {
         let at = 2u * token * p.row_stride + p.first_row + row;
         both += vec2f(extra[at], extra[at + p.row_stride]);
@@ -58,7 +58,7 @@ fn finish(p: Product, scale: f32, token: u32, group: u32, first: u32, rows: Eigh
         var row = select(64u, 32u, gated) * group + first + ROWS_APART * j;
         var value = low[j];
         if (gated) {
-            value = gate(p, token, row, low[j], high[j]);
+            value = gate(p, token, row, vec2f(low[j], high[j]));
         }
         if (row < p.rows) {
             write_row(start + row, value, ADDS && !gated);

@@ -1,6 +1,7 @@
 // Where the cache holds keys and values: [KV_HEADS][CONTEXT / KV_TILE][WORDS][KV_TILE], so that invocations which take
 // neighbouring positions read neighbouring words; behind the words, what kv_q8.wgsl says. Joined in front: CONTEXT (a multiple of
 // KV_TILE), PAIRS (head_dim / 2), kv_tile.wgsl, the format: kv_f16.wgsl or kv_f32.wgsl with kv_unscaled.wgsl, or kv_q8.wgsl.
+
 // Words of a head's vector: several pairs may share one.
 const WORDS: u32 = (PAIRS + WORD_PAIRS - 1u) / WORD_PAIRS;
 

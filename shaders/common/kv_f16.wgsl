@@ -1,4 +1,5 @@
-// Keys and values in half precision: a pair of neighbouring dimensions in a word. Joined behind: kv_unscaled.wgsl, kv_cache.wgsl.
+// Keys and values in half precision: a pair of neighbouring dimensions in a word. Joined with move_halves.wgsl, kv_unscaled.wgsl,
+// kv_cache.wgsl.
 alias Word = u32;
 
 fn pack_pair(pair: vec2f) -> Word {
@@ -9,11 +10,9 @@ fn pack_pair(pair: vec2f) -> Word {
 // What unpacked pairs are to be multiplied by: 2^112, the distance between the exponents' biases of halves and floats.
 const PAIR_SCALE: f32 = 5.192296858534828e33;
 
-// By moving a half's bits to a float's places, sign and all, which takes processors a fraction of what unpack2x16float does.
-// They are moved by multiplying, for vectors are shifted lane by lane there; to the right, by way of a float whose mantissa
-// holds an integer. `i`: which pair of its vector it is, all the same here. Halves below 2^-14 may count as zero, as WGSL lets a device treat denormal floats.
+// By moving a half's bits to a float's places, sign and all, which takes processors a fraction of what unpack2x16float does. `i`:
+// which pair of its vector it is, all the same here. Halves below 2^-14 may count as zero, as WGSL lets a device treat denormal floats.
 fn unpack_pair(word: Word, i: u32) -> vec2f {
     let low = (word & 0x7fffu) * 8192u + (word & 0x8000u) * 65536u;
-    let integer = bitcast<u32>(f32(i32(word & 0x7fff0000u)) * 0.0000152587890625 + 8388608.0);
-    return bitcast<vec2f>(vec2u(low, integer * 8192u + (word & 0x80000000u)));
+    return bitcast<vec2f>(vec2u(low, higher_moved(word) + (word & 0x80000000u)));
 }

@@ -1,4 +1,7 @@
-// Positions that lie together in the KV cache: `KV_TILE` in src/ops/mod.rs.
+// The tiles of the KV cache. Joined with kv_cache.wgsl, and with attention_merge.wgsl, which must know how many parts
+// attention.wgsl has used.
+
+// Positions that lie together: `KV_TILE` in src/ops/mod.rs.
 const KV_TILE: u32 = 64u;
 
 // How many of a token's parts have something to do: a tile has work for eight. One part, or a multiple of eight.

@@ -1,4 +1,4 @@
-// The f16s of a word, the lower bits' first. Joined before the files of a format (weights_*.wgsl and the like).
+// The f16s of a word, the lower bits' first. Joined with the files of a format (weights_*.wgsl and the like).
 fn unpack_halves(word: u32) -> vec2f {
     return unpack2x16float(word);
 }

@@ -14,8 +14,10 @@ fn four_of_x(at: u32, apart: u32, member: u32) -> mat4x4f {
 
 fn sum_of_squares(at: u32, count: u32, member: u32) -> vec4f {
     var own = vec4f();
-    for (var i = member; i < count; i += 4u) {
-        own += squares[at + i];
+    // As many turns for each lane, so that all of them come to the broadcasts together.
+    for (var i = 0u; i < count; i += 4u) {
+        let place = min(i + member, count - 1u);
+        own += select(vec4f(), squares[at + place], i + member < count);
     }
     return (quadBroadcast(own, 0u) + quadBroadcast(own, 1u)) + (quadBroadcast(own, 2u) + quadBroadcast(own, 3u));
 }

@@ -93,7 +93,7 @@ pub struct Dispatch {
     pipeline: Rc<Pipeline>,
     bindings: wgpu::BindGroup,
     /// Bound, and kept alive.
-    _constants: Option<Rc<Buffer>>,
+    constants: Vec<Rc<Buffer>>,
     x: Extent,
     y: Extent,
     cost: Box<dyn Fn(Run) -> Cost>,
@@ -106,8 +106,9 @@ impl Dispatch {
     }
 
     /// Has these, which are among what it binds, live as long as it does.
-    pub fn keeping(self, constants: Rc<Buffer>) -> Self {
-        Self { _constants: Some(constants), ..self }
+    pub fn keeping(mut self, constants: Rc<Buffer>) -> Self {
+        self.constants.push(constants);
+        self
     }
 
     /// States what it costs in a run; nothing unless that is said.
@@ -143,7 +144,15 @@ impl Gpu {
             layout: &pipeline.bindings,
             entries: &entries,
         });
-        Dispatch { name: kernel.name, pipeline, bindings, _constants: None, x, y, cost: Box::new(|_| Cost::default()) }
+        Dispatch {
+            name: kernel.name,
+            pipeline,
+            bindings,
+            constants: Vec::new(),
+            x,
+            y,
+            cost: Box::new(|_| Cost::default()),
+        }
     }
 
     /// Submits dispatches for `tokens` tokens in one compute pass, then a copy of a result: from, to, and its bytes. Returns how

@@ -12,7 +12,7 @@ use crate::model::llama::{self, Steps};
 use crate::ops::{self, ActivationFormat, Attention, Finish, HeadShape, RmsNorm, SampleBuffers, SampleShape, stride};
 use crate::weights::{LayerRole, Role};
 
-/// Parts that the positions are cut into when a single token attends to them: enough invocations for a device's units. A
+/// Most parts that the positions are cut into when a single token attends to them: enough invocations for a device's units. A
 /// software adapter has few, and each part is one more to be joined.
 const DECODE_PARTS: usize = 128;
 const SOFTWARE_DECODE_PARTS: usize = 16;

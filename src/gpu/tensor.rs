@@ -68,6 +68,7 @@ impl Gpu {
     }
 
     /// What is bound where a kernel uses nothing: for what it only reads, and for two things that it might write.
+    /// A device takes those that are bound to the latter two for dependent on one another, as nearly all products are.
     pub fn unused(&self) -> &[Buffer; 3] {
         self.unused.get_or_init(|| [(); 3].map(|()| self.buffer("unused", 16, wgpu::BufferUsages::STORAGE)))
     }

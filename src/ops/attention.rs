@@ -1,5 +1,5 @@
 use super::{HeadShape, KV_TILE, STEP, expect_cache, expect_room};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::gpu::Gpu;
 use crate::gpu::cost::{Cost, Run};
 use crate::gpu::kernel::{Dispatch, Extent, Kernel, Size};
@@ -51,6 +51,9 @@ pub fn attention(gpu: &Gpu, shape: &HeadShape, step: &Buffer, args: &Attention<'
     expect_room("attention", "out", args.out, out)?;
     expect_room("attention", "stats", args.stats, if args.parts == 1 { 2 } else { args.parts * shape.heads * 2 })?;
     expect_cache("attention", shape, args.keys, args.values)?;
+    if args.parts != 1 && !args.parts.is_multiple_of(LANES) {
+        return Err(Error::Gpu { detail: format!("attention: {} parts", args.parts) });
+    }
     let together = shape.together();
     let mut sizes = shape.cache_sizes().to_vec();
     sizes.extend([
@@ -63,7 +66,7 @@ pub fn attention(gpu: &Gpu, shape: &HeadShape, step: &Buffer, args: &Attention<'
     let kernel = Kernel { name: "attention", parts: &parts, sizes: &sizes };
     // Not a constant, so that single tokens and chunks share a pipeline.
     let cut = gpu.constants("parts", &(args.parts as u32))?;
-    let bindings = [step, args.qkv, args.keys, args.values, args.out, args.stats, &cut];
+    let bindings = [step, &*cut, args.qkv, args.keys, args.values, args.out, args.stats];
     let heads = Extent::fixed(shape.heads / together, 1);
     let dispatch = gpu.dispatch(&kernel, &bindings, Extent::per_token(args.parts, LANES), heads).keeping(cut);
     let (shape, parts) = (*shape, args.parts);
@@ -78,7 +81,7 @@ pub fn attention(gpu: &Gpu, shape: &HeadShape, step: &Buffer, args: &Attention<'
 
 /// How many of a token's parts have something to do in a run: `parts_used` of `kv_tile.wgsl`.
 fn parts_used(parts: usize, run: Run) -> usize {
-    parts.min(8 * run.positions().div_ceil(KV_TILE))
+    parts.min(LANES * run.positions().div_ceil(KV_TILE))
 }
 
 /// Joins the parts of `attention` into one vector for each head.
@@ -101,7 +104,7 @@ pub fn attention_merge(
         ],
     };
     let pairs = Extent::fixed(shape.heads * shape.pairs(), LANES);
-    let dispatch = gpu.dispatch(&kernel, &[args.out, args.stats, out, step], pairs, Extent::per_token(1, 1));
+    let dispatch = gpu.dispatch(&kernel, &[step, args.out, args.stats, out], pairs, Extent::per_token(1, 1));
     let (shape, parts) = (*shape, args.parts);
     Ok(dispatch.costing(move |run| {
         let (queries, used) = (shape.queries(), parts_used(parts, run));

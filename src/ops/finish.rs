@@ -3,6 +3,7 @@
 use super::{expect_room, squares_quads, stride};
 use crate::error::Result;
 use crate::formats::tile::blocks;
+use crate::gpu::Gpu;
 use crate::gpu::cost::Cost;
 use crate::gpu::tensor::Buffer;
 use crate::gpu::weights::Slab;
@@ -22,7 +23,7 @@ const JOINED: u32 = 1;
 const GATED: u32 = 2;
 
 /// `Product` of `product.wgsl`, which says what each number is.
-#[derive(Debug, Clone, Copy, Default, PartialEq, bytemuck::Pod, bytemuck::Zeroable)]
+#[derive(Debug, Clone, Copy, Default, bytemuck::Pod, bytemuck::Zeroable)]
 #[repr(C)]
 pub(super) struct Constants {
     blocks: u32,
@@ -48,6 +49,7 @@ impl Constants {
 
     /// Where the slab's rows go, in rows of `stride` numbers in which those of each matrix have a start.
     fn place(&mut self, slab: &Slab, stride: usize, starts: &[usize], one_row: bool) {
+        self.end = WRITTEN;
         self.first_row += starts.get(slab.part).copied().unwrap_or(0) as u32;
         self.row_stride = stride as u32;
         self.one_row = one_row.into();
@@ -142,6 +144,8 @@ impl Finish<'_> {
             tiles_apart: slab.tiles_apart as u32,
             rows: slab.rows as u32,
             first_row: slab.first_row as u32,
+            // Divided by, whether there is a norm or not.
+            columns: 1,
             ..Constants::default()
         };
         match *self {
@@ -151,7 +155,6 @@ impl Finish<'_> {
             }
             Finish::Plain { stride, starts, one_row, .. } => {
                 constants.place(slab, stride, starts, one_row);
-                constants.end = WRITTEN;
             }
             Finish::Residual { columns, .. } => {
                 constants.row_stride = stride(columns) as u32;
@@ -172,15 +175,16 @@ impl Finish<'_> {
         matches!(self, Finish::Plain { add: true, .. } | Finish::SwiGlu { added: Some(_), .. })
     }
 
-    /// What is bound to `squares`, `extra`, `y`, `weighted` and `sums` of `product.wgsl`, as far as it is used.
-    pub(super) fn bindings(&self) -> [Option<&Buffer>; 5] {
+    /// What is bound to `squares`, `extra`, `y`, `weighted` and `sums` of `product.wgsl`.
+    pub(super) fn bindings<'b>(&'b self, gpu: &'b Gpu) -> [&'b Buffer; 5] {
+        let [nothing, no_weighted, no_sums] = gpu.unused();
         match *self {
-            Finish::Store { squares, y, .. } => [Some(squares), None, Some(y), None, None],
-            Finish::Plain { y, .. } => [None, None, Some(y), None, None],
-            Finish::Residual { gains, stream, weighted, squares, .. } => {
-                [None, Some(gains), Some(stream), Some(weighted), Some(squares)]
+            Finish::Store { squares, y, .. } => [squares, nothing, y, no_weighted, no_sums],
+            Finish::Plain { y, .. } => [nothing, nothing, y, no_weighted, no_sums],
+            Finish::Residual { gains, stream, weighted, squares, .. } => [nothing, gains, stream, weighted, squares],
+            Finish::SwiGlu { squares, inner, added, .. } => {
+                [squares, added.unwrap_or(nothing), inner, no_weighted, no_sums]
             }
-            Finish::SwiGlu { squares, inner, added, .. } => [Some(squares), added, Some(inner), None, None],
         }
     }
 
@@ -211,6 +215,30 @@ impl Finish<'_> {
         match self {
             Finish::SwiGlu { .. } => 32,
             _ => 64,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The shader's struct has 32-bit members alone: it is laid out as ours is when these follow each other.
+    #[test]
+    fn constants_are_those_of_the_shader() {
+        let text = wgsl!("common/product.wgsl");
+        let members =
+            text.split_once("struct Product {").and_then(|(_, rest)| rest.split_once('}')).map(|(all, _)| all);
+        let members = members.unwrap().lines().filter_map(|line| line.trim().strip_suffix(','));
+        let members: Vec<(&str, &str)> = members.filter_map(|member| member.split_once(": ")).collect();
+        let shown = format!("{:?}", Constants { eps: 0.5, ..Constants::default() });
+        let ours = shown.strip_prefix("Constants { ").and_then(|rest| rest.strip_suffix(" }")).unwrap();
+        let kind = |value: &str| if value.contains('.') { "f32" } else { "u32" };
+        let ours = ours.split(", ").filter_map(|field| field.split_once(": "));
+        let ours: Vec<(&str, &str)> = ours.map(|(name, value)| (name, kind(value))).collect();
+        assert_eq!(members, ours);
+        for (name, end) in [("WRITTEN", WRITTEN), ("JOINED", JOINED), ("GATED", GATED)] {
+            assert!(text.contains(&format!("const {name}: u32 = {end}u;")), "{name}");
         }
     }
 }

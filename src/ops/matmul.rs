@@ -2,7 +2,7 @@ use serde::{Deserialize, Serialize};
 
 use super::finish::Finish;
 use super::product::ProductKernel;
-use super::{UNPACK_HALVES, UNPACK_HALVES_MOVED, WEIGHTS8, X_ALONE, X_QUADS};
+use super::{MOVE_HALVES, UNPACK_HALVES, UNPACK_HALVES_MOVED, WEIGHTS8, X_ALONE, X_QUADS};
 use crate::error::Result;
 use crate::gpu::Gpu;
 use crate::gpu::kernel::{Dispatch, Extent};
@@ -93,8 +93,8 @@ impl Matmul {
     pub(super) fn texts(self) -> &'static [&'static str] {
         const REGISTERS: &str = wgsl!("matmul.wgsl");
         match self {
-            Matmul::Registers => &[UNPACK_HALVES_MOVED, WEIGHTS8, X_ALONE, REGISTERS],
-            Matmul::Quads => &[UNPACK_HALVES_MOVED, WEIGHTS8, X_QUADS, REGISTERS],
+            Matmul::Registers => &[MOVE_HALVES, UNPACK_HALVES_MOVED, WEIGHTS8, X_ALONE, REGISTERS],
+            Matmul::Quads => &[MOVE_HALVES, UNPACK_HALVES_MOVED, WEIGHTS8, X_QUADS, REGISTERS],
             Matmul::Shared => &[UNPACK_HALVES, WEIGHTS8, X_ALONE, wgsl!("matmul_shared.wgsl")],
         }
     }

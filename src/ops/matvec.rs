@@ -2,7 +2,7 @@ use serde::{Deserialize, Serialize};
 
 use super::finish::Finish;
 use super::product::ProductKernel;
-use super::{ROW_DOTS, UNPACK_HALVES, UNPACK_HALVES_MOVED, X_ALONE, X_QUADS};
+use super::{MOVE_HALVES, ROW_DOTS, UNPACK_HALVES, UNPACK_HALVES_MOVED, X_ALONE, X_QUADS};
 use crate::error::Result;
 use crate::gpu::Gpu;
 use crate::gpu::kernel::{Dispatch, Extent};
@@ -70,8 +70,8 @@ impl Matvec {
         const ROWS: &str = wgsl!("matvec.wgsl");
         const SLICES: &str = wgsl!("common/slices.wgsl");
         match self {
-            Matvec::Rows => &[UNPACK_HALVES_MOVED, X_ALONE, ROW_DOTS, ROWS],
-            Matvec::Quads => &[UNPACK_HALVES_MOVED, X_QUADS, ROW_DOTS, ROWS],
+            Matvec::Rows => &[MOVE_HALVES, UNPACK_HALVES_MOVED, X_ALONE, ROW_DOTS, ROWS],
+            Matvec::Quads => &[MOVE_HALVES, UNPACK_HALVES_MOVED, X_QUADS, ROW_DOTS, ROWS],
             Matvec::Slices => &[UNPACK_HALVES, X_ALONE, ROW_DOTS, SLICES, wgsl!("matvec_slices.wgsl")],
             Matvec::Subgroups => &[UNPACK_HALVES, X_ALONE, ROW_DOTS, SLICES, wgsl!("matvec_subgroups.wgsl")],
         }

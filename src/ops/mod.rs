@@ -39,6 +39,7 @@ use crate::model::kv_cache::KvFormat;
 const UNPACK_HALVES: &str = wgsl!("common/unpack_halves.wgsl");
 /// The same for kernels that software adapters are likely to use.
 const UNPACK_HALVES_MOVED: &str = wgsl!("common/unpack_halves_moved.wgsl");
+const MOVE_HALVES: &str = wgsl!("common/move_halves.wgsl");
 const WEIGHTS8: &str = wgsl!("common/weights8.wgsl");
 const STEP: &str = wgsl!("common/step.wgsl");
 const PRODUCT: &str = wgsl!("common/product.wgsl");
@@ -126,7 +127,7 @@ impl HeadShape {
     fn cache_parts(&self) -> Vec<&'static str> {
         const UNSCALED: &str = wgsl!("common/kv_unscaled.wgsl");
         let mut parts = match self.kv {
-            KvFormat::F16 => vec![wgsl!("common/kv_f16.wgsl"), UNSCALED],
+            KvFormat::F16 => vec![MOVE_HALVES, wgsl!("common/kv_f16.wgsl"), UNSCALED],
             KvFormat::F32 => vec![wgsl!("common/kv_f32.wgsl"), UNSCALED],
             KvFormat::Q8 => vec![wgsl!("common/kv_q8.wgsl")],
         };

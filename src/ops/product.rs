@@ -39,19 +39,8 @@ impl ProductKernel<'_> {
             let parts = self.parts(slab.format);
             let kernel = Kernel { name: self.name, parts: &parts, sizes: &[("ADDS", Size::Flag(finish.adds()))] };
             let constants = gpu.constants("product", &finish.constants(slab, weight.columns))?;
-            let [squares, extra, y, weighted, sums] = finish.bindings();
-            let [nothing, no_weighted, no_sums] = gpu.unused();
-            let bindings = [
-                step,
-                x,
-                &slab.buffer,
-                &constants,
-                squares.unwrap_or(nothing),
-                extra.unwrap_or(nothing),
-                y.unwrap_or(nothing),
-                weighted.unwrap_or(no_weighted),
-                sums.unwrap_or(no_sums),
-            ];
+            let mut bindings = vec![step, &*constants, x, &slab.buffer];
+            bindings.extend(finish.bindings(gpu));
             let rows = Extent::fixed(slab.rows, finish.rows_per_group());
             let (cost, computed) = (finish.cost(slab, weight.columns), self.computed);
             let dispatch = gpu.dispatch(&kernel, &bindings, rows, self.tokens).keeping(constants);

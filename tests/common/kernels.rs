@@ -1,6 +1,8 @@
 //! Each kernel against its plain twin in `reference`, on odd shapes and spiky inputs. One body of each test for every
 //! shader compiler: `tests/ops.rs` runs them natively, `tests/web.rs` in a browser. `products.rs` and `attention.rs` go on.
 
+use std::rc::Rc;
+
 use pagellama::formats::{self, Format};
 use pagellama::gpu::Gpu;
 use pagellama::gpu::kernel::{Dispatch, Extent, Kernel};
@@ -14,6 +16,7 @@ use super::common::{Random, assert_close};
 
 tests! {
     a_broken_shader_is_refused,
+    equal_constants_share_a_buffer_while_it_lives,
     embed_reads_every_format_exactly,
     gather_reads_rows_of_every_slab,
     swiglu,
@@ -61,6 +64,20 @@ async fn a_broken_shader_is_refused() {
         assert_eq!(dispatch(text).await.unwrap_err().code(), "gpu/error");
     }
     assert_eq!(gpu.check(), Ok(()), "it was told once");
+}
+
+async fn equal_constants_share_a_buffer_while_it_lives() {
+    let gpu = open().await;
+    let before = gpu.allocated_bytes();
+    let first = gpu.constants("constants", &[1_u32, 2]).unwrap();
+    let bytes = gpu.allocated_bytes() - before;
+    let [same, other] = [[1_u32, 2], [1, 3]].map(|contents| gpu.constants("constants", &contents).unwrap());
+    assert!(Rc::ptr_eq(&first, &same) && !Rc::ptr_eq(&first, &other));
+    assert_eq!(gpu.allocated_bytes() - before, 2 * bytes);
+    drop((first, same, other));
+    assert_eq!(gpu.allocated_bytes(), before);
+    let anew = gpu.constants("constants", &[1_u32, 2]).unwrap();
+    assert_eq!(gpu.allocated_bytes() - before, anew.bytes());
 }
 
 /// Rows of `columns` values, each followed by zeros up to its stride, then `spare` whole rows.

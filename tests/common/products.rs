@@ -18,6 +18,7 @@ tests! {
     a_large_matrix_is_cut_into_slabs,
     matmul_reads_every_format,
     every_f16_is_read_exactly,
+    matvec_takes_the_last_token,
     matmul_of_rounded_vectors,
     products_of_several_matrices,
     gate_and_up_projections,
@@ -166,6 +167,30 @@ async fn matmul_reads_every_format() {
             for kind in variants.map(Kind::Matmul).chain([Kind::Rounded]) {
                 check_product(&gpu, kind, format, shape, tokens, 40_000).await;
             }
+        }
+    }
+}
+
+/// And leaves its rows where that token's are, or where the only ones are.
+async fn matvec_takes_the_last_token() {
+    const TOKENS: usize = 5;
+    let gpu = open().await;
+    let [rows, columns] = [70, 64];
+    let (store, plain) = matrix(&gpu, Format::Q4_1, [rows, columns], 1 << 20).await;
+    let Normed { norm, x, squares, plain: input } = normed(&gpu, columns, TOKENS);
+    let last = &input[(TOKENS - 1) * columns..];
+    let expected = reference::matmul(&plain, last, columns);
+    let step = step(&gpu, 0, TOKENS);
+    for (variant, one_row) in matvecs(&gpu).flat_map(|variant| [(variant, false), (variant, true)]) {
+        let y = gpu.storage("y", 4 * (TOKENS * stride(rows)) as u64).unwrap();
+        let finish = Finish::Store { norm, squares: &squares, y: &y, stride: stride(rows), starts: &[0], one_row };
+        let kind = Kind::Matvec(variant);
+        let got = run(&gpu, 1, &y, || kind.record(&gpu, &store, Product::Head, [&step, &x], &finish)).await;
+        let token = if one_row { 0 } else { TOKENS - 1 };
+        for (at, row) in unpadded(&got, rows, TOKENS).chunks_exact(rows).enumerate() {
+            let expected = if at == token { &expected[..] } else { &vec![0.0; rows][..] };
+            let tolerance = DOT * magnitude(&plain, last, columns);
+            assert_close(&format!("{kind:?}, one row {one_row}, token {at}"), row, expected, tolerance);
         }
     }
 }
