@@ -19,7 +19,7 @@
 // (parts used / 8)-th tile: neighbouring invocations read neighbouring words. With one, they do neighbouring tokens over the
 // same words.
 @group(0) @binding(0) var<uniform> step: Step;
-@group(0) @binding(1) var<uniform> parts: u32;
+@group(0) @binding(1) var<storage, read> parts: u32;
 @group(0) @binding(2) var<storage, read> q: array<vec2f>;
 @group(0) @binding(3) var<storage, read> keys: array<Word>;
 @group(0) @binding(4) var<storage, read> values: array<Word>;

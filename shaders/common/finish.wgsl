@@ -5,7 +5,7 @@
 // joined:   y[token][row] += p, weighted[token][row] = y[token][row] * g of the next norm, and sums of the squares of y[token]
 // gated:    y[token][row] = silu(p of the gate) * p of the up projection, or with ADDS silu(p + a) * (p + b)
 //
-// Which of the three is the uniform's affair. Joined in front: ADDS (what only adapters need: another pipeline). There is little
+// Which of the three is said by `product`. Joined in front: ADDS (what only adapters need: another pipeline). There is little
 // here, and loops without turns in the place of an `if`, for processors run both sides of that, and what the loop of the product
 // keeps in registers depends on what follows it.
 
@@ -55,7 +55,7 @@ fn finish(p: Product, scale: f32, token: u32, group: u32, first: u32, rows: Eigh
     let joined = p.end == JOINED;
     let gated = p.end == GATED;
     for (var j = 0u; j < select(4u, 0u, joined); j++) {
-        var row = select(64u, 32u, gated) * group + first + ROWS_APART * j;
+        let row = select(64u, 32u, gated) * group + first + ROWS_APART * j;
         var value = low[j];
         if (gated) {
             value = gate(p, token, row, vec2f(low[j], high[j]));

@@ -1,6 +1,7 @@
 // What kernels for products bind: x, the weights, what becomes of the product's rows, and all that tells one product from another.
-// That comes in a uniform buffer and not as constants, so that all products by one kernel with weights of one format share a
-// pipeline: compiling takes most of a load. Joined with step.wgsl and a weights_*.wgsl file.
+// That comes in a buffer and not as constants, so that all products by one kernel with weights of one format share a pipeline:
+// compiling takes most of a load. The buffer is none of uniforms, for there are drivers that compile a kernel anew in each dispatch
+// when its branches hang on those (lavapipe of Mesa 22.3). Joined with step.wgsl and a weights_*.wgsl file.
 //
 // x         [tokens, rounded up as the kernel says][blocks * 8] vec4, zero past the last column
 // weights   tiles of 32 rows, as in weights_*.wgsl
@@ -11,7 +12,7 @@
 // weighted  [tokens][row_stride]
 // sums      [tokens][4 product.squares], a sum for each eight rows of a group of 64
 @group(0) @binding(0) var<uniform> step: Step;
-@group(0) @binding(1) var<uniform> product: Product;
+@group(0) @binding(1) var<storage, read> product: Product;
 @group(0) @binding(2) var<storage, read> x: array<vec4f>;
 @group(0) @binding(3) var<storage, read> weights: array<u32>;
 @group(0) @binding(4) var<storage, read> squares: array<vec4f>;

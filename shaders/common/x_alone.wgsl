@@ -1,4 +1,4 @@
-// How a lane reads what the others of its quad read, too: by itself. Joined after product.wgsl, which binds it.
+// How a lane reads what the others of its quad read, too: by itself. Joined with product.wgsl, which binds that.
 //
 // four_of_x gives a column for each of the vec4s at `at`, `at + apart`, `at + 2 apart` and `at + 3 apart`. Lanes come in quads that
 // ask for the same; this is number `member` of its quad.

@@ -70,7 +70,7 @@ pub struct Gpu {
     allocated: Arc<AtomicU64>,
     /// Pipelines by their whole text: layers share them.
     pipelines: RefCell<HashMap<String, Rc<pipeline::Pipeline>>>,
-    /// Uniform buffers of what never changes, by their contents; whoever uses one has it live.
+    /// Buffers of what never changes, by their contents; whoever uses one has it live.
     constants: RefCell<HashMap<Vec<u8>, Weak<tensor::Buffer>>>,
     /// See [`Gpu::unused`].
     unused: OnceCell<[tensor::Buffer; 3]>,

@@ -53,15 +53,15 @@ impl Gpu {
         self.buffer(label, bytes, wgpu::BufferUsages::UNIFORM)
     }
 
-    /// A uniform buffer with the given contents, which all that ask for the same ones while it lives share.
+    /// A storage buffer with contents that never change, which all that ask for the same ones while it lives share. Not a uniform
+    /// buffer: see `product.wgsl`.
     pub fn constants<T: bytemuck::Pod>(&self, label: &str, contents: &T) -> Result<Rc<Buffer>> {
         let bytes = bytemuck::bytes_of(contents);
         let mut shared = self.constants.borrow_mut();
         if let Some(buffer) = shared.get(bytes).and_then(Weak::upgrade) {
             return Ok(buffer);
         }
-        let buffer = Rc::new(self.uniform(label, bytes.len() as u64));
-        self.upload(&buffer, 0, bytes)?;
+        let buffer = Rc::new(self.storage_with(label, bytes)?);
         shared.retain(|_, buffer| buffer.strong_count() > 0);
         shared.insert(bytes.to_vec(), Rc::downgrade(&buffer));
         Ok(buffer)
