@@ -127,7 +127,7 @@ impl Gpu {
         let subgroups = info.subgroup_min_size >= 4 && has_subgroups(&device);
         let first_error = Arc::new(Mutex::new(None));
         watch(&device, &first_error);
-        let gpu = Self {
+        Ok(Self {
             adapter: describe(&info, &device),
             device,
             queue,
@@ -138,10 +138,7 @@ impl Gpu {
             unused: OnceCell::new(),
             limits: Cell::default(),
             subgroups,
-        };
-        // It lives as long as the device: what is allocated and freed later is to come to nothing.
-        gpu.unused();
-        Ok(gpu)
+        })
     }
 
     /// What is known about the adapter.
