@@ -20,7 +20,7 @@ test("an answer outlives a crash of the GPU process", async () => {
     const phases = new Set();
     const answer = async (onText) => {
       let text = "";
-      const options = { temperature: 0.8, seed: 3, max_tokens: 150, onReload: ({ phase }) => phases.add(phase) };
+      const options = { temperature: 0.8, seed: 3, max_tokens: 400, onReload: ({ phase }) => phases.add(phase) };
       for await (const piece of model.generate({ text: "Once upon a time" }, options)) {
         text += piece;
         onText(text);
