@@ -1,6 +1,7 @@
 //! Shader text becomes pipelines, pipelines and buffers become dispatches, dispatches become a program that is run again
 //! and again.
 
+use std::any::Any;
 use std::fmt::Write;
 use std::rc::Rc;
 
@@ -93,7 +94,7 @@ pub struct Dispatch {
     pipeline: Rc<Pipeline>,
     bindings: wgpu::BindGroup,
     /// Bound, and kept alive.
-    constants: Vec<Rc<Buffer>>,
+    kept: Vec<Rc<dyn Any>>,
     x: Extent,
     y: Extent,
     cost: Box<dyn Fn(Run) -> Cost>,
@@ -106,8 +107,8 @@ impl Dispatch {
     }
 
     /// Has these, which are among what it binds, live as long as it does.
-    pub fn keeping(mut self, constants: Rc<Buffer>) -> Self {
-        self.constants.push(constants);
+    pub fn keeping(mut self, buffers: Rc<dyn Any>) -> Self {
+        self.kept.push(buffers);
         self
     }
 
@@ -144,15 +145,7 @@ impl Gpu {
             layout: &pipeline.bindings,
             entries: &entries,
         });
-        Dispatch {
-            name: kernel.name,
-            pipeline,
-            bindings,
-            constants: Vec::new(),
-            x,
-            y,
-            cost: Box::new(|_| Cost::default()),
-        }
+        Dispatch { name: kernel.name, pipeline, bindings, kept: Vec::new(), x, y, cost: Box::new(|_| Cost::default()) }
     }
 
     /// Submits dispatches for `tokens` tokens in one compute pass, then a copy of a result: from, to, and its bytes. Returns how

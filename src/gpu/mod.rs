@@ -14,7 +14,7 @@ pub mod trial;
 pub mod tune;
 pub mod weights;
 
-use std::cell::{Cell, OnceCell, RefCell};
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::{Rc, Weak};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -73,7 +73,7 @@ pub struct Gpu {
     /// Buffers of what never changes, by their contents; whoever uses one has it live.
     constants: RefCell<HashMap<Vec<u8>, Weak<tensor::Buffer>>>,
     /// See [`Gpu::unused`].
-    unused: OnceCell<[tensor::Buffer; 3]>,
+    unused: RefCell<Weak<[tensor::Buffer; 3]>>,
     /// Once they are measured.
     limits: Cell<Option<limits::SpeedLimits>>,
     subgroups: bool,
@@ -135,7 +135,7 @@ impl Gpu {
             allocated: Arc::default(),
             pipelines: RefCell::default(),
             constants: RefCell::default(),
-            unused: OnceCell::new(),
+            unused: RefCell::default(),
             limits: Cell::default(),
             subgroups,
         })

@@ -69,10 +69,13 @@ impl Gpu {
 
     /// What is bound where a kernel uses nothing: for what it only reads, and for two things that it might write.
     /// A device takes those that are bound to the latter two for dependent on one another, as nearly all products are.
-    pub fn unused(&self) -> &[Buffer; 3] {
-        // They belong to the device, and count for no model.
-        let uncounted = || self.counted(&Arc::default(), "unused", 16, wgpu::BufferUsages::STORAGE);
-        self.unused.get_or_init(|| [(); 3].map(|()| uncounted()))
+    pub fn unused(&self) -> Rc<[Buffer; 3]> {
+        let mut shared = self.unused.borrow_mut();
+        shared.upgrade().unwrap_or_else(|| {
+            let made = Rc::new([(); 3].map(|()| self.buffer("unused", 16, wgpu::BufferUsages::STORAGE)));
+            *shared = Rc::downgrade(&made);
+            made
+        })
     }
 
     pub(super) fn resolve_target(&self, label: &str, bytes: u64) -> Buffer {
@@ -84,15 +87,11 @@ impl Gpu {
     }
 
     fn buffer(&self, label: &str, bytes: u64, usage: wgpu::BufferUsages) -> Buffer {
-        self.counted(&self.allocated, label, bytes, usage)
-    }
-
-    fn counted(&self, allocated: &Arc<AtomicU64>, label: &str, bytes: u64, usage: wgpu::BufferUsages) -> Buffer {
         let bytes = bytes.next_multiple_of(4).max(16);
         let usage = usage | wgpu::BufferUsages::COPY_DST;
         let descriptor = wgpu::BufferDescriptor { label: Some(label), size: bytes, usage, mapped_at_creation: false };
-        allocated.fetch_add(bytes, Ordering::Relaxed);
-        Buffer { raw: self.device.create_buffer(&descriptor), bytes, allocated: allocated.clone() }
+        self.allocated.fetch_add(bytes, Ordering::Relaxed);
+        Buffer { raw: self.device.create_buffer(&descriptor), bytes, allocated: self.allocated.clone() }
     }
 
     /// Writes `bytes` (a multiple of 4) at `offset` (a multiple of 4), before anything that is submitted later.

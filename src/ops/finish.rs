@@ -3,7 +3,6 @@
 use super::{expect_room, squares_quads, stride};
 use crate::error::Result;
 use crate::formats::tile::blocks;
-use crate::gpu::Gpu;
 use crate::gpu::cost::Cost;
 use crate::gpu::tensor::Buffer;
 use crate::gpu::weights::Slab;
@@ -176,8 +175,7 @@ impl Finish<'_> {
     }
 
     /// What is bound to `squares`, `extra`, `y`, `weighted` and `sums` of `product.wgsl`.
-    pub(super) fn bindings<'b>(&'b self, gpu: &'b Gpu) -> [&'b Buffer; 5] {
-        let [nothing, no_weighted, no_sums] = gpu.unused();
+    pub(super) fn bindings<'b>(&'b self, [nothing, no_weighted, no_sums]: &'b [Buffer; 3]) -> [&'b Buffer; 5] {
         match *self {
             Finish::Store { squares, y, .. } => [squares, nothing, y, no_weighted, no_sums],
             Finish::Plain { y, .. } => [nothing, nothing, y, no_weighted, no_sums],

@@ -40,10 +40,11 @@ impl ProductKernel<'_> {
             let kernel = Kernel { name: self.name, parts: &parts, sizes: &[("ADDS", Size::Flag(finish.adds()))] };
             let constants = gpu.constants("product", &finish.constants(slab, weight.columns))?;
             let mut bindings = vec![step, &*constants, x, &slab.buffer];
-            bindings.extend(finish.bindings(gpu));
+            let unused = gpu.unused();
+            bindings.extend(finish.bindings(&unused));
             let rows = Extent::fixed(slab.rows, finish.rows_per_group());
             let (cost, computed) = (finish.cost(slab, weight.columns), self.computed);
-            let dispatch = gpu.dispatch(&kernel, &bindings, rows, self.tokens).keeping(constants);
+            let dispatch = gpu.dispatch(&kernel, &bindings, rows, self.tokens).keeping(constants).keeping(unused);
             Ok(dispatch.costing(move |run| cost(computed(run))))
         });
         dispatches.collect()
