@@ -12,8 +12,8 @@
 // bytes_of_weights(base, block, row, octet)  eight quants in two words
 // bytes_of_x(low, high)                      eight rounded columns of x in the same order
 //
-// x has a row for each token. A workgroup produces 64 rows, those of two tiles, for 32 tokens; an invocation 8 rows x 4 tokens. 4.5 KiB of workgroup memory,
-// two barriers a block.
+// x has a row for each token. A workgroup produces 64 rows, those of two tiles, for 32 tokens; an invocation 8 rows x 4 tokens.
+// 4.5 KiB of workgroup memory, two barriers a block.
 const ROWS_APART: u32 = 8u;
 
 // [2 halves of a block][4 words][2 tiles][8 lanes]: a word of each of a lane's four rows of a tile.
@@ -96,7 +96,6 @@ fn half_block(half: u32, place: u32, token: u32) -> vec4f {
 
 @compute @workgroup_size(64)
 fn matmul_bytes(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) index: u32) {
-    let p = product;
     let tiles = tiles_of(group.x);
     let lane = index & 7u;
     let octet = (index >> 3u) & 3u;
@@ -107,13 +106,13 @@ fn matmul_bytes(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_i
     // A column for each of the four tokens.
     var low = mat4x4f();
     var high = mat4x4f();
-    for (var block = 0u; block < p.blocks; block++) {
+    for (var block = 0u; block < product.blocks; block++) {
         share_weights(base, block, lane, octet, place);
         // Past the last token there need not be any x.
         let half = index & 1u;
         let token = first_token + (index >> 1u);
         if (token < step.tokens) {
-            share_x((token * p.blocks + block) * 8u + half * 4u, half, index >> 1u);
+            share_x((token * product.blocks + block) * 8u + half * 4u, half, index >> 1u);
         }
         workgroupBarrier();
         for (var t = 0u; t < 4u; t++) {
@@ -124,8 +123,7 @@ fn matmul_bytes(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_i
     }
     for (var t = 0u; t < 4u; t++) {
         if (first_token + own + t < step.tokens) {
-            let token = first_token + own + t;
-            finish(p, scale_of(p, token, lane & 3u), token, group.x, lane, EightRows(low[t], high[t]));
+            finish_token(first_token + own + t, group.x, lane, EightRows(low[t], high[t]));
         }
     }
 }

@@ -43,7 +43,6 @@ fn share_x(at: u32, column: u32) {
 
 @compute @workgroup_size(64)
 fn matmul_shared(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) index: u32) {
-    let p = product;
     let tiles = tiles_of(group.x);
     let lane = index & 7u;
     let octet = (index >> 3u) & 3u;
@@ -54,11 +53,11 @@ fn matmul_shared(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_
     // A column for each of the four rows, with a value for each of the four tokens.
     var low = mat4x4f();
     var high = mat4x4f();
-    for (var block = 0u; block < p.blocks; block++) {
+    for (var block = 0u; block < product.blocks; block++) {
         share_weights(base, block, lane, octet, column);
         // Past the last token there need not be any x.
         if (first_token < step.tokens) {
-            share_x(first_token * p.blocks * 8u + block * 8u + lane, lane * 32u + four);
+            share_x(first_token * product.blocks * 8u + block * 8u + lane, lane * 32u + four);
         }
         workgroupBarrier();
         for (var k = 0u; k < 32u; k++) {
@@ -76,7 +75,7 @@ fn matmul_shared(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_
                 vec4f(low[0][t], low[1][t], low[2][t], low[3][t]),
                 vec4f(high[0][t], high[1][t], high[2][t], high[3][t]),
             );
-            finish(p, scale_of(p, first_token + t, lane & 3u), first_token + t, group.x, lane, rows);
+            finish_token(first_token + t, group.x, lane, rows);
         }
     }
 }

@@ -7,10 +7,9 @@
 // A workgroup produces 64 rows: those of two tiles.
 @compute @workgroup_size(128)
 fn matvec_slices(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) index: u32) {
-    let p = product;
     let token = step.tokens - 1u;
     let lane = index & 7u;
-    partial[index] = slice_rows(p, tiles_of(group.x), token, index);
+    partial[index] = slice_rows(tiles_of(group.x), token, index);
     workgroupBarrier();
     for (var half = SLICES / 2u; half > 0u; half /= 2u) {
         if (index < half * 8u) {
@@ -20,6 +19,6 @@ fn matvec_slices(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_
         workgroupBarrier();
     }
     if (index < 8u) {
-        finish(p, scale_of(p, token, lane & 3u), token, group.x, lane, partial[index]);
+        finish_token(token, group.x, lane, partial[index]);
     }
 }

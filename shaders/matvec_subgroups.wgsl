@@ -16,12 +16,11 @@ fn matvec_subgroups(
     @builtin(subgroup_size) size: u32,
     @builtin(subgroup_invocation_id) member: u32,
 ) {
-    let p = product;
     let token = step.tokens - 1u;
     // Not the local index: how that is spread over subgroups is not laid down.
     let index = subgroup * size + member;
     let lane = index & 7u;
-    var rows = slice_rows(p, tiles_of(group.x), token, index);
+    var rows = slice_rows(tiles_of(group.x), token, index);
     for (var apart = 8u; apart < size; apart *= 2u) {
         rows.low += subgroupShuffleXor(rows.low, apart);
         rows.high += subgroupShuffleXor(rows.high, apart);
@@ -36,6 +35,6 @@ fn matvec_subgroups(
             rows.low += partial[other * 8u + lane].low;
             rows.high += partial[other * 8u + lane].high;
         }
-        finish(p, scale_of(p, token, lane & 3u), token, group.x, lane, rows);
+        finish_token(token, group.x, lane, rows);
     }
 }

@@ -78,3 +78,9 @@ fn finish(p: Product, scale: f32, token: u32, group: u32, first: u32, rows: Eigh
         sums[token * 4u * p.squares + eighth] = sum;
     }
 }
+
+// The same where a lane finishes rows of a token once.
+fn finish_token(token: u32, group: u32, lane: u32, rows: EightRows) {
+    let p = product;
+    finish(p, scale_of(p, token, lane & 3u), token, group, lane, rows);
+}

@@ -6,11 +6,11 @@ const SLICES: u32 = 16u;
 var<workgroup> partial: array<EightRows, 8u * SLICES>;
 
 // A slice's part of the products of a lane's eight rows; the invocation is number `index` of the workgroup's 8 SLICES.
-fn slice_rows(p: Product, tiles: Tiles, token: u32, index: u32) -> EightRows {
+fn slice_rows(tiles: Tiles, token: u32, index: u32) -> EightRows {
     let lane = index & 7u;
     var rows = EightRows();
-    for (var block = index >> 3u; block < p.blocks; block += SLICES) {
-        let b = block_of_x((token * p.blocks + block) * 8u, lane);
+    for (var block = index >> 3u; block < product.blocks; block += SLICES) {
+        let b = block_of_x((token * product.blocks + block) * 8u, lane);
         rows.low += row_dots(tiles.low, block, lane, b);
         rows.high += row_dots(tiles.high, block, lane, b);
     }

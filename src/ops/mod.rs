@@ -42,8 +42,8 @@ const UNPACK_HALVES_MOVED: &str = wgsl!("common/unpack_halves_moved.wgsl");
 const MOVE_HALVES: &str = wgsl!("common/move_halves.wgsl");
 const WEIGHTS8: &str = wgsl!("common/weights8.wgsl");
 const STEP: &str = wgsl!("common/step.wgsl");
-const PRODUCT: &str = wgsl!("common/product.wgsl");
-const FINISH: &str = wgsl!("common/finish.wgsl");
+/// What every kernel for products is made of, besides its own files and those of a format.
+const PRODUCT: [&str; 4] = [STEP, wgsl!("common/product.wgsl"), SILU, wgsl!("common/finish.wgsl")];
 const X_ALONE: &str = wgsl!("common/x_alone.wgsl");
 const X_QUADS: &str = wgsl!("common/x_quads.wgsl");
 const ROW_DOTS: &str = wgsl!("common/row_dots.wgsl");

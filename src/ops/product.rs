@@ -1,7 +1,7 @@
 //! What the kernels for a product `W x` have in common: how their text is joined, what is bound, and how often they run.
 
 use super::finish::Finish;
-use super::{FINISH, PRODUCT, SILU, STEP, expect_room, stride};
+use super::{PRODUCT, expect_room, stride};
 use crate::error::Result;
 use crate::formats::Format;
 use crate::gpu::Gpu;
@@ -52,6 +52,6 @@ impl ProductKernel<'_> {
 
     /// The files that it is made of for weights of a format.
     fn parts(&self, format: Format) -> Vec<&'static str> {
-        [&[STEP, PRODUCT, SILU, FINISH], format.shader(), self.texts].concat()
+        [&PRODUCT, format.shader(), self.texts].concat()
     }
 }

@@ -1,8 +1,8 @@
 use serde::{Deserialize, Serialize};
 
+use super::PRODUCT;
 use super::matmul::Matmul;
 use super::matvec::Matvec;
-use super::{FINISH, PRODUCT, SILU, STEP};
 use crate::digest::Digest;
 use crate::formats::Format;
 use crate::gpu::Gpu;
@@ -35,7 +35,7 @@ impl Variants {
     /// SHA-256 of the texts that all variants are made of for weights of a format: when one changes, another may be the fastest.
     pub fn digest(format: Format) -> Digest {
         let mut texts = format.shader().to_vec();
-        texts.extend([STEP, PRODUCT, SILU, FINISH]);
+        texts.extend(PRODUCT);
         texts.extend(Matvec::ALL.iter().flat_map(|variant| variant.texts()));
         texts.extend(Matmul::ALL.iter().flat_map(|variant| variant.texts()));
         Digest::of(texts.concat().as_bytes())
