@@ -9,13 +9,10 @@ use super::weights::{Product, Weight, WeightStore};
 use crate::config::ModelConfig;
 use crate::error::Result;
 use crate::model::llama::{self, Steps};
-use crate::ops::{self, ActivationFormat, Attention, Finish, HeadShape, RmsNorm, SampleBuffers, SampleShape, stride};
+use crate::ops::{
+    self, ActivationFormat, Attention, AttentionKernel, Finish, HeadShape, RmsNorm, SampleBuffers, SampleShape, stride,
+};
 use crate::weights::{LayerRole, Role};
-
-/// Most parts that the positions are cut into when a single token attends to them: enough invocations for a device's units. A
-/// software adapter has few, and each part is one more to be joined.
-const DECODE_PARTS: usize = 128;
-const SOFTWARE_DECODE_PARTS: usize = 16;
 
 /// A forward pass over weights that have their place but need not be there yet.
 pub struct Recorded {
@@ -146,7 +143,7 @@ impl Activations {
         chunk: usize,
     ) -> Result<Self> {
         let floats = |label: &str, count: usize| gpu.storage(label, 4 * count as u64);
-        let parts = decode_parts(gpu);
+        let parts = AttentionKernel::for_adapter(gpu, shape).decode_parts(shape);
         let hidden = chunk * stride(config.hidden_size);
         let inner = chunk * stride(config.intermediate_size);
         let paired = (0..config.layers).map(|layer| Ok(weights.product(Product::GateUp(layer))?.is_paired()));
@@ -169,10 +166,6 @@ impl Activations {
             chosen: (0..MOST_AHEAD).map(|_| gpu.staging("token", 4)).collect(),
         })
     }
-}
-
-fn decode_parts(gpu: &Gpu) -> usize {
-    if gpu.adapter().software { SOFTWARE_DECODE_PARTS } else { DECODE_PARTS }
 }
 
 /// Turns the steps of the forward pass into dispatches, for single tokens or for chunks.
@@ -290,8 +283,9 @@ impl Steps for Recorder<'_> {
     fn attention(&mut self, layer: usize) -> Result<()> {
         let LayerCache { keys, values } = &self.cache[layer];
         let Activations { qkv, mixed, stats, step, attended, .. } = self.buffers;
-        let (parts, out) = if self.single { (decode_parts(self.gpu), mixed) } else { (1, attended) };
-        let attention = Attention { qkv, keys, values, out, stats, parts };
+        let kernel = AttentionKernel::for_adapter(self.gpu, &self.shape);
+        let (parts, out) = if self.single { (kernel.decode_parts(&self.shape), mixed) } else { (1, attended) };
+        let attention = Attention { qkv, keys, values, out, stats, parts, kernel };
         self.recorded.push(ops::attention(self.gpu, &self.shape, step, &attention)?);
         if self.single {
             self.recorded.push(ops::attention_merge(self.gpu, &self.shape, step, &attention, attended)?);

@@ -5,10 +5,60 @@ use crate::gpu::cost::{Cost, Run};
 use crate::gpu::kernel::{Dispatch, Extent, Kernel, Size};
 use crate::gpu::tensor::Buffer;
 
-/// Invocations of a workgroup, and the least number of parts but one.
+/// Invocations of a workgroup of [`AttentionKernel::Lanes`], and its least number of parts but one.
 const LANES: usize = 8;
-/// Query heads that one invocation can do.
+/// Query heads that are done together.
 const MOST_TOGETHER: usize = 4;
+/// Most query heads, each of so many tokens, that a workgroup of [`AttentionKernel::Shared`] does together; fewer, in fours, where
+/// heads are so long that this much workgroup memory would not hold them.
+const MOST_ROWS: usize = 8;
+const WORKGROUP_BYTES: usize = 16 << 10;
+const SHARED_ROWS_BYTES: usize = 8 << 10;
+/// Workgroups of [`AttentionKernel::Shared`] that keep a GPU's units busy.
+const GROUPS: usize = 512;
+/// Most parts that `attention_merge_shared.wgsl` joins.
+const MOST_SHARED_PARTS: usize = 128;
+
+/// Kernels for attention, with one of its own each to join parts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AttentionKernel {
+    /// A lane has its positions to itself; no barriers. For software adapters.
+    Lanes,
+    /// A workgroup shares tiles of positions. For real GPUs, and heads of up to 512 dimensions.
+    Shared,
+}
+
+impl AttentionKernel {
+    /// Both.
+    pub const ALL: [Self; 2] = [AttentionKernel::Lanes, AttentionKernel::Shared];
+
+    /// The one that is likely to be the faster on a device.
+    pub fn for_adapter(gpu: &Gpu, shape: &HeadShape) -> Self {
+        if gpu.adapter().software || shape.most_rows() == 0 { AttentionKernel::Lanes } else { AttentionKernel::Shared }
+    }
+
+    /// Most parts that the positions are best cut into when a single token attends to them: enough work for a device's units. Each
+    /// part is one more to be joined, and a software adapter has few units.
+    pub fn decode_parts(self, shape: &HeadShape) -> usize {
+        match self {
+            AttentionKernel::Lanes => 16,
+            AttentionKernel::Shared => (GROUPS * shape.together() / shape.heads).clamp(8, 64),
+        }
+    }
+
+    /// Of how many parts each tile of positions has some.
+    fn parts_of_tile(self) -> usize {
+        match self {
+            AttentionKernel::Lanes => LANES,
+            AttentionKernel::Shared => 1,
+        }
+    }
+
+    /// How many of a token's parts have something to do in a run.
+    fn parts_used(self, parts: usize, run: Run) -> usize {
+        parts.min(self.parts_of_tile() * run.positions().div_ceil(KV_TILE))
+    }
+}
 
 /// What `attention` reads and writes, and what `attention_merge` reads.
 pub struct Attention<'a> {
@@ -22,8 +72,10 @@ pub struct Attention<'a> {
     pub out: &'a Buffer,
     /// (maximum, sum) of each token, head and part.
     pub stats: &'a Buffer,
-    /// Parts that the visible positions are cut into: 1, or a multiple of 8.
+    /// Parts that the visible positions are cut into: 1; or a multiple of 8, or anything up to 128 for [`AttentionKernel::Shared`].
     pub parts: usize,
+    /// Which kernels do it.
+    pub kernel: AttentionKernel,
 }
 
 impl HeadShape {
@@ -31,6 +83,12 @@ impl HeadShape {
     fn together(&self) -> usize {
         let group = self.heads / self.kv_heads;
         (1..=MOST_TOGETHER).rev().find(|&count| group.is_multiple_of(count)).unwrap_or(1)
+    }
+
+    /// Rows whose queries fit into a workgroup's memory beside what else `attention_shared.wgsl` has there: 0, 4 or 8.
+    fn most_rows(&self) -> usize {
+        let four = 32 * self.pairs();
+        MOST_ROWS.min((WORKGROUP_BYTES - SHARED_ROWS_BYTES) / four * 4)
     }
 
     /// Numbers in a token's queries, or in what is mixed for them.
@@ -51,8 +109,12 @@ pub fn attention(gpu: &Gpu, shape: &HeadShape, step: &Buffer, args: &Attention<'
     expect_room("attention", "out", args.out, out)?;
     expect_room("attention", "stats", args.stats, if args.parts == 1 { 2 } else { args.parts * shape.heads * 2 })?;
     expect_cache("attention", shape, args.keys, args.values)?;
-    if args.parts != 1 && !args.parts.is_multiple_of(LANES) {
-        return Err(Error::Gpu { detail: format!("attention: {} parts", args.parts) });
+    let fitting = match args.kernel {
+        AttentionKernel::Lanes => args.parts.is_multiple_of(LANES),
+        AttentionKernel::Shared => args.parts <= MOST_SHARED_PARTS && shape.most_rows() > 0,
+    };
+    if args.parts != 1 && !fitting {
+        return Err(Error::Gpu { detail: format!("attention: {} parts of {} dimensions", args.parts, shape.head_dim) });
     }
     let together = shape.together();
     let mut sizes = shape.cache_sizes().to_vec();
@@ -62,26 +124,30 @@ pub fn attention(gpu: &Gpu, shape: &HeadShape, step: &Buffer, args: &Attention<'
         ("TOGETHER", Size::Count(together)),
         ("SCALE", Size::Number((shape.head_dim as f32).sqrt().recip())),
     ]);
-    let parts = [vec![STEP], shape.cache_parts(), vec![wgsl!("attention.wgsl")]].concat();
-    let kernel = Kernel { name: "attention", parts: &parts, sizes: &sizes };
+    let (name, text, groups) = match args.kernel {
+        AttentionKernel::Lanes => ("attention", wgsl!("attention.wgsl"), Extent::per_token(args.parts, LANES)),
+        AttentionKernel::Shared => {
+            // Several parts are for single tokens.
+            let tokens = if args.parts == 1 { (shape.most_rows() / together).max(1) } else { 1 };
+            sizes.push(("TOKENS", Size::Count(tokens)));
+            ("attention_shared", wgsl!("attention_shared.wgsl"), Extent::per_token(args.parts, tokens))
+        }
+    };
+    let parts = [vec![STEP], shape.cache_parts(), vec![text]].concat();
+    let kernel = Kernel { name, parts: &parts, sizes: &sizes };
     // Not a constant, so that single tokens and chunks share a pipeline.
     let cut = gpu.constants("parts", &(args.parts as u32))?;
     let bindings = [step, &*cut, args.qkv, args.keys, args.values, args.out, args.stats];
     let heads = Extent::fixed(shape.heads / together, 1);
-    let dispatch = gpu.dispatch(&kernel, &bindings, Extent::per_token(args.parts, LANES), heads).keeping(cut);
-    let (shape, parts) = (*shape, args.parts);
+    let dispatch = gpu.dispatch(&kernel, &bindings, groups, heads).keeping(cut);
+    let (shape, parts, variant) = (*shape, args.parts, args.kernel);
     let (queries, cached) = (shape.queries(), shape.position_bytes());
     Ok(dispatch.costing(move |run| {
-        let out = if parts == 1 { queries } else { shape.left_by(parts_used(parts, run)) };
+        let out = if parts == 1 { queries } else { shape.left_by(variant.parts_used(parts, run)) };
         Cost::values(run.tokens * (queries + out))
             + Cost::moved(run.positions() as u64 * cached)
             + Cost::multiply_adds(2 * queries * run.attended())
     }))
-}
-
-/// How many of a token's parts have something to do in a run: `parts_used` of `kv_tile.wgsl`.
-fn parts_used(parts: usize, run: Run) -> usize {
-    parts.min(LANES * run.positions().div_ceil(KV_TILE))
 }
 
 /// Joins the parts of `attention` into one vector for each head.
@@ -93,9 +159,18 @@ pub fn attention_merge(
     out: &Buffer,
 ) -> Result<Dispatch> {
     expect_room("attention_merge", "out", out, shape.query_stride())?;
+    let (name, text, groups) = match args.kernel {
+        AttentionKernel::Lanes => {
+            let pairs = Extent::fixed(shape.heads * shape.pairs(), LANES);
+            ("attention_merge", wgsl!("attention_merge.wgsl"), pairs)
+        }
+        AttentionKernel::Shared => {
+            ("attention_merge_shared", wgsl!("attention_merge_shared.wgsl"), Extent::fixed(shape.heads, 1))
+        }
+    };
     let kernel = Kernel {
-        name: "attention_merge",
-        parts: &[STEP, wgsl!("common/kv_tile.wgsl"), wgsl!("attention_merge.wgsl")],
+        name,
+        parts: &[STEP, wgsl!("common/kv_tile.wgsl"), text],
         sizes: &[
             ("HEADS", Size::Count(shape.heads)),
             ("PAIRS", Size::Count(shape.pairs())),
@@ -103,11 +178,10 @@ pub fn attention_merge(
             ("OUT_STRIDE", Size::Count(shape.query_stride() / 2)),
         ],
     };
-    let pairs = Extent::fixed(shape.heads * shape.pairs(), LANES);
-    let dispatch = gpu.dispatch(&kernel, &[step, args.out, args.stats, out], pairs, Extent::per_token(1, 1));
-    let (shape, parts) = (*shape, args.parts);
+    let dispatch = gpu.dispatch(&kernel, &[step, args.out, args.stats, out], groups, Extent::per_token(1, 1));
+    let (shape, parts, variant) = (*shape, args.parts, args.kernel);
     Ok(dispatch.costing(move |run| {
-        let (queries, used) = (shape.queries(), parts_used(parts, run));
+        let (queries, used) = (shape.queries(), variant.parts_used(parts, run));
         Cost::values(run.tokens * (shape.left_by(used) + queries)) + Cost::multiply_adds(run.tokens * used * queries)
     }))
 }

@@ -17,7 +17,7 @@ mod stream_read;
 mod swiglu;
 mod variants;
 
-pub use attention::{Attention, attention, attention_merge};
+pub use attention::{Attention, AttentionKernel, attention, attention_merge};
 pub use embed::{Embed, embed};
 pub use finish::{Finish, RmsNorm};
 pub use gather::gather;

@@ -3,7 +3,7 @@
 use pagellama::gpu::Gpu;
 use pagellama::gpu::tensor::Buffer;
 use pagellama::model::kv_cache::KvFormat;
-use pagellama::ops::{self, HeadShape};
+use pagellama::ops::{self, AttentionKernel, HeadShape};
 use pagellama::reference;
 
 use super::common::{Random, assert_close};
@@ -17,7 +17,7 @@ tests! {
 }
 
 /// Heads, key/value heads, head dimension, positions already cached, tokens, parts.
-const ATTENTIONS: [[usize; 6]; 9] = [
+const ATTENTIONS: [[usize; 6]; 11] = [
     [4, 2, 16, 0, 1, 8],
     [9, 3, 64, 133, 1, 32],
     [4, 4, 10, 5, 7, 1],
@@ -27,6 +27,8 @@ const ATTENTIONS: [[usize; 6]; 9] = [
     [10, 2, 6, 63, 2, 1],
     [4, 2, 16, 200, 1, 8],
     [2, 2, 128, 62, 5, 16],
+    [2, 1, 256, 70, 5, 1],
+    [3, 3, 96, 60, 9, 1],
 ];
 
 /// RoPE and attention through the cache: the two share its layout.
@@ -49,10 +51,12 @@ async fn check_attention(kv: KvFormat, tolerance: f32) {
         let cache = || gpu.storage("cache", shape.cache_bytes()).unwrap();
         let (keys, values) = (cache(), cache());
         // What no part has written must not be joined.
-        let unset = |label, count| gpu.storage_with(label, &vec![f32::NAN; count]).unwrap();
-        let mixed = unset("mixed", tokens * parts * queries);
-        let stats = unset("stats", 2 * tokens * parts * heads);
-        let output = gpu.storage("out", 4 * (tokens * shape.query_stride()) as u64).unwrap();
+        let unset_mixed = vec![f32::NAN; tokens * parts * queries];
+        let unset_stats = vec![f32::NAN; 2 * tokens * parts * heads];
+        let mixed = gpu.storage_with("mixed", &unset_mixed).unwrap();
+        let stats = gpu.storage_with("stats", &unset_stats).unwrap();
+        let unset_output = vec![f32::NAN; tokens * shape.query_stride()];
+        let output = gpu.storage_with("out", &unset_output).unwrap();
         let feed = async |first: usize, count: usize, q: &[f32]| {
             let row = |at: usize| {
                 let kv = |all: &[f32]| padded(&all[(first + at) * width..(first + at + 1) * width], width, 0);
@@ -72,16 +76,23 @@ async fn check_attention(kv: KvFormat, tolerance: f32) {
         let (qkv, step, got_q) = feed(cached, tokens, &q).await;
         let expected_q = reference::rope(&q, &frequencies, heads, cached);
         assert_close(&format!("rope in {name}"), &got_q, &expected_q, 1e-5);
-        let out = if parts == 1 { &output } else { &mixed };
-        let args = ops::Attention { qkv: &qkv, keys: &keys, values: &values, out, stats: &stats, parts };
-        let got = run(&gpu, tokens, &output, || {
-            let mut recorded = vec![ops::attention(&gpu, &shape, &step, &args)?];
-            if parts > 1 {
-                recorded.push(ops::attention_merge(&gpu, &shape, &step, &args, &output)?);
+        let mut got = Vec::new();
+        for kernel in AttentionKernel::ALL {
+            let out = if parts == 1 { &output } else { &mixed };
+            let args = ops::Attention { qkv: &qkv, keys: &keys, values: &values, out, stats: &stats, parts, kernel };
+            // Nor what the other kernel has.
+            for (buffer, unset) in [(&mixed, &unset_mixed), (&stats, &unset_stats), (&output, &unset_output)] {
+                gpu.upload(buffer, 0, bytemuck::cast_slice(unset)).unwrap();
             }
-            Ok(recorded)
-        })
-        .await;
+            let outputs = run(&gpu, tokens, &output, || {
+                let mut recorded = vec![ops::attention(&gpu, &shape, &step, &args)?];
+                if parts > 1 {
+                    recorded.push(ops::attention_merge(&gpu, &shape, &step, &args, &output)?);
+                }
+                Ok(recorded)
+            });
+            got.push((kernel, outputs.await));
+        }
         let k = reference::rope(&k, &frequencies, kv_heads, 0);
         let halves = |values: &[f32]| values.iter().map(|&value| half::f16::from_f32(value).to_f32()).collect();
         let (k, v) = match kv {
@@ -94,7 +105,9 @@ async fn check_attention(kv: KvFormat, tolerance: f32) {
         };
         let shape = reference::Heads { queries: heads, keys: kv_heads, head_dim };
         let expected = reference::attention(&expected_q, &k, &v, shape);
-        assert_close(&name, &unpadded(&got, queries, tokens), &expected, tolerance);
+        for (kernel, got) in got {
+            assert_close(&format!("{kernel:?} {name}"), &unpadded(&got, queries, tokens), &expected, tolerance);
+        }
     }
 }
 
