@@ -151,11 +151,6 @@ impl Gpu {
         self.subgroups
     }
 
-    /// Whether kernels can tell which of a workgroup's subgroups they are in.
-    pub fn has_subgroup_ids(&self) -> bool {
-        self.subgroups && has_language_feature("subgroup_id")
-    }
-
     /// Whether kernels can multiply bytes, four in a word.
     pub fn has_packed_dot(&self) -> bool {
         has_language_feature("packed_4x8_integer_dot_product")

@@ -208,8 +208,8 @@ impl Finish<'_> {
         }
     }
 
-    /// Rows that a workgroup gives: those of two tiles, or pairs of them.
-    pub(super) fn rows_per_group(&self) -> usize {
+    /// Rows that two tiles give, or pairs of them.
+    pub(super) fn rows_of_tiles(&self) -> usize {
         match self {
             Finish::SwiGlu { .. } => 32,
             _ => 64,

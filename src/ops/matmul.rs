@@ -114,6 +114,7 @@ pub fn matmul(
         name: variant.entry_point(),
         texts: variant.texts(),
         token_tile: TOKEN_TILE,
+        split: 1,
         tokens: Extent::per_token(1, tokens),
         computed: |run| run.tokens,
     };
@@ -136,6 +137,7 @@ pub fn matmul_bytes(
         name: MATMUL_BYTES,
         texts: &[UNPACK_HALVES, X_ALONE, text, wgsl!("matmul_bytes.wgsl")],
         token_tile: 1,
+        split: 1,
         tokens: Extent::per_token(1, 32),
         computed: |run| run.tokens,
     };

@@ -2,7 +2,7 @@ use serde::{Deserialize, Serialize};
 
 use super::finish::Finish;
 use super::product::ProductKernel;
-use super::{MOVE_HALVES, ROW_DOTS, UNPACK_HALVES, UNPACK_HALVES_MOVED, X_ALONE, X_QUADS};
+use super::{FINISH_PAIR, MOVE_HALVES, ROW_DOTS, UNPACK_HALVES, UNPACK_HALVES_MOVED, X_ALONE, X_QUADS};
 use crate::error::Result;
 use crate::gpu::Gpu;
 use crate::gpu::kernel::{Dispatch, Extent};
@@ -18,17 +18,14 @@ pub enum Matvec {
     /// The same, the lanes of a quad reading `x` for each other.
     #[serde(rename = "matvec_quads")]
     Quads,
-    /// The columns of a row are shared out over 16 lanes.
+    /// The columns of a row are shared out over 64 lanes.
     #[serde(rename = "matvec_slices")]
     Slices,
-    /// The same, the lanes' sums added up by subgroups.
-    #[serde(rename = "matvec_subgroups")]
-    Subgroups,
 }
 
 impl Matvec {
     /// All that there are.
-    pub const ALL: [Self; 4] = [Matvec::Rows, Matvec::Quads, Matvec::Slices, Matvec::Subgroups];
+    pub const ALL: [Self; 3] = [Matvec::Rows, Matvec::Quads, Matvec::Slices];
 
     /// Those that may be the fastest on a device, the likeliest first: software adapters pay dearly for barriers, real ones need
     /// many reads in flight.
@@ -36,7 +33,7 @@ impl Matvec {
         let all: &[Self] = if gpu.adapter().software {
             &[Matvec::Quads, Matvec::Rows]
         } else {
-            &[Matvec::Slices, Matvec::Subgroups, Matvec::Rows, Matvec::Quads]
+            &[Matvec::Slices, Matvec::Rows, Matvec::Quads]
         };
         all.iter().copied().filter(|variant| variant.runs_on(gpu)).collect()
     }
@@ -46,7 +43,6 @@ impl Matvec {
         match self {
             Matvec::Rows | Matvec::Slices => true,
             Matvec::Quads => gpu.has_subgroups(),
-            Matvec::Subgroups => gpu.has_subgroup_ids(),
         }
     }
 
@@ -56,7 +52,6 @@ impl Matvec {
             Matvec::Rows => "matvec",
             Matvec::Quads => "matvec_quads",
             Matvec::Slices => "matvec_slices",
-            Matvec::Subgroups => "matvec_subgroups",
         }
     }
 
@@ -68,12 +63,11 @@ impl Matvec {
     /// The files that it is made of, besides those that every product has in front.
     pub(super) fn texts(self) -> &'static [&'static str] {
         const ROWS: &str = wgsl!("matvec.wgsl");
-        const SLICES: &str = wgsl!("common/slices.wgsl");
+        const SLICES: &str = wgsl!("matvec_slices.wgsl");
         match self {
             Matvec::Rows => &[MOVE_HALVES, UNPACK_HALVES_MOVED, X_ALONE, ROW_DOTS, ROWS],
             Matvec::Quads => &[MOVE_HALVES, UNPACK_HALVES_MOVED, X_QUADS, ROW_DOTS, ROWS],
-            Matvec::Slices => &[UNPACK_HALVES, X_ALONE, ROW_DOTS, SLICES, wgsl!("matvec_slices.wgsl")],
-            Matvec::Subgroups => &[UNPACK_HALVES, X_ALONE, ROW_DOTS, SLICES, wgsl!("matvec_subgroups.wgsl")],
+            Matvec::Slices => &[UNPACK_HALVES, X_ALONE, FINISH_PAIR, SLICES],
         }
     }
 }
@@ -91,6 +85,7 @@ pub fn matvec(
         name: variant.entry_point(),
         texts: variant.texts(),
         token_tile: 1,
+        split: if variant == Matvec::Slices { 2 } else { 1 },
         tokens: Extent::fixed(1, 1),
         computed: |_| 1,
     };

@@ -18,6 +18,8 @@ pub(super) struct ProductKernel<'a> {
     pub texts: &'a [&'static str],
     /// Rows of `x` that it reads at once.
     pub token_tile: usize,
+    /// Workgroups that share two tiles of rows.
+    pub split: usize,
     /// Workgroups over the tokens.
     pub tokens: Extent,
     /// Tokens of a run whose products it computes.
@@ -42,9 +44,12 @@ impl ProductKernel<'_> {
             let mut bindings = vec![step, &*constants, x, &slab.buffer];
             let unused = gpu.unused();
             bindings.extend(finish.bindings(&unused));
-            let rows = Extent::fixed(slab.rows, finish.rows_per_group());
+            let groups = self.split * slab.rows.div_ceil(finish.rows_of_tiles());
             let (cost, computed) = (finish.cost(slab, weight.columns), self.computed);
-            let dispatch = gpu.dispatch(&kernel, &bindings, rows, self.tokens).keeping(constants).keeping(unused);
+            let dispatch = gpu
+                .dispatch(&kernel, &bindings, Extent::fixed(groups, 1), self.tokens)
+                .keeping(constants)
+                .keeping(unused);
             Ok(dispatch.costing(move |run| cost(computed(run))))
         });
         dispatches.collect()
