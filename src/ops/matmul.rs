@@ -109,7 +109,7 @@ pub fn matmul(
     x: &Buffer,
     finish: &Finish<'_>,
 ) -> Result<Vec<Dispatch>> {
-    let tokens = if variant == Matmul::Shared { 32 } else { 16 };
+    let tokens = if variant == Matmul::Shared { 64 } else { 16 };
     let kernel = ProductKernel {
         name: variant.entry_point(),
         texts: variant.texts(),
