@@ -124,13 +124,14 @@ async function generate({ id, prompt, options }, report, signal) {
   let timer;
   const flush = () => {
     clearTimeout(timer);
-    timer = undefined;
+    timer = text ? setTimeout(flush, TEXT_INTERVAL) : undefined;
     if (text) post({ type: "text", id, text });
     text = "";
   };
   const onText = (/** @type {string} */ delta) => {
     text += delta;
-    timer ??= setTimeout(flush, TEXT_INTERVAL);
+    // The first piece, and what comes after a while, at once.
+    if (timer === undefined) flush();
   };
   const onReload = (/** @type {Progress} */ progress) => {
     // What was written before comes first.
