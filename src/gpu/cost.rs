@@ -53,9 +53,9 @@ impl Cost {
         Self { weight_bytes: 0, bytes, flops: 0 }
     }
 
-    /// Products that are added up: two operations each.
-    pub fn multiply_adds(count: usize) -> Self {
-        Self { flops: 2 * count as u64, ..Self::default() }
+    /// Products that are added up: two operations each. A chunk has more of them than 32 bits can count.
+    pub fn multiply_adds(count: u64) -> Self {
+        Self { flops: 2 * count, ..Self::default() }
     }
 }
 

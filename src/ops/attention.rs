@@ -78,6 +78,20 @@ pub struct Attention<'a> {
     pub kernel: AttentionKernel,
 }
 
+impl Attention<'_> {
+    /// Errors unless the kernel can cut such heads into so many parts.
+    fn check(&self, shape: &HeadShape) -> Result<()> {
+        let fits = match self.kernel {
+            AttentionKernel::Lanes => self.parts == 1 || self.parts.is_multiple_of(LANES),
+            AttentionKernel::Shared => self.parts <= MOST_SHARED_PARTS && shape.most_rows() > 0,
+        };
+        if fits {
+            return Ok(());
+        }
+        Err(Error::Gpu { detail: format!("attention: {} parts of {} dimensions", self.parts, shape.head_dim) })
+    }
+}
+
 impl HeadShape {
     /// Query heads that an invocation does together: they share keys.
     fn together(&self) -> usize {
@@ -109,13 +123,7 @@ pub fn attention(gpu: &Gpu, shape: &HeadShape, step: &Buffer, args: &Attention<'
     expect_room("attention", "out", args.out, out)?;
     expect_room("attention", "stats", args.stats, if args.parts == 1 { 2 } else { args.parts * shape.heads * 2 })?;
     expect_cache("attention", shape, args.keys, args.values)?;
-    let fitting = match args.kernel {
-        AttentionKernel::Lanes => args.parts.is_multiple_of(LANES),
-        AttentionKernel::Shared => args.parts <= MOST_SHARED_PARTS && shape.most_rows() > 0,
-    };
-    if args.parts != 1 && !fitting {
-        return Err(Error::Gpu { detail: format!("attention: {} parts of {} dimensions", args.parts, shape.head_dim) });
-    }
+    args.check(shape)?;
     let together = shape.together();
     let mut sizes = shape.cache_sizes().to_vec();
     sizes.extend([
@@ -135,7 +143,7 @@ pub fn attention(gpu: &Gpu, shape: &HeadShape, step: &Buffer, args: &Attention<'
     };
     let parts = [vec![STEP], shape.cache_parts(), vec![text]].concat();
     let kernel = Kernel { name, parts: &parts, sizes: &sizes };
-    // Not a constant, so that single tokens and chunks share a pipeline.
+    // Not a constant, so that single tokens and chunks can share a pipeline, as they do where lanes are on their own.
     let cut = gpu.constants("parts", &(args.parts as u32))?;
     let bindings = [step, &*cut, args.qkv, args.keys, args.values, args.out, args.stats];
     let heads = Extent::fixed(shape.heads / together, 1);
@@ -146,7 +154,7 @@ pub fn attention(gpu: &Gpu, shape: &HeadShape, step: &Buffer, args: &Attention<'
         let out = if parts == 1 { queries } else { shape.left_by(variant.parts_used(parts, run)) };
         Cost::values(run.tokens * (queries + out))
             + Cost::moved(run.positions() as u64 * cached)
-            + Cost::multiply_adds(2 * queries * run.attended())
+            + Cost::multiply_adds(2 * queries as u64 * run.attended() as u64)
     }))
 }
 
@@ -159,6 +167,7 @@ pub fn attention_merge(
     out: &Buffer,
 ) -> Result<Dispatch> {
     expect_room("attention_merge", "out", out, shape.query_stride())?;
+    args.check(shape)?;
     let (name, text, groups) = match args.kernel {
         AttentionKernel::Lanes => {
             let pairs = Extent::fixed(shape.heads * shape.pairs(), LANES);
@@ -182,6 +191,7 @@ pub fn attention_merge(
     let (shape, parts, variant) = (*shape, args.parts, args.kernel);
     Ok(dispatch.costing(move |run| {
         let (queries, used) = (shape.queries(), variant.parts_used(parts, run));
-        Cost::values(run.tokens * (shape.left_by(used) + queries)) + Cost::multiply_adds(run.tokens * used * queries)
+        Cost::values(run.tokens * (shape.left_by(used) + queries))
+            + Cost::multiply_adds(run.tokens as u64 * (used * queries) as u64)
     }))
 }

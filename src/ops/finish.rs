@@ -196,15 +196,15 @@ impl Finish<'_> {
             }
             Finish::SwiGlu { norm, added: Some(_), .. } => (0, 4 * squares_quads(norm.columns) + 3 * rows),
             Finish::Plain { add, .. } => (0, if *add { 2 * rows } else { rows }),
-            // The stream is read and written; each lane has one sum for its eight rows.
+            // The stream is read and written; there is one sum for each eight rows.
             Finish::Residual { .. } => (rows, 3 * rows + rows.div_ceil(8)),
         };
-        let products = rows * columns * if slab.pair { 2 } else { 1 };
+        let products = rows as u64 * columns as u64 * if slab.pair { 2 } else { 1 };
         let weights = slab.buffer.bytes();
         move |tokens| {
             Cost::weights(weights)
                 + Cost::values(once + tokens * (columns + end))
-                + Cost::multiply_adds(tokens * products)
+                + Cost::multiply_adds(tokens as u64 * products)
         }
     }
 

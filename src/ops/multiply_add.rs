@@ -35,6 +35,6 @@ pub fn multiply_add(gpu: &Gpu, groups: usize, rounds: usize, buffers: &MultiplyA
     let dispatch = gpu.dispatch(&kernel, &bindings, Extent::fixed(groups, 1), Extent::fixed(1, 1));
     let invocations = groups * LANES;
     Ok(dispatch.costing(move |_| {
-        Cost::values(8 * LANES + 4 * invocations) + Cost::multiply_adds(invocations * NUMBERS * rounds)
+        Cost::values(8 * LANES + 4 * invocations) + Cost::multiply_adds(invocations as u64 * (NUMBERS * rounds) as u64)
     }))
 }
