@@ -141,7 +141,7 @@ fn attention(@builtin(global_invocation_id) id: vec3u) {
     let part = id.x % parts;
     let head = id.y * TOGETHER;
     let visible = min(step.position + token + 1u, CONTEXT);
-    let used = parts_used(parts, visible);
+    let used = parts_used(parts, visible, 8u);
     if (token >= step.tokens || part >= used) {
         return;
     }

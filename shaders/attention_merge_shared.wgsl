@@ -24,7 +24,7 @@ var<workgroup> sums: array<vec3f, 256>;
 fn attention_merge_shared(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) index: u32) {
     let token = group.y;
     let head = group.x;
-    let used = min(PARTS, (step.position + token + KV_TILE) / KV_TILE);
+    let used = parts_used(PARTS, step.position + token + 1u, 1u);
     let first = (token * HEADS + head) * PARTS;
     if (index < used) {
         maxima[index] = stats[first + index].x;

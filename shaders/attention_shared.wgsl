@@ -89,6 +89,13 @@ fn share_scores(first: u32, quarter: u32, place: u32) {
     }
 }
 
+// Adds up the four quarters of the scores of four rows at a place in a tile; `by`: the key's scale, `seen`: whether they see it.
+fn share_sum(base: u32, place: u32, by: f32, seen: vec4<bool>) {
+    let low = shared_rows[base + place] + shared_rows[base + 64u + place];
+    let score = low + (shared_rows[base + 128u + place] + shared_rows[base + 192u + place]);
+    shared_rows[base + SCORES + place] = select(vec4f(LOWEST), score * by, seen);
+}
+
 // What a lane knows of the positions whose weights it computes, for four rows.
 struct Softmax {
     // Of the positions l + 16 j.
@@ -97,23 +104,41 @@ struct Softmax {
     sum: vec4f,
 }
 
-// Turns the scores of four rows at a place in a tile to weights, and tells by what the sums of the tiles before shrink.
-fn share_weights(softmax: ptr<function, Softmax>, base: u32, place: u32, value_by: f32) {
+// Turns the scores of four rows at a place in a tile to weights, those of values with the scale `by`, and tells by what the sums of
+// the tiles before shrink.
+fn share_weights(softmax: ptr<function, Softmax>, base: u32, place: u32, by: f32, seen: vec4<bool>) {
     let at = base + SCORES + place % 16u;
     let four = max(max(shared_rows[at], shared_rows[at + 16u]), max(shared_rows[at + 32u], shared_rows[at + 48u]));
     let score = shared_rows[base + SCORES + place];
     let maximum = max((*softmax).maximum, four);
     let shrink = exp((*softmax).maximum - maximum);
-    let weight = select(vec4f(), exp(score - maximum), score > vec4f(LOWEST));
+    let weight = select(vec4f(), exp(score - maximum), seen);
     (*softmax).maximum = maximum;
     (*softmax).sum = (*softmax).sum * shrink + weight;
-    // The scale of a position that is not visible may be anything.
-    shared_rows[base + WEIGHTS + place] = select(vec4f(), weight * (PAIR_SCALE * value_by), weight > vec4f());
+    // The scale of a position that nobody sees may be anything.
+    shared_rows[base + WEIGHTS + place] = select(vec4f(), weight * (PAIR_SCALE * by), seen);
     if (place < 16u) {
         shared_rows[base + SHRINKS + place] = shrink;
     }
 }
 
+fn maximum_of_sixteen(first: u32) -> vec4f {
+    var maximum = shared_rows[first];
+    for (var i = first + 1u; i < first + 16u; i++) {
+        maximum = max(maximum, shared_rows[i]);
+    }
+    return maximum;
+}
+
+fn sum_of(first: u32, count: u32) -> vec4f {
+    var sum = vec4f();
+    for (var i = first; i < first + count; i++) {
+        sum += shared_rows[i];
+    }
+    return sum;
+}
+
+// Sums of values stay in registers: what works on them is not cut into functions.
 @compute @workgroup_size(256)
 fn attention_shared(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) index: u32) {
     let first_token = group.x / parts * TOKENS;
@@ -122,14 +147,14 @@ fn attention_shared(@builtin(workgroup_id) group: vec3u, @builtin(local_invocati
     let kv_head = first_head / (HEADS / KV_HEADS);
     let last = min(first_token + TOKENS, step.tokens);
     let visible = min(step.position + last, CONTEXT);
-    let used = min(parts, (visible + KV_TILE - 1u) / KV_TILE);
+    let used = parts_used(parts, visible, 1u);
     if (part >= used) {
         return;
     }
     let place = index % 64u;
     let quarter = index / 64u;
     let sixteenth = index / 16u;
-    let seen = visible_to(first_token, quarter);
+    let visible_rows = visible_to(first_token, quarter);
     share_queries(first_token, first_head, index);
     var softmax = Softmax(vec4f(LOWEST), vec4f());
     // [SIXTEENTH][FOURS]
@@ -137,19 +162,17 @@ fn attention_shared(@builtin(workgroup_id) group: vec3u, @builtin(local_invocati
     var mixed_y: array<vec4f, SIXTEENTH * FOURS>;
     for (var tile = part; tile * KV_TILE < visible; tile += used) {
         let position = tile * KV_TILE + place;
+        let base = 256u * quarter;
+        let seen = vec4u(position) < visible_rows;
         workgroupBarrier();
         share_scores(cache_at(kv_head, position), quarter, index);
         workgroupBarrier();
-        let base = 256u * quarter;
         if (quarter < FOURS) {
-            let low = shared_rows[base + place] + shared_rows[base + 64u + place];
-            let score = low + (shared_rows[base + 128u + place] + shared_rows[base + 192u + place]);
-            let by = key_scale(kv_head, position);
-            shared_rows[base + SCORES + place] = select(vec4f(LOWEST), score * by, vec4u(position) < seen);
+            share_sum(base, place, key_scale(kv_head, position), seen);
         }
         workgroupBarrier();
         if (quarter < FOURS) {
-            share_weights(&softmax, base, place, value_scale(kv_head, position));
+            share_weights(&softmax, base, place, value_scale(kv_head, position), seen);
         }
         workgroupBarrier();
         let first = cache_at(kv_head, tile * KV_TILE + index % 16u);
@@ -182,10 +205,7 @@ fn attention_shared(@builtin(workgroup_id) group: vec3u, @builtin(local_invocati
     var maximum: array<vec4f, FOURS>;
     var factor: array<vec4f, FOURS>;
     for (var f = 0u; f < FOURS; f++) {
-        maximum[f] = vec4f(LOWEST);
-        for (var l = 0u; l < 16u; l++) {
-            maximum[f] = max(maximum[f], shared_rows[256u * f + l]);
-        }
+        maximum[f] = maximum_of_sixteen(256u * f);
         factor[f] = exp(shared_rows[256u * f + index % 16u] - maximum[f]);
     }
     workgroupBarrier();
@@ -197,9 +217,7 @@ fn attention_shared(@builtin(workgroup_id) group: vec3u, @builtin(local_invocati
     workgroupBarrier();
     var total: array<vec4f, FOURS>;
     for (var f = 0u; f < FOURS; f++) {
-        for (var l = 0u; l < 64u; l++) {
-            total[f] += shared_rows[256u * f + l];
-        }
+        total[f] = sum_of(256u * f, 64u);
     }
     for (var f = 0u; f < FOURS; f++) {
         for (var k = 0u; k < SIXTEENTH; k++) {
@@ -210,11 +228,7 @@ fn attention_shared(@builtin(workgroup_id) group: vec3u, @builtin(local_invocati
             workgroupBarrier();
             let pair = index % 16u * SIXTEENTH + k;
             if (index < 32u && pair < PAIRS) {
-                var sums = vec4f();
-                for (var l = 0u; l < 16u; l++) {
-                    sums += shared_rows[index * 16u + l];
-                }
-                write(first_token, first_head, part, f, 2u * pair + index / 16u, sums, total[f]);
+                write(first_token, first_head, part, f, 2u * pair + index / 16u, sum_of(16u * index, 16u), total[f]);
             }
         }
         if (index == 0u && parts > 1u) {

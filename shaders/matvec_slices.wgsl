@@ -2,10 +2,12 @@
 // handed to finish.wgsl.
 //
 // For real GPUs: LANES x 4 octets x SLICES invocations keep enough reads in flight; a lane has little to do between its reads, and
-// what follows them is shared out, too. Three barriers, 9.1 KiB of workgroup memory. Joined in front: an unpack_halves*.wgsl file,
-// a weights_*.wgsl file, product.wgsl, which says what is bound, silu.wgsl, finish.wgsl, finish_pair.wgsl.
+// what follows them is shared out, too. Three barriers, 10.1 KiB of workgroup memory. Joined in front: step.wgsl, an
+// unpack_halves*.wgsl file, a weights_*.wgsl file, product.wgsl, which says what is bound, silu.wgsl, finish.wgsl, an x_*.wgsl file,
+// finish_pair.wgsl.
 //
 // A workgroup produces the same 16 rows of two tiles, the lower or the higher ones: two do 64 rows. Lane l has the rows from 4 l on.
+// For finish.wgsl's ends of fours of rows, which are not used here.
 const ROWS_APART: u32 = 1u;
 const LANES: u32 = 4u;
 const SLICES: u32 = 16u;
@@ -16,7 +18,7 @@ const INVOCATIONS: u32 = 4u * LANES * SLICES;
 // [4 SLICES][ROWS]: sums that are still to be added up; then a sum of the stream's squares of each invocation.
 var<workgroup> partial: array<f32, 4u * SLICES * ROWS + INVOCATIONS>;
 // The same, eight of them added up: [SLICES / 2][ROWS], [ROWS].
-var<workgroup> eighths: array<f32, SLICES / 2u * ROWS + ROWS>;
+var<workgroup> sums_of_eight: array<f32, SLICES / 2u * ROWS + ROWS>;
 
 fn octet_dot(base: u32, block: u32, row: u32, octet: u32, columns: mat2x4f, sum: f32) -> f32 {
     let quants = quants8(base, block, row, octet);
@@ -54,9 +56,9 @@ fn share_rows(at: u32, rows: vec4f) {
 fn matvec_slices(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) index: u32) {
     let p = product;
     let token = step.tokens - 1u;
-    let pair = group.x / 2u;
+    let tile_pair = group.x / 2u;
     let half = group.x % 2u;
-    let tiles = tiles_of(pair);
+    let tiles = tiles_of(tile_pair);
     let lane = index % LANES;
     let part = index / LANES;
     let octet = part % 4u;
@@ -80,27 +82,27 @@ fn matvec_slices(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_
     }
     partial[4u * SLICES * ROWS + index] = dot(squared, vec4f(1.0));
     workgroupBarrier();
-    eighths[index] = sum_of_eight(index / ROWS * 8u * ROWS + index % ROWS);
+    sums_of_eight[index] = sum_of_eight(index / ROWS * 8u * ROWS + index % ROWS);
     if (index < ROWS) {
-        eighths[INVOCATIONS + index] = sum_of_eight(4u * SLICES * ROWS + index);
+        sums_of_eight[INVOCATIONS + index] = sum_of_eight(4u * SLICES * ROWS + index);
     }
     workgroupBarrier();
     if (index < ROWS / 2u) {
         var rows = vec2f();
         for (var i = 0u; i < SLICES / 2u; i++) {
-            rows += vec2f(eighths[i * ROWS + index], eighths[i * ROWS + ROWS / 2u + index]);
+            rows += vec2f(sums_of_eight[i * ROWS + index], sums_of_eight[i * ROWS + ROWS / 2u + index]);
         }
         var sum = 0.0;
         for (var i = 0u; i < ROWS; i++) {
-            sum += eighths[INVOCATIONS + i];
+            sum += sums_of_eight[INVOCATIONS + i];
         }
         let scale = select(1.0, 1.0 / sqrt(sum / f32(p.columns) + p.eps), p.normed != 0u);
-        partial[index] = finish_pair(p, scale, token, pair, half * 4u * LANES + index, rows.x, rows.y);
+        partial[index] = finish_pair(p, scale, token, tile_pair, half * 4u * LANES + index, rows.x, rows.y);
     }
     workgroupBarrier();
     if (index < LANES && p.end == JOINED) {
         let at = 4u * index;
         let four = (partial[at] + partial[at + 1u]) + (partial[at + 2u] + partial[at + 3u]);
-        sums[token * 4u * p.squares + p.first_row / 8u + 8u * pair + half * LANES + index] = four;
+        sums[token * 4u * p.squares + p.first_row / 8u + 8u * tile_pair + half * LANES + index] = four;
     }
 }

@@ -1,5 +1,6 @@
 // finish.wgsl's ends for a lane that finishes one row of each of a workgroup's two tiles. For kernels of real GPUs, where as many
-// lanes as there are rows share that work. Joined after finish.wgsl.
+// lanes as there are rows share that work: finish.wgsl's own have eight each, and how these are written matters to processors.
+// Joined after finish.wgsl.
 
 // `row`: the row's place in its tile; `low` and `high`: its products in both tiles. Returns the sum of the squares of the rows' new
 // values, where the next norm wants it.

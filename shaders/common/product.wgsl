@@ -54,7 +54,7 @@ struct Product {
 
 // The two tiles of 32 rows that a workgroup works on. Lanes take rows in fours that are ROWS_APART apart, the same ones of both
 // tiles, so that neighbouring lanes read neighbouring words. The kernel defines ROWS_APART: how many lanes there are side by
-// side, 4 or 8.
+// side, 4 or 8; or 1, where a lane's rows follow each other and others make use of the same reads.
 struct Tiles {
     // Where their words start.
     low: u32,

@@ -1,5 +1,5 @@
 // Part of a matrix-vector product: one block of 32 columns times rows of a tile. Joined after a weights_*.wgsl file,
-// product.wgsl and an x_*.wgsl file, and before a matvec*.wgsl.
+// product.wgsl and an x_*.wgsl file, and before matvec.wgsl.
 //
 // Scales and offsets are applied once for 16 columns: sum of (scale q + offset) x = scale * sum of q x + offset * sum of x.
 

@@ -27,7 +27,7 @@ const MOST_COPIES: usize = 32;
 /// Words that the weights repeat, a prime number, so that no two tiles are alike.
 const PERIOD: u64 = 65_521;
 /// Tokens whose products are compared: some groups of them, and a part of one.
-const COMPARED: usize = 37;
+const COMPARED: usize = 69;
 /// How far a product may be from the portable kernel's, relative to the root mean square of all: sums of thousands of
 /// numbers in another order stay ten times below, and a number in the wrong place is ten thousand times above.
 const TOLERANCE: f32 = 1e-4;

@@ -57,7 +57,7 @@ pub fn stride(columns: usize) -> usize {
     blocks(columns) * BLOCK
 }
 
-/// Quads of numbers in which a token's squares are summed up in part: each lane of a product's groups of 64 rows has one number.
+/// Quads of numbers in which a token's squares are summed up in part: each eight rows of a product have one number.
 pub fn squares_quads(columns: usize) -> usize {
     2 * columns.div_ceil(64)
 }

@@ -17,7 +17,7 @@ tests! {
 }
 
 /// Heads, key/value heads, head dimension, positions already cached, tokens, parts.
-const ATTENTIONS: [[usize; 6]; 11] = [
+const ATTENTIONS: [[usize; 6]; 16] = [
     [4, 2, 16, 0, 1, 8],
     [9, 3, 64, 133, 1, 32],
     [4, 4, 10, 5, 7, 1],
@@ -29,6 +29,11 @@ const ATTENTIONS: [[usize; 6]; 11] = [
     [2, 2, 128, 62, 5, 16],
     [2, 1, 256, 70, 5, 1],
     [3, 3, 96, 60, 9, 1],
+    [9, 3, 64, 62, 5, 1],
+    [1, 1, 512, 62, 3, 1],
+    [1, 1, 512, 130, 1, 8],
+    [4, 2, 16, 700, 1, 8],
+    [2, 1, 2, 65, 2, 1],
 ];
 
 /// RoPE and attention through the cache: the two share its layout.

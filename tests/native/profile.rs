@@ -70,6 +70,7 @@ fn products_do_two_operations_a_weight_and_token() {
     }
 }
 
+/// As the kernel for software adapters does, on which these tests run.
 #[test]
 fn attention_reads_every_position_once_and_computes_with_each_twice() {
     for (name, _) in MODELS {
