@@ -1,6 +1,6 @@
 // How fast engines are in the browser, one after the other in each round, on the same weights, prompts and number of tokens.
 //
-//   cargo xtask bench speed [--rounds N] [--engines a,b] [--sizes 32,256] [--quick]
+//   cargo xtask bench speed [--rounds N] [--engines a,b] [--sizes 32,256] [--quick] [--gpu]
 //
 // Everything is measured inside the page, with the same clock around every engine (measure.js). Each engine visits twice a
 // round, each time in a browser of its own: with nothing stored, and again when it has the model. Only llama.cpp runs as a program,
@@ -13,7 +13,7 @@ import { basename, dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import { gzipSync } from "node:zlib";
-import { EXECUTABLE } from "../tests/www/support/browser.js";
+import { ARGUMENTS, EXECUTABLE, GPU_ARGUMENTS } from "../tests/www/support/browser.js";
 import { deferred } from "../tests/www/support/deferred.js";
 import { growth } from "../tests/www/support/memory.js";
 import { serve } from "../tests/www/support/server.js";
@@ -28,9 +28,6 @@ import { compete, finish, machine, ROUNDS, SIZES } from "./report.js";
 const HERE = fileURLToPath(new URL(".", import.meta.url));
 /** The whole visit of an engine, however slow. Milliseconds. */
 const PATIENCE = 60 * 60_000;
-/** Looking at a process's memory takes milliseconds of its time. */
-const MEMORY = { kinds: ["renderer", "gpu-process"], every: 250 };
-
 const { values: given } = parseArgs({
   options: {
     model: { type: "string" },
@@ -39,9 +36,12 @@ const { values: given } = parseArgs({
     engines: { type: "string" },
     sizes: { type: "string" },
     quick: { type: "boolean" },
+    gpu: { type: "boolean" },
   },
 });
-const { model = "", onnx = "", quick } = given;
+const { model = "", onnx = "", quick, gpu = false } = given;
+/** How it is started and watched: looking at a process's memory takes milliseconds of its time. */
+const BROWSER = { kinds: ["renderer", "gpu-process"], every: 250, args: gpu ? GPU_ARGUMENTS : ARGUMENTS };
 /** What the addresses of models begin with. */
 const MODELS = [`/${basename(model)}`, `/${basename(onnx)}/`];
 const rounds = Number(given.rounds ?? (quick ? 3 : ROUNDS));
@@ -67,7 +67,7 @@ const report = { title: `Speed in the browser, ${basename(model)}`, about: about
 
 await compete(results, rounds, measured);
 await server.close();
-await finish("speed", report, ENGINES);
+await finish(gpu ? "speed-gpu" : "speed", report, ENGINES);
 
 /** One engine's part of a round. @param {Result} result @returns {Promise<Round>} */
 async function measured(result) {
@@ -100,7 +100,7 @@ async function visit(result, profile, stored) {
   const threads = availableParallelism();
   const files = { model: `${server.origin}/${basename(model)}`, folder: `/${basename(onnx)}/` };
   /** @type {Order} */
-  const order = { engine: result.id, stored, ...files, context: contextFor(sizes), sizes, threads };
+  const order = { engine: result.id, stored, ...files, context: contextFor(sizes), sizes, threads, gpu };
   /** @type {Round & {load?: number}} */
   const round = { measurements: [] };
   const [begins, done] = [deferred(), deferred()];
@@ -116,7 +116,7 @@ async function visit(result, profile, stored) {
   };
   try {
     const address = `${server.origin}/page/visit.html#${encodeURIComponent(JSON.stringify(order))}`;
-    round.memory = await growth(address, profile, { begins: begins.promise, done: done.promise }, MEMORY);
+    round.memory = await growth(address, profile, { begins: begins.promise, done: done.promise }, BROWSER);
     return round;
   } finally {
     clearTimeout(late);
@@ -143,6 +143,6 @@ async function appBytes(requests) {
 function about() {
   const browser = execFileSync(EXECUTABLE, ["--version"], { encoding: "utf8", stdio: ["ignore", "pipe", "ignore"] }).trim();
   return [
-    `${new Date().toISOString().slice(0, 10)}, ${machine()}, ${browser}, WebGPU on its software adapter, Node ${process.version}; ${rounds} rounds.`,
+    `${new Date().toISOString().slice(0, 10)}, ${machine()}, ${browser}, WebGPU on ${gpu ? "the machine's graphics card" : "its software adapter"}, Node ${process.version}; ${rounds} rounds.`,
   ];
 }

@@ -5,7 +5,8 @@ import { measureAll } from "../measure.js";
 
 /**
  * `model` and `folder`: addresses of the GGUF file, and of the same weights as ONNX.
- * @typedef {{engine: string, stored: boolean, model: string, folder: string, context: number, sizes: number[], threads: number}} Order
+ * `gpu`: whether it must be a graphics card that WebGPU is on.
+ * @typedef {{engine: string, stored: boolean, model: string, folder: string, context: number, sizes: number[], threads: number, gpu: boolean}} Order
  */
 
 /** @type {Order} */
@@ -20,6 +21,7 @@ await fetch("/begins");
 // Meanwhile the driver looks at how much memory a page with nothing in it takes.
 await new Promise((resolve) => setTimeout(resolve, 1000));
 try {
+  if (order.gpu) await findCard();
   const begun = performance.now();
   const since = () => (performance.now() - begun) / 1000;
   /** @type {{load(order: Order): Promise<import("../measure.js").Engine>}} */
@@ -34,4 +36,15 @@ try {
   await tell({ done: true });
 } catch (error) {
   await failed(error);
+}
+
+/** Errors unless there is a graphics card. */
+async function findCard() {
+  // Chromium on Linux, just started, has none for the first who asks for any, as some engines do once and for all.
+  await navigator.gpu?.requestAdapter();
+  const adapter = await navigator.gpu?.requestAdapter();
+  const { vendor = "", architecture = "", description = "", isFallbackAdapter = false } = adapter?.info ?? {};
+  if (!adapter || isFallbackAdapter || /swiftshader|llvmpipe/i.test(`${vendor} ${architecture} ${description}`)) {
+    throw new Error("the browser has no graphics card for WebGPU");
+  }
 }

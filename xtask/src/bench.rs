@@ -22,6 +22,7 @@ pub const HELP: &str = "\
                 --engines A,B      these only; their names are in bench/engines.js
                 --sizes N,M        prompts of this many tokens only
                 --quick            pagellama and wllama 3 at 256 tokens, 3 rounds
+                --gpu              WebGPU on the machine's graphics card instead of the browser's software adapter
               native             the same outside the browser, beside llama.cpp; takes --rounds and --sizes
 ";
 

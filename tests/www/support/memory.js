@@ -12,10 +12,11 @@ import { ARGUMENTS, EXECUTABLE } from "./browser.js";
  * @param {string} address of the page
  * @param {string} profile a folder
  * @param {{begins: Promise<unknown>, done: Promise<unknown>}} page what it tells: it waits between the two
- * @param {{kinds?: string[], every?: number}} [options] Chromium's names of the kinds; milliseconds between two looks
+ * @param {{kinds?: string[], every?: number, args?: string[]}} [options] Chromium's names of the kinds; milliseconds between two
+ *   looks; its arguments
  */
-export async function growth(address, profile, { begins, done }, { kinds = ["renderer"], every = 100 } = {}) {
-  const browser = spawn(EXECUTABLE, [...ARGUMENTS, "--headless", `--user-data-dir=${profile}`, address], { stdio: "ignore" });
+export async function growth(address, profile, { begins, done }, { kinds = ["renderer"], every = 100, args = ARGUMENTS } = {}) {
+  const browser = spawn(EXECUTABLE, [...args, "--headless", `--user-data-dir=${profile}`, address], { stdio: "ignore" });
   const ended = new Promise((resolve) => browser.once("exit", resolve));
   const gone = ended.then(() => Promise.reject(new Error("the browser has ended")));
   gone.catch(() => undefined);
