@@ -9,9 +9,7 @@ use super::weights::{Product, Weight, WeightStore};
 use crate::config::ModelConfig;
 use crate::error::Result;
 use crate::model::llama::{self, Steps};
-use crate::ops::{
-    self, ActivationFormat, Attention, AttentionKernel, Finish, HeadShape, RmsNorm, SampleBuffers, SampleShape, stride,
-};
+use crate::ops::{self, ActivationFormat, Attention, Finish, HeadShape, RmsNorm, SampleBuffers, SampleShape, stride};
 use crate::weights::{LayerRole, Role};
 
 /// A forward pass over weights that have their place but need not be there yet.
@@ -78,7 +76,7 @@ impl Recorded {
         let shape = head_shape(config, &options);
         let options = ExecutorOptions { chunk: options.chunk.next_multiple_of(ops::TOKEN_TILE), ..options };
         let activations =
-            gpu.checked("activations", || Activations::allocate(gpu, config, weights, &shape, options.chunk)).await?;
+            gpu.checked("activations", || Activations::allocate(gpu, config, weights, &shape, options)).await?;
         let cache = gpu.checked("KV cache", || allocate_cache(gpu, config.layers, &shape)).await?;
         let parts = Parts { weights, deltas: None, cache: &cache, buffers: &activations };
         let (prefill, decode) = record(gpu, config, options, parts).await?;
@@ -140,10 +138,10 @@ impl Activations {
         config: &ModelConfig,
         weights: &WeightStore,
         shape: &HeadShape,
-        chunk: usize,
+        ExecutorOptions { chunk, variants, .. }: ExecutorOptions,
     ) -> Result<Self> {
         let floats = |label: &str, count: usize| gpu.storage(label, 4 * count as u64);
-        let parts = AttentionKernel::for_adapter(gpu, shape).decode_parts(shape);
+        let parts = variants.attention.for_heads(shape).decode_parts(shape);
         let hidden = chunk * stride(config.hidden_size);
         let inner = chunk * stride(config.intermediate_size);
         let paired = (0..config.layers).map(|layer| Ok(weights.product(Product::GateUp(layer))?.is_paired()));
@@ -283,7 +281,7 @@ impl Steps for Recorder<'_> {
     fn attention(&mut self, layer: usize) -> Result<()> {
         let LayerCache { keys, values } = &self.cache[layer];
         let Activations { qkv, mixed, stats, step, attended, .. } = self.buffers;
-        let kernel = AttentionKernel::for_adapter(self.gpu, &self.shape);
+        let kernel = self.options.variants.attention.for_heads(&self.shape);
         let (parts, out) = if self.single { (kernel.decode_parts(&self.shape), mixed) } else { (1, attended) };
         let attention = Attention { qkv, keys, values, out, stats, parts, kernel };
         self.recorded.push(ops::attention(self.gpu, &self.shape, step, &attention)?);

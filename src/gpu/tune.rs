@@ -8,7 +8,7 @@ use web_time::Instant;
 use super::Gpu;
 use super::trial::{Shape, Trial};
 use crate::error::Result;
-use crate::ops::{self, Matmul, Matvec, Variants};
+use crate::ops::{self, AttentionKernel, Matmul, Matvec, Variants};
 
 /// How long matrix-vector products are measured at most, and then matrix-matrix products, from the start on: all in all less
 /// than two seconds, with what was begun before.
@@ -87,7 +87,7 @@ impl Gpu {
             trial.fastest(Matmul::Registers, &candidates, chunk, until, |variant, weight, [step, x], finish| {
                 ops::matmul(self, variant, weight, step, x, finish)
             });
-        Ok(Variants { matvec, matmul: matmul.await? })
+        Ok(Variants { matvec, matmul: matmul.await?, attention: AttentionKernel::for_adapter(self) })
     }
 }
 

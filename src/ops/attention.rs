@@ -1,3 +1,5 @@
+use serde::{Deserialize, Serialize};
+
 use super::{HeadShape, KV_TILE, STEP, expect_cache, expect_room};
 use crate::error::{Error, Result};
 use crate::gpu::Gpu;
@@ -20,11 +22,13 @@ const GROUPS: usize = 512;
 const MOST_SHARED_PARTS: usize = 128;
 
 /// Kernels for attention, with one of its own each to join parts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum AttentionKernel {
     /// A lane has its positions to itself; no barriers. For software adapters.
+    #[serde(rename = "attention")]
     Lanes,
     /// A workgroup shares tiles of positions. For real GPUs, and heads of up to 512 dimensions.
+    #[serde(rename = "attention_shared")]
     Shared,
 }
 
@@ -33,8 +37,21 @@ impl AttentionKernel {
     pub const ALL: [Self; 2] = [AttentionKernel::Lanes, AttentionKernel::Shared];
 
     /// The one that is likely to be the faster on a device.
-    pub fn for_adapter(gpu: &Gpu, shape: &HeadShape) -> Self {
-        if gpu.adapter().software || shape.most_rows() == 0 { AttentionKernel::Lanes } else { AttentionKernel::Shared }
+    pub fn for_adapter(gpu: &Gpu) -> Self {
+        if gpu.adapter().software { AttentionKernel::Lanes } else { AttentionKernel::Shared }
+    }
+
+    /// This one, unless such heads are too long for it.
+    pub fn for_heads(self, shape: &HeadShape) -> Self {
+        if shape.most_rows() == 0 { AttentionKernel::Lanes } else { self }
+    }
+
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            AttentionKernel::Lanes => "attention",
+            AttentionKernel::Shared => "attention_shared",
+        }
     }
 
     /// Most parts that the positions are best cut into when a single token attends to them: enough work for a device's units. Each
@@ -132,17 +149,17 @@ pub fn attention(gpu: &Gpu, shape: &HeadShape, step: &Buffer, args: &Attention<'
         ("TOGETHER", Size::Count(together)),
         ("SCALE", Size::Number((shape.head_dim as f32).sqrt().recip())),
     ]);
-    let (name, text, groups) = match args.kernel {
-        AttentionKernel::Lanes => ("attention", wgsl!("attention.wgsl"), Extent::per_token(args.parts, LANES)),
+    let (text, groups) = match args.kernel {
+        AttentionKernel::Lanes => (wgsl!("attention.wgsl"), Extent::per_token(args.parts, LANES)),
         AttentionKernel::Shared => {
             // Several parts are for single tokens.
             let tokens = if args.parts == 1 { (shape.most_rows() / together).max(1) } else { 1 };
             sizes.push(("TOKENS", Size::Count(tokens)));
-            ("attention_shared", wgsl!("attention_shared.wgsl"), Extent::per_token(args.parts, tokens))
+            (wgsl!("attention_shared.wgsl"), Extent::per_token(args.parts, tokens))
         }
     };
     let parts = [vec![STEP], shape.cache_parts(), vec![text]].concat();
-    let kernel = Kernel { name, parts: &parts, sizes: &sizes };
+    let kernel = Kernel { name: args.kernel.name(), parts: &parts, sizes: &sizes };
     // Not a constant, so that single tokens and chunks can share a pipeline, as they do where lanes are on their own.
     let cut = gpu.constants("parts", &(args.parts as u32))?;
     let bindings = [step, &*cut, args.qkv, args.keys, args.values, args.out, args.stats];

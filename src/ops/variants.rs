@@ -1,25 +1,29 @@
 use serde::{Deserialize, Serialize};
 
 use super::PRODUCT;
+use super::attention::AttentionKernel;
 use super::matmul::Matmul;
 use super::matvec::Matvec;
 use crate::digest::Digest;
 use crate::formats::Format;
 use crate::gpu::Gpu;
 
-/// Which of the kernels are used that there are several of. Each of them gives the same products but for rounding.
+/// Which of the kernels are used that there are several of. Each of them gives the same but for rounding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Variants {
     /// For single tokens.
     pub matvec: Matvec,
     /// For the tokens of a prompt.
     pub matmul: Matmul,
+    /// For both, unless a model's heads are too long for it. It is not tried: nothing is known to be faster elsewhere.
+    pub attention: AttentionKernel,
 }
 
 impl Variants {
     /// The ones that are likely to be the fastest on an adapter.
     pub fn for_adapter(gpu: &Gpu) -> Self {
-        Self { matvec: Matvec::candidates(gpu)[0], matmul: Matmul::candidates(gpu)[0] }
+        let (matvec, matmul) = (Matvec::candidates(gpu)[0], Matmul::candidates(gpu)[0]);
+        Self { matvec, matmul, attention: AttentionKernel::for_adapter(gpu) }
     }
 
     /// Whether the device can run them.
@@ -27,7 +31,7 @@ impl Variants {
         self.matvec.runs_on(gpu) && self.matmul.runs_on(gpu)
     }
 
-    /// The variants' names.
+    /// The names of those for products.
     pub fn names(self) -> Vec<&'static str> {
         vec![self.matvec.name(), self.matmul.name()]
     }

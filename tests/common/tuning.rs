@@ -6,7 +6,7 @@ use pagellama::formats::Format;
 use pagellama::gpu::kernel::{Extent, Kernel};
 use pagellama::gpu::trial::{Shape, Trial};
 use pagellama::gpu::tune::{Choice, Tuning};
-use pagellama::ops::{self, Matmul, Matvec, Variants};
+use pagellama::ops::{self, AttentionKernel, Matmul, Matvec, Variants};
 use web_time::Instant;
 
 use super::kernels::open;
@@ -69,7 +69,7 @@ async fn what_was_measured_is_not_measured_again() {
     let gpu = open().await;
     let tune = async |tuning: Tuning| gpu.tune(&tuning, SHAPE, CHUNK).await.unwrap();
     assert_eq!(tune(Tuning::Off).await, (Variants::for_adapter(&gpu), None));
-    let fixed = Variants { matvec: Matvec::Slices, matmul: Matmul::Shared };
+    let fixed = Variants { matvec: Matvec::Slices, matmul: Matmul::Shared, attention: AttentionKernel::Shared };
     assert_eq!(tune(Tuning::Fixed(fixed)).await, (fixed, None));
 
     let (variants, tuned) = tune(Tuning::On(Vec::new())).await;

@@ -8,7 +8,7 @@ use pagellama::generate::{Device, Engine, FinishReason, OpenOptions, Prompt, Req
 use pagellama::gpu::Gpu;
 use pagellama::gpu::tune::Tuning;
 use pagellama::model::kv_cache::KvFormat;
-use pagellama::ops::{ActivationFormat, MATMUL_BYTES, Matmul, Matvec, Variants};
+use pagellama::ops::{ActivationFormat, AttentionKernel, MATMUL_BYTES, Matmul, Matvec, Variants};
 use pagellama::sampling::Sampling;
 use pagellama::weights::native::NativeSource;
 use pollster::block_on;
@@ -95,9 +95,11 @@ pub fn check_gguf_files(device: Device) {
 fn every_variant_keeps_logits_and_greedy_text() {
     let golden: GoldenFiles = common::json("gguf/golden.json");
     let gpu = block_on(Gpu::open()).unwrap();
-    let matvecs = Matvec::ALL.map(|matvec| Variants { matvec, matmul: Matmul::Registers });
-    let matmuls = Matmul::ALL.map(|matmul| Variants { matvec: Matvec::Rows, matmul });
-    for variants in matvecs.into_iter().chain(matmuls).filter(|variants| variants.run_on(&gpu)) {
+    let plain = Variants { matvec: Matvec::Rows, matmul: Matmul::Registers, attention: AttentionKernel::Lanes };
+    let matvecs = Matvec::ALL.map(|matvec| Variants { matvec, ..plain });
+    let matmuls = Matmul::ALL.map(|matmul| Variants { matmul, ..plain });
+    let shared = Variants { attention: AttentionKernel::Shared, ..plain };
+    for variants in matvecs.into_iter().chain(matmuls).chain([shared]).filter(|variants| variants.run_on(&gpu)) {
         for name in ["F16", "Q4_0", "Q8_0", "Q3_K_M-mix", "Q4_K_M-mix"] {
             let name = format!("tiny-llama2-256.{name}.gguf");
             let file = golden.files.iter().find(|file| file.file == name).expect("a golden file");

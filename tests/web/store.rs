@@ -6,7 +6,7 @@ use js_sys::{Array, Function, Promise, Reflect, Uint8Array};
 use pagellama::digest::Digest;
 use pagellama::error::{Error, Result};
 use pagellama::gpu::tune::Choice;
-use pagellama::ops::{Matmul, Matvec, Variants};
+use pagellama::ops::{AttentionKernel, Matmul, Matvec, Variants};
 use pagellama::store::indexed_db::IndexedDb;
 use pagellama::store::quantised::Quantised;
 use pagellama::store::{CHUNK_BYTES, Chunk, Manifest, Store, StoredFile, replaced};
@@ -146,7 +146,7 @@ async fn the_choice_of_kernels_is_kept_and_what_makes_no_sense_is_passed_over() 
     let choice = |place: &str, version: &str| Choice {
         place: place.into(),
         version: version.into(),
-        variants: Variants { matvec: Matvec::Slices, matmul: Matmul::Shared },
+        variants: Variants { matvec: Matvec::Slices, matmul: Matmul::Shared, attention: AttentionKernel::Shared },
     };
     let name = format!("test-{}", js_sys::Math::random());
     let store = IndexedDb::open(&name).await.unwrap();
