@@ -28,6 +28,7 @@ import { compete, finish, machine, ROUNDS, SIZES } from "./report.js";
 const HERE = fileURLToPath(new URL(".", import.meta.url));
 /** The whole visit of an engine, however slow. Milliseconds. */
 const PATIENCE = 60 * 60_000;
+
 const { values: given } = parseArgs({
   options: {
     model: { type: "string" },

@@ -7,6 +7,7 @@
 // finish_pair.wgsl.
 //
 // A workgroup produces the same 16 rows of two tiles, the lower or the higher ones: two do 64 rows. Lane l has the rows from 4 l on.
+
 // For finish.wgsl's ends of fours of rows, which are not used here.
 const ROWS_APART: u32 = 1u;
 const LANES: u32 = 4u;
