@@ -53,9 +53,13 @@ fn matmuls(gpu: &Gpu) -> impl Iterator<Item = Matmul> {
 }
 
 impl Kind {
-    /// How many tokens to try it with; a matrix-vector product does the last of them.
+    /// How many tokens to try it with, so that it has a group of them in part; a matrix-vector product does the last of them.
     fn tokens(self, tokens: usize) -> usize {
-        if let Kind::Matvec(_) = self { 1 } else { tokens }
+        match self {
+            Kind::Matvec(_) => 1,
+            Kind::Matmul(Matmul::Shared) if tokens > 1 => tokens + 64,
+            _ => tokens,
+        }
     }
 
     fn record(
@@ -162,7 +166,7 @@ async fn matvec_reads_every_format() {
 async fn matmul_reads_every_format() {
     let gpu = open().await;
     for format in Format::ALL {
-        for (shape, tokens) in shapes(format).into_iter().zip([69, 1, 13]) {
+        for (shape, tokens) in shapes(format).into_iter().zip([37, 1, 13]) {
             let variants = matmuls(&gpu).filter(|variant| *variant == Matmul::Registers || has_all(format));
             for kind in variants.map(Kind::Matmul).chain([Kind::Rounded]) {
                 check_product(&gpu, kind, format, shape, tokens, 40_000).await;
@@ -291,7 +295,7 @@ async fn products_of_several_matrices() {
         let (store, plain) = matrices(&gpu, &specs, max_binding).await;
         assert_eq!(store.product(Product::Qkv(3)).unwrap().slabs.len(), slabs, "{formats:?}");
         for kind in kinds(&gpu) {
-            let tokens = kind.tokens(66);
+            let tokens = kind.tokens(6);
             let Normed { norm, x, squares, plain: input } = normed(&gpu, COLUMNS, tokens);
             const STRIDE: usize = 224;
             let y = gpu.storage("y", 4 * (tokens * STRIDE) as u64).unwrap();
@@ -326,7 +330,7 @@ async fn gate_and_up_projections() {
         let weight = store.product(Product::GateUp(0)).unwrap();
         assert_eq!((weight.slabs.len(), weight.is_paired()), (slabs, formats[0] == formats[1]), "{formats:?}");
         for kind in kinds(&gpu) {
-            let tokens = kind.tokens(67);
+            let tokens = kind.tokens(7);
             let Normed { norm, x, squares, plain: input } = normed(&gpu, COLUMNS, tokens);
             let inner = gpu.storage("inner", 4 * (tokens * stride(rows)) as u64).unwrap();
             let gate_up = gpu.storage("gate and up", 8 * (tokens * stride(rows)) as u64).unwrap();
@@ -382,7 +386,7 @@ async fn a_product_is_written_or_added_as_it_is() {
     let (starts, stride) = ([0, 32, 32 + 96], 32 + 96 + 96);
     for kind in kinds(&gpu) {
         for (add, one_row) in [(false, false), (true, false), (true, true)] {
-            let tokens = kind.tokens(68);
+            let tokens = kind.tokens(5);
             let one_row = one_row && tokens == 1;
             let mut random = Random::new(8);
             let (input, before) = (random.spiky(tokens * COLUMNS), random.spiky(tokens * stride));
