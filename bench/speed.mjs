@@ -57,6 +57,8 @@ let hear = () => {};
 const heard = (/** @type {Told} */ told) => (hear(told), { body: "" });
 const folders = [HERE, join(HERE, "../dist"), dirname(model), dirname(onnx)];
 const server = await serve(folders, {
+  // Beside what else is ours, so that it is not counted among the files of other engines.
+  "/page/device.js": { type: "text/javascript", body: await readFile(join(HERE, "../dist/device.js")) },
   "/begins": () => heard({ begins: true }),
   "/told": (url) => heard(JSON.parse(decodeURIComponent(url.search.slice(1)))),
 });

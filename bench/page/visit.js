@@ -38,14 +38,12 @@ try {
   await failed(error);
 }
 
-/** Errors unless there is a graphics card. Without one, Chromium may leave the question unanswered. */
+/** Errors unless the engine would take WebGPU by itself. Where there is no card, Chromium may leave the question unanswered. */
 async function findCard() {
-  const late = new Promise((resolve) => setTimeout(resolve, 20_000, null));
+  const { choose } = await import(/** @type {string} */ ("./device.js"));
+  const late = new Promise((resolve) => setTimeout(resolve, 20_000, "no answer"));
   // Chromium on Linux, just started, has none for the first who asks for any, as some engines do once and for all.
-  const asked = (async () => (await navigator.gpu?.requestAdapter(), await navigator.gpu?.requestAdapter()))();
-  const adapter = await Promise.race([asked, late]);
-  const { vendor = "", architecture = "", description = "", isFallbackAdapter = false } = adapter?.info ?? {};
-  if (!adapter || isFallbackAdapter || /swiftshader|llvmpipe/i.test(`${vendor} ${architecture} ${description}`)) {
-    throw new Error("the browser has no graphics card for WebGPU");
-  }
+  const asked = Promise.resolve(navigator.gpu?.requestAdapter()).then(() => choose("auto", { measured: false }));
+  const reason = await Promise.race([asked.then(({ reason }) => reason), late]);
+  if (reason) throw new Error(`the browser has no graphics card for WebGPU: ${reason}`);
 }
