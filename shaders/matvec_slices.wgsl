@@ -97,7 +97,7 @@ fn matvec_slices(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_
         for (var i = 0u; i < ROWS; i++) {
             sum += sums_of_eight[INVOCATIONS + i];
         }
-        let scale = select(1.0, 1.0 / sqrt(sum / f32(p.columns) + p.eps), p.normed != 0u);
+        let scale = scale_from(p, sum);
         partial[index] = finish_pair(p, scale, token, tile_pair, half * 4u * LANES + index, rows.x, rows.y);
     }
     workgroupBarrier();

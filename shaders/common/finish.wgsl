@@ -15,7 +15,12 @@
 // for it before the product. Source: Zhang and Sennrich 2019, "Root Mean Square Layer Normalization".
 fn scale_of(p: Product, token: u32, member: u32) -> f32 {
     let sum = sum_of_squares(token * p.squares, select(0u, p.squares, p.normed != 0u), member);
-    return select(1.0, 1.0 / sqrt(dot(sum, vec4f(1.0)) / f32(p.columns) + p.eps), p.normed != 0u);
+    return scale_from(p, dot(sum, vec4f(1.0)));
+}
+
+// The same from the sum of the stream's squares.
+fn scale_from(p: Product, squares: f32) -> f32 {
+    return select(1.0, 1.0 / sqrt(squares / f32(p.columns) + p.eps), p.normed != 0u);
 }
 
 fn gate(p: Product, token: u32, row: u32, products: vec2f) -> f32 {

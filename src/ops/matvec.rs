@@ -2,7 +2,7 @@ use serde::{Deserialize, Serialize};
 
 use super::finish::Finish;
 use super::product::ProductKernel;
-use super::{FINISH_PAIR, MOVE_HALVES, ROW_DOTS, UNPACK_HALVES, UNPACK_HALVES_MOVED, X_ALONE, X_QUADS};
+use super::{MOVE_HALVES, ROW_DOTS, UNPACK_HALVES, UNPACK_HALVES_MOVED, X_ALONE, X_QUADS};
 use crate::error::Result;
 use crate::gpu::Gpu;
 use crate::gpu::kernel::{Dispatch, Extent};
@@ -63,11 +63,10 @@ impl Matvec {
     /// The files that it is made of, besides those that every product has in front.
     pub(super) fn texts(self) -> &'static [&'static str] {
         const ROWS: &str = wgsl!("matvec.wgsl");
-        const SLICES: &str = wgsl!("matvec_slices.wgsl");
         match self {
             Matvec::Rows => &[MOVE_HALVES, UNPACK_HALVES_MOVED, X_ALONE, ROW_DOTS, ROWS],
             Matvec::Quads => &[MOVE_HALVES, UNPACK_HALVES_MOVED, X_QUADS, ROW_DOTS, ROWS],
-            Matvec::Slices => &[UNPACK_HALVES, X_ALONE, FINISH_PAIR, SLICES],
+            Matvec::Slices => &[UNPACK_HALVES, X_ALONE, wgsl!("common/finish_pair.wgsl"), wgsl!("matvec_slices.wgsl")],
         }
     }
 }

@@ -44,7 +44,6 @@ const WEIGHTS8: &str = wgsl!("common/weights8.wgsl");
 const STEP: &str = wgsl!("common/step.wgsl");
 /// What every kernel for products is made of, besides its own files and those of a format.
 const PRODUCT: [&str; 4] = [STEP, wgsl!("common/product.wgsl"), SILU, wgsl!("common/finish.wgsl")];
-const FINISH_PAIR: &str = wgsl!("common/finish_pair.wgsl");
 const X_ALONE: &str = wgsl!("common/x_alone.wgsl");
 const X_QUADS: &str = wgsl!("common/x_quads.wgsl");
 const ROW_DOTS: &str = wgsl!("common/row_dots.wgsl");
