@@ -8,6 +8,7 @@ import { test } from "node:test";
 import { accessible, AXE } from "./support/accessible.js";
 import { deploy, MODULES, version } from "./support/app-version.js";
 import { launchProfile } from "./support/browser.js";
+import { until } from "./support/faults.js";
 import { launch, serve, Visitor } from "./support/page.js";
 import { NOT_ISOLATED } from "./support/server.js";
 import { open } from "./support/setup.js";
@@ -48,7 +49,8 @@ async function host(t) {
 }
 
 /**
- * A visitor on a page that a service worker serves, which has all files by then.
+ * A visitor on a page that a service worker serves, which has all files by then. The worker that reads which models are stored has
+ * come and gone: it starts with the page, so that nobody may serve it yet.
  * @param {string} address
  * @param {BrowserContextOptions} [options]
  */
@@ -56,6 +58,7 @@ async function arrive(address, options) {
   const visitor = await Visitor.arrive(browser, options);
   await visitor.page.goto(address);
   await keptWhole(visitor.page);
+  await until(() => visitor.requests.some((url) => url.endsWith("_bg.wasm")) && visitor.page.workers().length === 0);
   return visitor;
 }
 
@@ -154,11 +157,12 @@ test("a first visit goes on with the files it began with: the engine's worker, i
   const site = await host(t);
   const visitor = await arrive(site.address);
   const before = site.requests.length;
+  const early = visitor.requests.length;
   await chat(visitor);
   const asked = site.requests.slice(before);
   assert.deepEqual(asked.filter((path) => !path.includes("/models/")), []);
   assert.ok(asked.length > 0, "the model is fetched from the server, not from what is kept");
-  const started = visitor.requests.filter((url) => /\/worker\.js$|_bg\.wasm$/.test(url));
+  const started = visitor.requests.slice(early).filter((url) => /\/worker\.js$|_bg\.wasm$/.test(url));
   assert.ok(started.length >= 2, `the engine started: ${started}`);
   await visitor.leave();
 });
