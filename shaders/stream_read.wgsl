@@ -1,7 +1,7 @@
 // Streaming read, to measure how fast the adapter reads memory: sums[i] = sum over k < READS of words[first + k LANES], with
 // wrapping addition, so that nothing of it can be left out.
 //
-// Joined in front: READS (vec4s that an invocation adds up, a multiple of 4).
+// Joined in front: LANES (of a workgroup), READS (vec4s that an invocation adds up, a multiple of 4).
 //
 // words   [workgroups * LANES * READS] vec4
 // sums    [workgroups * LANES] vec4
@@ -11,9 +11,7 @@
 @group(0) @binding(0) var<storage, read> words: array<vec4u>;
 @group(0) @binding(1) var<storage, read_write> sums: array<vec4u>;
 
-const LANES: u32 = 64u;
-
-@compute @workgroup_size(64)
+@compute @workgroup_size(LANES)
 fn stream_read(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lane: u32) {
     let first = group.x * READS * LANES + lane;
     var sum0 = vec4u();

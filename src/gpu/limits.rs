@@ -8,7 +8,7 @@ use super::cost::{Cost, Run};
 use super::kernel::Dispatch;
 use super::tensor::Buffer;
 use crate::error::{Error, Result};
-use crate::ops::{self, MultiplyAdd, STREAM_BYTES, STREAM_SUMS_BYTES};
+use crate::ops::{self, MultiplyAdd, STREAM_BYTES};
 
 /// Bytes to read: more than any cache holds, and on a software adapter, where shaders are what bounds, little enough.
 const BYTES: u64 = 256 << 20;
@@ -69,7 +69,7 @@ impl Gpu {
             let groups = bytes as usize / STREAM_BYTES;
             let made = self.checked("bandwidth", || {
                 let words = self.storage("words", bytes)?;
-                let sums = self.storage("sums", (groups * STREAM_SUMS_BYTES) as u64)?;
+                let sums = self.storage("sums", (groups * ops::stream_sums_bytes(self)) as u64)?;
                 Ok((ops::stream_read(self, groups, &words, &sums)?, vec![words, sums]))
             });
             match made.await {

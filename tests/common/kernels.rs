@@ -263,17 +263,17 @@ async fn swiglu() {
 }
 
 async fn stream_read_reads_every_word() {
-    const LANES: usize = 64 * 4;
     let gpu = open().await;
     let mut random = Random::new(31);
     let groups = 3;
+    let sums_of_group = ops::stream_sums_bytes(&gpu) / 4;
     let words: Vec<u32> = (0..groups * ops::STREAM_BYTES / 4).map(|_| random.bits() as u32).collect();
     let input = gpu.storage_with("words", &words).unwrap();
-    let sums = gpu.storage("sums", (groups * LANES * 4) as u64).unwrap();
+    let sums = gpu.storage("sums", (groups * sums_of_group * 4) as u64).unwrap();
     let got = run(&gpu, 1, &sums, || Ok(vec![ops::stream_read(&gpu, groups, &input, &sums)?])).await;
-    let mut expected = vec![0_u32; groups * LANES];
-    for (group, expected) in words.chunks(ops::STREAM_BYTES / 4).zip(expected.chunks_mut(LANES)) {
-        for row in group.chunks(LANES) {
+    let mut expected = vec![0_u32; groups * sums_of_group];
+    for (group, expected) in words.chunks(ops::STREAM_BYTES / 4).zip(expected.chunks_mut(sums_of_group)) {
+        for row in group.chunks(sums_of_group) {
             expected.iter_mut().zip(row).for_each(|(sum, word)| *sum = sum.wrapping_add(*word));
         }
     }
