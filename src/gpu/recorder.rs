@@ -199,8 +199,10 @@ impl Recorder<'_> {
     fn product(&mut self, product: Product, x: &Buffer, finish: &Finish<'_>) -> Result<()> {
         let Self { gpu, weights, buffers, options, .. } = *self;
         let (weight, step) = (weights.product(product)?, &buffers.step);
-        // What the down projection takes has the largest outliers, and rounding them costs the most accuracy.
-        let round = options.activations == ActivationFormat::Int8 && !matches!(product, Product::Down(_));
+        // What the down projection takes has the largest outliers, and what is wrong with queries and keys decides where all later
+        // tokens look: rounding these costs the most accuracy.
+        let robust = matches!(product, Product::AttentionOutput(_) | Product::GateUp(_));
+        let round = options.activations == ActivationFormat::Int8 && robust;
         let rounded = if round && !self.single { ops::matmul_bytes(gpu, weight, step, x, finish)? } else { None };
         match rounded {
             Some(rounded) => self.recorded.extend(rounded),

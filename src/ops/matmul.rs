@@ -19,8 +19,8 @@ pub enum ActivationFormat {
     /// As it is.
     #[default]
     F32,
-    /// Rounded to bytes, where device and weights allow it, on GPUs but for down projections: not exact, and faster on what
-    /// multiplies bytes.
+    /// Rounded to bytes, where device and weights allow it, on GPUs for attention's output, gates and up projections: not exact,
+    /// and faster on what multiplies bytes.
     Int8,
 }
 
