@@ -1,4 +1,4 @@
-// Causal attention of query heads over their part of the KV cache, eight positions at a time with a running maximum and sum:
+// Causal attention of query heads over their part of the KV cache, sixteen positions at a time with a running maximum and sum:
 // for the positions p of a part, w[p] = exp(q . k[p] / sqrt(head_dim) - m); sum = sum of w; mixed = sum of w[p] v[p].
 //
 // Source: Vaswani et al. 2017 (attention); Milakov and Gimelshein 2018, "Online normalizer calculation for softmax"; Dao et
@@ -6,38 +6,34 @@
 // one part of the positions that it sees, and up to four query heads that share their keys, so that these are read once.
 // Joined in front: HEADS, KV_HEADS, PAIRS (head_dim / 2), Q_STRIDE (pairs from a token to the next), OUT_STRIDE (the same, in
 // out), CONTEXT, TOGETHER (1 to 4, a divisor of HEADS / KV_HEADS), SCALE (1 / sqrt(head_dim)), step.wgsl, kv_tile.wgsl, the
-// cache's format and kv_cache.wgsl, which says what formats there are.
+// cache's format, kv_cache.wgsl, which says what formats there are, and kv_q8_scales.wgsl for one with scales.
 //
-// parts          1, or a multiple of 8
+// parts          1, or a multiple of 4
 // q              [tokens][Q_STRIDE] pairs, turned by rope
-// keys, values   the cache, as in kv_cache.wgsl
+// keys, values   the cache, as in kv_cache.wgsl, four words at a time: the same one of neighbouring positions
 // out            of one part: [tokens][OUT_STRIDE] pairs, the mixed values over the sum
 //                else [tokens][HEADS][PAIRS][parts] pairs, the mixed values of each part used, for attention_merge.wgsl
 // stats          [tokens][HEADS][parts] (maximum m, sum) of the same; sum is 0 for a part without positions; not set by one part
 //
-// The positions l + 8c of each tile of 64 (c in 0..8) are read together. With several parts, part p has l = p % 8 in every
-// (parts used / 8)-th tile: neighbouring invocations read neighbouring words. With one, they do neighbouring tokens over the
-// same words.
+// A lane of a tile of 64 has its positions 4l + 16c + (0, 1, 2, 3), c in 0..4. With several parts, part p has l = p % 4 in every
+// (parts used / 4)-th tile, so that four neighbours read a tile without a gap. With one, they do neighbouring tokens over the same
+// words. Four words at once take a software adapter one check of the bounds.
 @group(0) @binding(0) var<uniform> step: Step;
 @group(0) @binding(1) var<storage, read> parts: u32;
 @group(0) @binding(2) var<storage, read> q: array<vec2f>;
-@group(0) @binding(3) var<storage, read> keys: array<Word>;
-@group(0) @binding(4) var<storage, read> values: array<Word>;
+@group(0) @binding(3) var<storage, read> keys: array<Four>;
+@group(0) @binding(4) var<storage, read> values: array<Four>;
 @group(0) @binding(5) var<storage, read_write> out: array<vec2f>;
 @group(0) @binding(6) var<storage, read_write> stats: array<vec2f>;
 
 const LOWEST: f32 = -3.0e38;
+// Fours of neighbouring positions in a tile.
+const FOURS: u32 = KV_TILE / 4u;
 
-// One number for each of eight positions: the first four of l + 8c, and the last.
-struct Eight {
-    low: vec4f,
-    high: vec4f,
-}
-
-// A pair of dimensions of eight keys or values.
-struct EightPairs {
-    x: Eight,
-    y: Eight,
+// A pair of dimensions of the keys or values of a lane's positions: a column has four neighbours.
+struct Pairs {
+    x: mat4x4f,
+    y: mat4x4f,
 }
 
 // What an invocation knows of one query head.
@@ -46,79 +42,86 @@ struct Head {
     sum: f32,
     // By what the sums of the positions before shrink, as the maximum grows.
     shrink: f32,
-    // Scores, then weights.
-    eight: Eight,
+    // Scores, then weights, of a lane's positions.
+    sixteen: mat4x4f,
 }
 
-fn eight_pairs(p0: vec2f, p1: vec2f, p2: vec2f, p3: vec2f, p4: vec2f, p5: vec2f, p6: vec2f, p7: vec2f) -> EightPairs {
-    return EightPairs(
-        Eight(vec4f(p0.x, p1.x, p2.x, p3.x), vec4f(p4.x, p5.x, p6.x, p7.x)),
-        Eight(vec4f(p0.y, p1.y, p2.y, p3.y), vec4f(p4.y, p5.y, p6.y, p7.y)),
-    );
+// Pair i of four neighbours: the first dimension of each, then the second.
+fn unpack_four(four: Four, i: u32) -> mat2x4f {
+    return transpose(mat4x2f(unpack_pair(four[0], i), unpack_pair(four[1], i), unpack_pair(four[2], i), unpack_pair(four[3], i)));
 }
 
-// Pair i of eight keys, the first of which lies at `first`.
-fn eight_keys(first: u32, i: u32) -> EightPairs {
-    let at = first + i / WORD_PAIRS * KV_TILE;
-    return eight_pairs(
-        unpack_pair(keys[at], i), unpack_pair(keys[at + 8u], i), unpack_pair(keys[at + 16u], i), unpack_pair(keys[at + 24u], i),
-        unpack_pair(keys[at + 32u], i), unpack_pair(keys[at + 40u], i), unpack_pair(keys[at + 48u], i), unpack_pair(keys[at + 56u], i),
-    );
+fn pairs(a: mat2x4f, b: mat2x4f, c: mat2x4f, d: mat2x4f) -> Pairs {
+    return Pairs(mat4x4f(a[0], b[0], c[0], d[0]), mat4x4f(a[1], b[1], c[1], d[1]));
 }
 
-fn eight_values(first: u32, i: u32) -> EightPairs {
-    let at = first + i / WORD_PAIRS * KV_TILE;
-    return eight_pairs(
-        unpack_pair(values[at], i), unpack_pair(values[at + 8u], i), unpack_pair(values[at + 16u], i), unpack_pair(values[at + 24u], i),
-        unpack_pair(values[at + 32u], i), unpack_pair(values[at + 40u], i), unpack_pair(values[at + 48u], i), unpack_pair(values[at + 56u], i),
-    );
+// Pair i of the keys, the first four of which lie at `first`.
+fn key_pairs(first: u32, i: u32) -> Pairs {
+    let at = first + i / WORD_PAIRS * FOURS;
+    return pairs(unpack_four(keys[at], i), unpack_four(keys[at + 4u], i), unpack_four(keys[at + 8u], i), unpack_four(keys[at + 12u], i));
 }
 
-fn key_scales(kv_head: u32, position: u32) -> Eight {
-    return Eight(
-        vec4f(key_scale(kv_head, position), key_scale(kv_head, position + 8u), key_scale(kv_head, position + 16u), key_scale(kv_head, position + 24u)),
-        vec4f(key_scale(kv_head, position + 32u), key_scale(kv_head, position + 40u), key_scale(kv_head, position + 48u), key_scale(kv_head, position + 56u)),
-    );
-}
-
-fn value_scales(kv_head: u32, position: u32) -> Eight {
-    return Eight(
-        vec4f(value_scale(kv_head, position), value_scale(kv_head, position + 8u), value_scale(kv_head, position + 16u), value_scale(kv_head, position + 24u)),
-        vec4f(value_scale(kv_head, position + 32u), value_scale(kv_head, position + 40u), value_scale(kv_head, position + 48u), value_scale(kv_head, position + 56u)),
-    );
+fn value_pairs(first: u32, i: u32) -> Pairs {
+    let at = first + i / WORD_PAIRS * FOURS;
+    return pairs(unpack_four(values[at], i), unpack_four(values[at + 4u], i), unpack_four(values[at + 8u], i), unpack_four(values[at + 12u], i));
 }
 
 // Adds one pair's part of the scores; `at` is where the query's pair lies.
-fn add_scores(head: ptr<function, Head>, at: u32, key: EightPairs) {
+fn add_scores(head: ptr<function, Head>, at: u32, key: Pairs) {
     let query = q[at] * (SCALE * PAIR_SCALE);
-    (*head).eight.low += query.x * key.x.low + query.y * key.y.low;
-    (*head).eight.high += query.x * key.x.high + query.y * key.y.high;
+    (*head).sixteen += query.x * key.x + query.y * key.y;
 }
 
-// Turns scores to weights, those of vectors with scales; `positions` are those of the first four, of which there are `visible`.
-fn weigh(head: ptr<function, Head>, positions: vec4u, visible: u32, keys_by: Eight, values_by: Eight) {
-    let lows = positions < vec4u(visible);
-    let highs = positions + 32u < vec4u(visible);
-    let low = select(vec4f(LOWEST), (*head).eight.low * keys_by.low, lows);
-    let high = select(vec4f(LOWEST), (*head).eight.high * keys_by.high, highs);
-    let four = max(low, high);
-    let maximum = max((*head).maximum, max(max(four.x, four.y), max(four.z, four.w)));
+fn largest(four: vec4f) -> f32 {
+    return max(max(four.x, four.y), max(four.z, four.w));
+}
+
+// What is known of the positions of a lane, for all heads.
+struct Positions {
+    first: u32,
+    visible: u32,
+    keys_by: mat4x4f,
+    values_by: mat4x4f,
+}
+
+fn seen(positions: Positions, column: u32) -> vec4<bool> {
+    return positions.first + 16u * column + vec4u(0u, 1u, 2u, 3u) < vec4u(positions.visible);
+}
+
+// Turns scores to weights, those of vectors with scales.
+fn weigh(head: ptr<function, Head>, positions: Positions) {
+    let seen0 = seen(positions, 0u);
+    let seen1 = seen(positions, 1u);
+    let seen2 = seen(positions, 2u);
+    let seen3 = seen(positions, 3u);
+    let scores0 = select(vec4f(LOWEST), (*head).sixteen[0] * positions.keys_by[0], seen0);
+    let scores1 = select(vec4f(LOWEST), (*head).sixteen[1] * positions.keys_by[1], seen1);
+    let scores2 = select(vec4f(LOWEST), (*head).sixteen[2] * positions.keys_by[2], seen2);
+    let scores3 = select(vec4f(LOWEST), (*head).sixteen[3] * positions.keys_by[3], seen3);
+    let maximum = max((*head).maximum, largest(max(max(scores0, scores1), max(scores2, scores3))));
     (*head).shrink = exp((*head).maximum - maximum);
     (*head).maximum = maximum;
-    let low_weights = select(vec4f(), exp(low - maximum), lows);
-    let high_weights = select(vec4f(), exp(high - maximum), highs);
-    (*head).sum = (*head).sum * (*head).shrink + dot(low_weights + high_weights, vec4f(1.0));
+    let weights0 = select(vec4f(), exp(scores0 - maximum), seen0);
+    let weights1 = select(vec4f(), exp(scores1 - maximum), seen1);
+    let weights2 = select(vec4f(), exp(scores2 - maximum), seen2);
+    let weights3 = select(vec4f(), exp(scores3 - maximum), seen3);
+    (*head).sum = (*head).sum * (*head).shrink + dot((weights0 + weights1) + (weights2 + weights3), vec4f(1.0));
     // The scale of a position that is not visible may be anything.
-    let low_scaled = select(vec4f(), low_weights * PAIR_SCALE * values_by.low, lows);
-    let high_scaled = select(vec4f(), high_weights * PAIR_SCALE * values_by.high, highs);
-    (*head).eight = Eight(low_scaled, high_scaled);
+    (*head).sixteen = mat4x4f(
+        select(vec4f(), weights0 * PAIR_SCALE * positions.values_by[0], seen0),
+        select(vec4f(), weights1 * PAIR_SCALE * positions.values_by[1], seen1),
+        select(vec4f(), weights2 * PAIR_SCALE * positions.values_by[2], seen2),
+        select(vec4f(), weights3 * PAIR_SCALE * positions.values_by[3], seen3),
+    );
+}
+
+fn weighted_sum(weights: mat4x4f, numbers: mat4x4f) -> f32 {
+    return dot(weights[0] * numbers[0] + weights[1] * numbers[1] + (weights[2] * numbers[2] + weights[3] * numbers[3]), vec4f(1.0));
 }
 
 // The weighted sum of one pair of the values, added to that of the positions before.
-fn mix(before: vec2f, head: Head, value: EightPairs) -> vec2f {
-    let x = dot(head.eight.low, value.x.low) + dot(head.eight.high, value.x.high);
-    let y = dot(head.eight.low, value.y.low) + dot(head.eight.high, value.y.high);
-    return before * head.shrink + vec2f(x, y);
+fn mix(before: vec2f, head: Head, value: Pairs) -> vec2f {
+    return before * head.shrink + vec2f(weighted_sum(head.sixteen, value.x), weighted_sum(head.sixteen, value.y));
 }
 
 fn write(token: u32, head: u32, part: u32, pair: u32, sums: vec2f, sum: f32) {
@@ -141,7 +144,7 @@ fn attention(@builtin(global_invocation_id) id: vec3u) {
     let part = id.x % parts;
     let head = id.y * TOGETHER;
     let visible = min(step.position + token + 1u, CONTEXT);
-    let used = parts_used(parts, visible, 8u);
+    let used = parts_used(parts, visible, 4u);
     if (token >= step.tokens || part >= used) {
         return;
     }
@@ -149,7 +152,7 @@ fn attention(@builtin(global_invocation_id) id: vec3u) {
     let kv_head = head / (HEADS / KV_HEADS);
 
     // Written out for four heads, for an array of them would not be kept in registers everywhere.
-    var head0 = Head(LOWEST, 0.0, 0.0, Eight());
+    var head0 = Head(LOWEST, 0.0, 0.0, mat4x4f());
     var head1 = head0;
     var head2 = head0;
     var head3 = head0;
@@ -157,15 +160,15 @@ fn attention(@builtin(global_invocation_id) id: vec3u) {
     var sums1: array<vec2f, PAIRS>;
     var sums2: array<vec2f, PAIRS>;
     var sums3: array<vec2f, PAIRS>;
-    for (var eighth = part; eighth / 8u * KV_TILE < visible; eighth += used) {
-        let position = eighth / 8u * KV_TILE + eighth % 8u;
-        let first = cache_at(kv_head, position);
-        head0.eight = Eight();
-        head1.eight = Eight();
-        head2.eight = Eight();
-        head3.eight = Eight();
+    for (var quarter = part; quarter / 4u * KV_TILE < visible; quarter += used) {
+        let position = quarter / 4u * KV_TILE + quarter % 4u * 4u;
+        let first = cache_at(kv_head, position) / 4u;
+        head0.sixteen = mat4x4f();
+        head1.sixteen = mat4x4f();
+        head2.sixteen = mat4x4f();
+        head3.sixteen = mat4x4f();
         for (var i = 0u; i < PAIRS; i++) {
-            let key = eight_keys(first, i);
+            let key = key_pairs(first, i);
             add_scores(&head0, q_at + i, key);
             if (TOGETHER > 1u) {
                 add_scores(&head1, q_at + PAIRS + i, key);
@@ -177,21 +180,19 @@ fn attention(@builtin(global_invocation_id) id: vec3u) {
                 add_scores(&head3, q_at + 3u * PAIRS + i, key);
             }
         }
-        let positions = position + vec4u(0u, 8u, 16u, 24u);
-        let keys_by = key_scales(kv_head, position);
-        let values_by = value_scales(kv_head, position);
-        weigh(&head0, positions, visible, keys_by, values_by);
+        let positions = Positions(position, visible, key_scales(kv_head, position), value_scales(kv_head, position));
+        weigh(&head0, positions);
         if (TOGETHER > 1u) {
-            weigh(&head1, positions, visible, keys_by, values_by);
+            weigh(&head1, positions);
         }
         if (TOGETHER > 2u) {
-            weigh(&head2, positions, visible, keys_by, values_by);
+            weigh(&head2, positions);
         }
         if (TOGETHER > 3u) {
-            weigh(&head3, positions, visible, keys_by, values_by);
+            weigh(&head3, positions);
         }
         for (var i = 0u; i < PAIRS; i++) {
-            let value = eight_values(first, i);
+            let value = value_pairs(first, i);
             sums0[i] = mix(sums0[i], head0, value);
             if (TOGETHER > 1u) {
                 sums1[i] = mix(sums1[i], head1, value);

@@ -21,7 +21,7 @@ fn attention_merge(@builtin(global_invocation_id) id: vec3u) {
     if (head >= HEADS) {
         return;
     }
-    let used = parts_used(PARTS, step.position + token + 1u, 8u);
+    let used = parts_used(PARTS, step.position + token + 1u, 4u);
     let slot = (token * HEADS + head) * PARTS;
     var maximum = stats[slot].x;
     for (var s = 1u; s < used; s++) {

@@ -2,6 +2,7 @@
 // scale, its largest absolute value over 127; the scales of all vectors follow the words, [KV_HEADS][CONTEXT].
 // Joined in front: KV_HEADS, CONTEXT, PAIRS. Joined behind: kv_cache.wgsl; `keys` and `values` are the kernel's.
 alias Word = u32;
+alias Four = vec4u;
 
 const WORD_PAIRS: u32 = 2u;
 
@@ -16,12 +17,4 @@ fn unpack_pair(word: Word, i: u32) -> vec2f {
 
 fn scale_at(kv_head: u32, position: u32) -> u32 {
     return KV_HEADS * CONTEXT * WORDS + kv_head * CONTEXT + position;
-}
-
-fn key_scale(kv_head: u32, position: u32) -> f32 {
-    return bitcast<f32>(keys[scale_at(kv_head, position)]);
-}
-
-fn value_scale(kv_head: u32, position: u32) -> f32 {
-    return bitcast<f32>(values[scale_at(kv_head, position)]);
 }

@@ -8,3 +8,12 @@ fn key_scale(kv_head: u32, position: u32) -> f32 {
 fn value_scale(kv_head: u32, position: u32) -> f32 {
     return 1.0;
 }
+
+fn key_scales(kv_head: u32, position: u32) -> mat4x4f {
+    let one = vec4f(1.0);
+    return mat4x4f(one, one, one, one);
+}
+
+fn value_scales(kv_head: u32, position: u32) -> mat4x4f {
+    return key_scales(kv_head, position);
+}

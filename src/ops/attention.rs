@@ -6,9 +6,11 @@ use crate::gpu::Gpu;
 use crate::gpu::cost::{Cost, Run};
 use crate::gpu::kernel::{Dispatch, Extent, Kernel, Size};
 use crate::gpu::tensor::Buffer;
+use crate::model::kv_cache::KvFormat;
 
-/// Invocations of a workgroup of [`AttentionKernel::Lanes`], and its least number of parts but one.
+/// Invocations of a workgroup of [`AttentionKernel::Lanes`], and how many of them share a tile of positions.
 const LANES: usize = 8;
+const LANES_OF_TILE: usize = 4;
 /// Query heads that are done together.
 const MOST_TOGETHER: usize = 4;
 /// Most query heads, each of so many tokens, that a workgroup of [`AttentionKernel::Shared`] does together; fewer, in fours, where
@@ -66,7 +68,7 @@ impl AttentionKernel {
     /// Of how many parts each tile of positions has some.
     fn parts_of_tile(self) -> usize {
         match self {
-            AttentionKernel::Lanes => LANES,
+            AttentionKernel::Lanes => LANES_OF_TILE,
             AttentionKernel::Shared => 1,
         }
     }
@@ -89,7 +91,7 @@ pub struct Attention<'a> {
     pub out: &'a Buffer,
     /// (maximum, sum) of each token, head and part.
     pub stats: &'a Buffer,
-    /// Parts that the visible positions are cut into: 1; or a multiple of 8, or anything up to 128 for [`AttentionKernel::Shared`].
+    /// Parts that the visible positions are cut into: 1; or a multiple of 4, or anything up to 128 for [`AttentionKernel::Shared`].
     pub parts: usize,
     /// Which kernels do it.
     pub kernel: AttentionKernel,
@@ -99,7 +101,7 @@ impl Attention<'_> {
     /// Errors unless the kernel can cut such heads into so many parts.
     fn check(&self, shape: &HeadShape) -> Result<()> {
         let fits = match self.kernel {
-            AttentionKernel::Lanes => self.parts == 1 || self.parts.is_multiple_of(LANES),
+            AttentionKernel::Lanes => self.parts == 1 || self.parts.is_multiple_of(LANES_OF_TILE),
             AttentionKernel::Shared => self.parts <= MOST_SHARED_PARTS && shape.most_rows() > 0,
         };
         if fits {
@@ -149,16 +151,22 @@ pub fn attention(gpu: &Gpu, shape: &HeadShape, step: &Buffer, args: &Attention<'
         ("TOGETHER", Size::Count(together)),
         ("SCALE", Size::Number((shape.head_dim as f32).sqrt().recip())),
     ]);
-    let (text, groups) = match args.kernel {
-        AttentionKernel::Lanes => (wgsl!("attention.wgsl"), Extent::per_token(args.parts, LANES)),
+    let (scales, text, groups) = match args.kernel {
+        AttentionKernel::Lanes => {
+            (wgsl!("common/kv_q8_scales.wgsl"), wgsl!("attention.wgsl"), Extent::per_token(args.parts, LANES))
+        }
         AttentionKernel::Shared => {
             // Several parts are for single tokens.
             let tokens = if args.parts == 1 { (shape.most_rows() / together).max(1) } else { 1 };
             sizes.push(("TOKENS", Size::Count(tokens)));
-            (wgsl!("attention_shared.wgsl"), Extent::per_token(args.parts, tokens))
+            (wgsl!("common/kv_q8_scale.wgsl"), wgsl!("attention_shared.wgsl"), Extent::per_token(args.parts, tokens))
         }
     };
-    let parts = [vec![STEP], shape.cache_parts(), vec![text]].concat();
+    let mut parts = [vec![STEP], shape.cache_parts()].concat();
+    if shape.kv == KvFormat::Q8 {
+        parts.push(scales);
+    }
+    parts.push(text);
     let kernel = Kernel { name: args.kernel.name(), parts: &parts, sizes: &sizes };
     // Not a constant, so that single tokens and chunks can share a pipeline, as they do where lanes are on their own.
     let cut = gpu.constants("parts", &(args.parts as u32))?;

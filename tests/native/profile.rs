@@ -78,8 +78,8 @@ fn attention_reads_every_position_once_and_computes_with_each_twice() {
         let attention =
             |engine: &mut Engine, position| sum(&profile(engine, 1, position), |kernel| kernel == "attention");
         let near = attention(&mut engine, 10);
-        // Beyond 64 positions another eight parts have something to leave: mixed values, a maximum and a sum for each head.
-        let parts = (config.layers * 4 * 8 * (config.query_size() + 2 * config.heads)) as u64;
+        // Beyond 64 positions another four parts have something to leave: mixed values, a maximum and a sum for each head.
+        let parts = (config.layers * 4 * 4 * (config.query_size() + 2 * config.heads)) as u64;
         for (position, parts) in [(60, 0), (110, parts)] {
             let far = attention(&mut engine, position);
             let more = position - 10;
