@@ -6,7 +6,8 @@
 // one part of the positions that it sees, and up to four query heads that share their keys, so that these are read once.
 // Joined in front: HEADS, KV_HEADS, PAIRS (head_dim / 2), Q_STRIDE (pairs from a token to the next), OUT_STRIDE (the same, in
 // out), CONTEXT, TOGETHER (1 to 4, a divisor of HEADS / KV_HEADS), SCALE (1 / sqrt(head_dim)), step.wgsl, kv_tile.wgsl, the
-// cache's format, kv_cache.wgsl, which says what formats there are, and kv_q8_scales.wgsl for one with scales.
+// cache's format, kv_cache.wgsl, which says what formats there are, kv_q8_scales.wgsl for one with scales, and LANES_OF_TILE: 4,
+// for a lane has a fourth of a tile.
 //
 // parts          1, or a multiple of 4
 // q              [tokens][Q_STRIDE] pairs, turned by rope
@@ -30,10 +31,19 @@ const LOWEST: f32 = -3.0e38;
 // Fours of neighbouring positions in a tile.
 const FOURS: u32 = KV_TILE / 4u;
 
-// A pair of dimensions of the keys or values of a lane's positions: a column has four neighbours.
+// A pair of dimensions of the keys or values of a lane's positions: a column has four neighbours. Here as below there is one of each
+// column, not a loop: numbers that are reached by a variable would not be kept in registers everywhere.
 struct Pairs {
     x: mat4x4f,
     y: mat4x4f,
+}
+
+// A lane's positions and the scales of their keys and values.
+struct Positions {
+    first: u32,
+    visible: u32,
+    key_scales: mat4x4f,
+    value_scales: mat4x4f,
 }
 
 // What an invocation knows of one query head.
@@ -48,9 +58,14 @@ struct Head {
 
 // Pair i of four neighbours: the first dimension of each, then the second.
 fn unpack_four(four: Four, i: u32) -> mat2x4f {
-    return transpose(mat4x2f(unpack_pair(four[0], i), unpack_pair(four[1], i), unpack_pair(four[2], i), unpack_pair(four[3], i)));
+    let a = unpack_pair(four[0], i);
+    let b = unpack_pair(four[1], i);
+    let c = unpack_pair(four[2], i);
+    let d = unpack_pair(four[3], i);
+    return transpose(mat4x2f(a, b, c, d));
 }
 
+// Of fours that are sixteen positions apart.
 fn pairs(a: mat2x4f, b: mat2x4f, c: mat2x4f, d: mat2x4f) -> Pairs {
     return Pairs(mat4x4f(a[0], b[0], c[0], d[0]), mat4x4f(a[1], b[1], c[1], d[1]));
 }
@@ -58,12 +73,20 @@ fn pairs(a: mat2x4f, b: mat2x4f, c: mat2x4f, d: mat2x4f) -> Pairs {
 // Pair i of the keys, the first four of which lie at `first`.
 fn key_pairs(first: u32, i: u32) -> Pairs {
     let at = first + i / WORD_PAIRS * FOURS;
-    return pairs(unpack_four(keys[at], i), unpack_four(keys[at + 4u], i), unpack_four(keys[at + 8u], i), unpack_four(keys[at + 12u], i));
+    let a = unpack_four(keys[at], i);
+    let b = unpack_four(keys[at + 4u], i);
+    let c = unpack_four(keys[at + 8u], i);
+    let d = unpack_four(keys[at + 12u], i);
+    return pairs(a, b, c, d);
 }
 
 fn value_pairs(first: u32, i: u32) -> Pairs {
     let at = first + i / WORD_PAIRS * FOURS;
-    return pairs(unpack_four(values[at], i), unpack_four(values[at + 4u], i), unpack_four(values[at + 8u], i), unpack_four(values[at + 12u], i));
+    let a = unpack_four(values[at], i);
+    let b = unpack_four(values[at + 4u], i);
+    let c = unpack_four(values[at + 8u], i);
+    let d = unpack_four(values[at + 12u], i);
+    return pairs(a, b, c, d);
 }
 
 // Adds one pair's part of the scores; `at` is where the query's pair lies.
@@ -76,28 +99,23 @@ fn largest(four: vec4f) -> f32 {
     return max(max(four.x, four.y), max(four.z, four.w));
 }
 
-// What is known of the positions of a lane, for all heads.
-struct Positions {
-    first: u32,
-    visible: u32,
-    keys_by: mat4x4f,
-    values_by: mat4x4f,
-}
-
-fn seen(positions: Positions, column: u32) -> vec4<bool> {
-    return positions.first + 16u * column + vec4u(0u, 1u, 2u, 3u) < vec4u(positions.visible);
+// Which of four neighbours are seen.
+fn seen(first: u32, visible: u32) -> vec4<bool> {
+    return first + vec4u(0u, 1u, 2u, 3u) < vec4u(visible);
 }
 
 // Turns scores to weights, those of vectors with scales.
 fn weigh(head: ptr<function, Head>, positions: Positions) {
-    let seen0 = seen(positions, 0u);
-    let seen1 = seen(positions, 1u);
-    let seen2 = seen(positions, 2u);
-    let seen3 = seen(positions, 3u);
-    let scores0 = select(vec4f(LOWEST), (*head).sixteen[0] * positions.keys_by[0], seen0);
-    let scores1 = select(vec4f(LOWEST), (*head).sixteen[1] * positions.keys_by[1], seen1);
-    let scores2 = select(vec4f(LOWEST), (*head).sixteen[2] * positions.keys_by[2], seen2);
-    let scores3 = select(vec4f(LOWEST), (*head).sixteen[3] * positions.keys_by[3], seen3);
+    let keys_by = positions.key_scales;
+    let values_by = positions.value_scales;
+    let seen0 = seen(positions.first, positions.visible);
+    let seen1 = seen(positions.first + 16u, positions.visible);
+    let seen2 = seen(positions.first + 32u, positions.visible);
+    let seen3 = seen(positions.first + 48u, positions.visible);
+    let scores0 = select(vec4f(LOWEST), (*head).sixteen[0] * keys_by[0], seen0);
+    let scores1 = select(vec4f(LOWEST), (*head).sixteen[1] * keys_by[1], seen1);
+    let scores2 = select(vec4f(LOWEST), (*head).sixteen[2] * keys_by[2], seen2);
+    let scores3 = select(vec4f(LOWEST), (*head).sixteen[3] * keys_by[3], seen3);
     let maximum = max((*head).maximum, largest(max(max(scores0, scores1), max(scores2, scores3))));
     (*head).shrink = exp((*head).maximum - maximum);
     (*head).maximum = maximum;
@@ -108,15 +126,17 @@ fn weigh(head: ptr<function, Head>, positions: Positions) {
     (*head).sum = (*head).sum * (*head).shrink + dot((weights0 + weights1) + (weights2 + weights3), vec4f(1.0));
     // The scale of a position that is not visible may be anything.
     (*head).sixteen = mat4x4f(
-        select(vec4f(), weights0 * PAIR_SCALE * positions.values_by[0], seen0),
-        select(vec4f(), weights1 * PAIR_SCALE * positions.values_by[1], seen1),
-        select(vec4f(), weights2 * PAIR_SCALE * positions.values_by[2], seen2),
-        select(vec4f(), weights3 * PAIR_SCALE * positions.values_by[3], seen3),
+        select(vec4f(), weights0 * PAIR_SCALE * values_by[0], seen0),
+        select(vec4f(), weights1 * PAIR_SCALE * values_by[1], seen1),
+        select(vec4f(), weights2 * PAIR_SCALE * values_by[2], seen2),
+        select(vec4f(), weights3 * PAIR_SCALE * values_by[3], seen3),
     );
 }
 
 fn weighted_sum(weights: mat4x4f, numbers: mat4x4f) -> f32 {
-    return dot(weights[0] * numbers[0] + weights[1] * numbers[1] + (weights[2] * numbers[2] + weights[3] * numbers[3]), vec4f(1.0));
+    let low = weights[0] * numbers[0] + weights[1] * numbers[1];
+    let high = weights[2] * numbers[2] + weights[3] * numbers[3];
+    return dot(low + high, vec4f(1.0));
 }
 
 // The weighted sum of one pair of the values, added to that of the positions before.
@@ -144,7 +164,7 @@ fn attention(@builtin(global_invocation_id) id: vec3u) {
     let part = id.x % parts;
     let head = id.y * TOGETHER;
     let visible = min(step.position + token + 1u, CONTEXT);
-    let used = parts_used(parts, visible, 4u);
+    let used = parts_used(parts, visible, LANES_OF_TILE);
     if (token >= step.tokens || part >= used) {
         return;
     }
@@ -160,8 +180,8 @@ fn attention(@builtin(global_invocation_id) id: vec3u) {
     var sums1: array<vec2f, PAIRS>;
     var sums2: array<vec2f, PAIRS>;
     var sums3: array<vec2f, PAIRS>;
-    for (var quarter = part; quarter / 4u * KV_TILE < visible; quarter += used) {
-        let position = quarter / 4u * KV_TILE + quarter % 4u * 4u;
+    for (var quarter = part; quarter / LANES_OF_TILE * KV_TILE < visible; quarter += used) {
+        let position = quarter / LANES_OF_TILE * KV_TILE + quarter % LANES_OF_TILE * 4u;
         let first = cache_at(kv_head, position) / 4u;
         head0.sixteen = mat4x4f();
         head1.sixteen = mat4x4f();

@@ -3,7 +3,8 @@
 //
 // For real GPUs: the lanes of a workgroup share a tile, so that neighbouring lanes read neighbouring words, and each key and value
 // is read and unpacked once for up to eight rows, the query heads that share it times neighbouring tokens. Joined in front: as for
-// attention.wgsl, and TOKENS (a workgroup's; TOGETHER * TOKENS is at most 8).
+// attention.wgsl, but for LANES_OF_TILE, with kv_q8_scale.wgsl for the scales, and TOKENS (a workgroup's; TOGETHER * TOKENS is at
+// most 8).
 //
 // parts          1, or any number of parts
 // q              [tokens][Q_STRIDE] pairs, turned by rope

@@ -1,6 +1,7 @@
 // Keys and values in half precision: a pair of neighbouring dimensions in a word. Joined with move_halves.wgsl, kv_unscaled.wgsl,
 // kv_cache.wgsl.
 alias Word = u32;
+// The same word of four neighbouring positions.
 alias Four = vec4u;
 
 fn pack_pair(pair: vec2f) -> Word {

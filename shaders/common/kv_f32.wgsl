@@ -1,6 +1,7 @@
 // Keys and values in single precision: a "word" is a pair of neighbouring dimensions. Joined behind: kv_unscaled.wgsl,
 // kv_cache.wgsl.
 alias Word = vec2f;
+// The same word of four neighbouring positions, a column for each.
 alias Four = mat4x2f;
 
 fn pack_pair(pair: vec2f) -> Word {

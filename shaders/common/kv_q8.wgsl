@@ -1,7 +1,9 @@
 // Keys and values in 8 bits: two pairs of neighbouring dimensions in a word, the first in its low half. A head's vector has one
 // scale, its largest absolute value over 127; the scales of all vectors follow the words, [KV_HEADS][CONTEXT].
-// Joined in front: KV_HEADS, CONTEXT, PAIRS. Joined behind: kv_cache.wgsl; `keys` and `values` are the kernel's.
+// Joined in front: KV_HEADS, CONTEXT, PAIRS. Joined behind: kv_cache.wgsl, and what attention kernels read scales with,
+// kv_q8_scale.wgsl or kv_q8_scales.wgsl.
 alias Word = u32;
+// The same word of four neighbouring positions.
 alias Four = vec4u;
 
 const WORD_PAIRS: u32 = 2u;

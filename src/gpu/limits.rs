@@ -8,7 +8,7 @@ use super::cost::{Cost, Run};
 use super::kernel::Dispatch;
 use super::tensor::Buffer;
 use crate::error::{Error, Result};
-use crate::ops::{self, MultiplyAdd, STREAM_BYTES};
+use crate::ops::{self, MultiplyAdd, STREAM_BYTES, STREAM_SUM_BYTES};
 
 /// Bytes to read: more than any cache holds, and on a software adapter, where shaders are what bounds, little enough.
 const BYTES: u64 = 256 << 20;
@@ -66,11 +66,11 @@ impl Gpu {
         let wanted = if self.adapter.software { SOFTWARE_BYTES } else { BYTES };
         let mut bytes = wanted.min(self.max_binding_bytes());
         loop {
-            let groups = bytes as usize / STREAM_BYTES;
+            let (groups, lanes) = (bytes as usize / STREAM_BYTES, ops::stream_lanes(self));
             let made = self.checked("bandwidth", || {
                 let words = self.storage("words", bytes)?;
-                let sums = self.storage("sums", (groups * ops::stream_sums_bytes(self)) as u64)?;
-                Ok((ops::stream_read(self, groups, &words, &sums)?, vec![words, sums]))
+                let sums = self.storage("sums", (groups * lanes * STREAM_SUM_BYTES) as u64)?;
+                Ok((ops::stream_read(self, lanes, groups, &words, &sums)?, vec![words, sums]))
             });
             match made.await {
                 Err(Error::OutOfMemory { .. }) if bytes / 2 >= LEAST_BYTES => bytes /= 2,

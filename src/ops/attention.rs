@@ -118,6 +118,15 @@ impl HeadShape {
         (1..=MOST_TOGETHER).rev().find(|&count| group.is_multiple_of(count)).unwrap_or(1)
     }
 
+    /// How a kernel reads the scales of keys and values, where they have some.
+    fn scales_part(&self, kernel: AttentionKernel) -> Option<&'static str> {
+        match (self.kv, kernel) {
+            (KvFormat::F16 | KvFormat::F32, _) => None,
+            (KvFormat::Q8, AttentionKernel::Lanes) => Some(wgsl!("common/kv_q8_scales.wgsl")),
+            (KvFormat::Q8, AttentionKernel::Shared) => Some(wgsl!("common/kv_q8_scale.wgsl")),
+        }
+    }
+
     /// Rows whose queries fit into a workgroup's memory beside what else `attention_shared.wgsl` has there: 0, 4 or 8.
     fn most_rows(&self) -> usize {
         let four = 32 * self.pairs();
@@ -151,21 +160,20 @@ pub fn attention(gpu: &Gpu, shape: &HeadShape, step: &Buffer, args: &Attention<'
         ("TOGETHER", Size::Count(together)),
         ("SCALE", Size::Number((shape.head_dim as f32).sqrt().recip())),
     ]);
-    let (scales, text, groups) = match args.kernel {
+    let (text, groups) = match args.kernel {
         AttentionKernel::Lanes => {
-            (wgsl!("common/kv_q8_scales.wgsl"), wgsl!("attention.wgsl"), Extent::per_token(args.parts, LANES))
+            sizes.push(("LANES_OF_TILE", Size::Count(LANES_OF_TILE)));
+            (wgsl!("attention.wgsl"), Extent::per_token(args.parts, LANES))
         }
         AttentionKernel::Shared => {
             // Several parts are for single tokens.
             let tokens = if args.parts == 1 { (shape.most_rows() / together).max(1) } else { 1 };
             sizes.push(("TOKENS", Size::Count(tokens)));
-            (wgsl!("common/kv_q8_scale.wgsl"), wgsl!("attention_shared.wgsl"), Extent::per_token(args.parts, tokens))
+            (wgsl!("attention_shared.wgsl"), Extent::per_token(args.parts, tokens))
         }
     };
     let mut parts = [vec![STEP], shape.cache_parts()].concat();
-    if shape.kv == KvFormat::Q8 {
-        parts.push(scales);
-    }
+    parts.extend(shape.scales_part(args.kernel));
     parts.push(text);
     let kernel = Kernel { name: args.kernel.name(), parts: &parts, sizes: &sizes };
     // Not a constant, so that single tokens and chunks can share a pipeline, as they do where lanes are on their own.
@@ -193,8 +201,15 @@ pub fn attention_merge(
 ) -> Result<Dispatch> {
     expect_room("attention_merge", "out", out, shape.query_stride())?;
     args.check(shape)?;
+    let mut sizes = vec![
+        ("HEADS", Size::Count(shape.heads)),
+        ("PAIRS", Size::Count(shape.pairs())),
+        ("PARTS", Size::Count(args.parts)),
+        ("OUT_STRIDE", Size::Count(shape.query_stride() / 2)),
+    ];
     let (name, text, groups) = match args.kernel {
         AttentionKernel::Lanes => {
+            sizes.push(("LANES_OF_TILE", Size::Count(LANES_OF_TILE)));
             let pairs = Extent::fixed(shape.heads * shape.pairs(), LANES);
             ("attention_merge", wgsl!("attention_merge.wgsl"), pairs)
         }
@@ -202,16 +217,7 @@ pub fn attention_merge(
             ("attention_merge_shared", wgsl!("attention_merge_shared.wgsl"), Extent::fixed(shape.heads, 1))
         }
     };
-    let kernel = Kernel {
-        name,
-        parts: &[STEP, wgsl!("common/kv_tile.wgsl"), text],
-        sizes: &[
-            ("HEADS", Size::Count(shape.heads)),
-            ("PAIRS", Size::Count(shape.pairs())),
-            ("PARTS", Size::Count(args.parts)),
-            ("OUT_STRIDE", Size::Count(shape.query_stride() / 2)),
-        ],
-    };
+    let kernel = Kernel { name, parts: &[STEP, wgsl!("common/kv_tile.wgsl"), text], sizes: &sizes };
     let dispatch = gpu.dispatch(&kernel, &[step, args.out, args.stats, out], groups, Extent::per_token(1, 1));
     let (shape, parts, variant) = (*shape, args.parts, args.kernel);
     Ok(dispatch.costing(move |run| {

@@ -26,7 +26,7 @@ pub use matvec::{Matvec, matvec};
 pub use multiply_add::{MultiplyAdd, multiply_add};
 pub use rope::{Rope, rope};
 pub use sample::{NONE, SampleBuffers, SampleShape, sample};
-pub use stream_read::{STREAM_BYTES, stream_read, stream_sums_bytes};
+pub use stream_read::{STREAM_BYTES, STREAM_SUM_BYTES, stream_lanes, stream_read};
 pub use swiglu::swiglu;
 pub use variants::Variants;
 

@@ -8,21 +8,18 @@ use crate::gpu::tensor::Buffer;
 /// Bytes that a workgroup reads.
 pub const STREAM_BYTES: usize = 32 << 10;
 
-/// Invocations of a workgroup. A processor runs a few of them to their end before the next: were there more, each would read far
-/// places, which it does not fetch ahead.
-fn lanes(gpu: &Gpu) -> usize {
+/// Bytes of the sum that an invocation writes.
+pub const STREAM_SUM_BYTES: usize = 16;
+
+/// Invocations of a workgroup, that suit a device. A processor runs a few of them to their end before the next: with more,
+/// the reads of these few would lie a KiB apart, which it does not fetch ahead.
+pub fn stream_lanes(gpu: &Gpu) -> usize {
     if gpu.adapter().software { 8 } else { 64 }
 }
 
-/// Bytes of sums that a workgroup writes.
-pub fn stream_sums_bytes(gpu: &Gpu) -> usize {
-    lanes(gpu) * 16
-}
-
-/// Reads `groups` times [`STREAM_BYTES`] of `words`; each invocation leaves a sum in `sums`, [`stream_sums_bytes`] a group.
-pub fn stream_read(gpu: &Gpu, groups: usize, words: &Buffer, sums: &Buffer) -> Result<Dispatch> {
-    let lanes = lanes(gpu);
-    let (read, written) = (groups * STREAM_BYTES, groups * stream_sums_bytes(gpu));
+/// Reads `groups` times [`STREAM_BYTES`] of `words`; each of a group's `lanes` leaves a sum in `sums`.
+pub fn stream_read(gpu: &Gpu, lanes: usize, groups: usize, words: &Buffer, sums: &Buffer) -> Result<Dispatch> {
+    let (read, written) = (groups * STREAM_BYTES, groups * lanes * STREAM_SUM_BYTES);
     expect_room("stream_read", "words", words, read / 4)?;
     expect_room("stream_read", "sums", sums, written / 4)?;
     let sizes = [("LANES", Size::Count(lanes)), ("READS", Size::Count(STREAM_BYTES / 16 / lanes))];

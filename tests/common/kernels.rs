@@ -266,19 +266,22 @@ async fn stream_read_reads_every_word() {
     let gpu = open().await;
     let mut random = Random::new(31);
     let groups = 3;
-    let sums_of_group = ops::stream_sums_bytes(&gpu) / 4;
     let words: Vec<u32> = (0..groups * ops::STREAM_BYTES / 4).map(|_| random.bits() as u32).collect();
     let input = gpu.storage_with("words", &words).unwrap();
-    let sums = gpu.storage("sums", (groups * sums_of_group * 4) as u64).unwrap();
-    let got = run(&gpu, 1, &sums, || Ok(vec![ops::stream_read(&gpu, groups, &input, &sums)?])).await;
-    let mut expected = vec![0_u32; groups * sums_of_group];
-    for (group, expected) in words.chunks(ops::STREAM_BYTES / 4).zip(expected.chunks_mut(sums_of_group)) {
-        for row in group.chunks(sums_of_group) {
-            expected.iter_mut().zip(row).for_each(|(sum, word)| *sum = sum.wrapping_add(*word));
+    // For processors, and for GPUs.
+    for lanes in [8, 64] {
+        let row = lanes * ops::STREAM_SUM_BYTES / 4;
+        let sums = gpu.storage("sums", (groups * row * 4) as u64).unwrap();
+        let got = run(&gpu, 1, &sums, || Ok(vec![ops::stream_read(&gpu, lanes, groups, &input, &sums)?])).await;
+        let mut expected = vec![0_u32; groups * row];
+        for (group, expected) in words.chunks(ops::STREAM_BYTES / 4).zip(expected.chunks_mut(row)) {
+            for words in group.chunks(row) {
+                expected.iter_mut().zip(words).for_each(|(sum, word)| *sum = sum.wrapping_add(*word));
+            }
         }
+        let got: Vec<u32> = got.into_iter().map(f32::to_bits).collect();
+        assert_eq!(got, expected, "{lanes} lanes");
     }
-    let got: Vec<u32> = got.into_iter().map(f32::to_bits).collect();
-    assert_eq!(got, expected);
 }
 
 async fn multiply_add_does_every_round() {
