@@ -56,9 +56,11 @@ async function host(t) {
  */
 async function arrive(address, options) {
   const visitor = await Visitor.arrive(browser, options);
+  let workers = 0;
+  visitor.page.on("worker", () => workers++);
   await visitor.page.goto(address);
   await keptWhole(visitor.page);
-  await until(() => visitor.requests.some((url) => url.endsWith("_bg.wasm")) && visitor.page.workers().length === 0);
+  await until(() => workers > 0 && visitor.page.workers().length === 0);
   return visitor;
 }
 
