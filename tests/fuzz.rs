@@ -1,7 +1,7 @@
 //! Random damage to every kind of file that the engine reads: no panic, typed errors, and no allocation that the file's own size
 //! does not justify.
 //!
-//! Each reader gets six seconds, or as many as `PAGELLAMA_FUZZ_SECONDS` says (`cargo xtask test --full` says 660). What once failed
+//! Each reader gets three seconds, or as many as `PAGELLAMA_FUZZ_SECONDS` says (`cargo xtask test --full` says 660). What once failed
 //! lies in `tests/data/fuzz/READER/` and is read first; a new failure is written to `target/fuzz/READER/`.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
@@ -93,7 +93,7 @@ fn fuzz(reader: Reader) {
     let known =
         std::fs::read_dir(&known).into_iter().flatten().map(|entry| std::fs::read(entry.unwrap().path()).unwrap());
     known.chain(seeds.iter().cloned()).for_each(|bytes| check(&reader, bytes));
-    let seconds = std::env::var("PAGELLAMA_FUZZ_SECONDS").ok().and_then(|seconds| seconds.parse().ok()).unwrap_or(6.0);
+    let seconds = std::env::var("PAGELLAMA_FUZZ_SECONDS").ok().and_then(|seconds| seconds.parse().ok()).unwrap_or(3.0);
     // A run of another length has other cases.
     let (started, mut random) = (Instant::now(), Random::new(name.len() as u64 + seconds as u64));
     let mut cases = 0;

@@ -29,6 +29,11 @@ pub async fn open() -> Gpu {
     Gpu::open().await.expect("the tests need a graphics adapter; mesa-vulkan-drivers has a software one")
 }
 
+/// Whether a device's compiler takes a large part of a second for a kernel: Chromium's SwiftShader, in the browser and natively.
+pub fn compiles_slowly(gpu: &Gpu) -> bool {
+    gpu.adapter().name.to_lowercase().contains("swiftshader")
+}
+
 /// Runs what `make` records, reporting what the device objects to, and reads a buffer of f32 back.
 pub async fn run(
     gpu: &Gpu,
