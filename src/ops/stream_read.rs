@@ -11,13 +11,14 @@ pub const STREAM_BYTES: usize = 32 << 10;
 /// Bytes of the sum that an invocation writes.
 pub const STREAM_SUM_BYTES: usize = 16;
 
-/// Invocations of a workgroup, that suit a device. A processor runs a few of them to their end before the next: with more,
+/// How many invocations of a workgroup suit a device. A processor runs a few of them to their end before the next: with more,
 /// the reads of these few would lie a KiB apart, which it does not fetch ahead.
 pub fn stream_lanes(gpu: &Gpu) -> usize {
     if gpu.adapter().software { 8 } else { 64 }
 }
 
-/// Reads `groups` times [`STREAM_BYTES`] of `words`; each of a group's `lanes` leaves a sum in `sums`.
+/// Reads `groups` times [`STREAM_BYTES`] of `words`; each of a group's `lanes`, a divisor of 512, leaves a sum in
+/// `sums`.
 pub fn stream_read(gpu: &Gpu, lanes: usize, groups: usize, words: &Buffer, sums: &Buffer) -> Result<Dispatch> {
     let (read, written) = (groups * STREAM_BYTES, groups * lanes * STREAM_SUM_BYTES);
     expect_room("stream_read", "words", words, read / 4)?;
