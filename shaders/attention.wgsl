@@ -6,7 +6,7 @@
 // one part of the positions that it sees, and up to four query heads that share their keys, so that these are read once.
 // Joined in front: HEADS, KV_HEADS, PAIRS (head_dim / 2), Q_STRIDE (pairs from a token to the next), OUT_STRIDE (the same, in
 // out), CONTEXT, TOGETHER (1 to 4, a divisor of HEADS / KV_HEADS), SCALE (1 / sqrt(head_dim)), step.wgsl, kv_tile.wgsl, the
-// cache's format, kv_cache.wgsl, which says what formats there are, kv_q8_scales.wgsl for one with scales, and LANES_OF_TILE: 4,
+// cache's format, kv_cache.wgsl, which says what formats there are, kv_q8_scales.wgsl for one with scales, and PARTS_OF_TILE: 4,
 // for a lane has a fourth of a tile.
 //
 // parts          1, or a multiple of 4
@@ -164,7 +164,7 @@ fn attention(@builtin(global_invocation_id) id: vec3u) {
     let part = id.x % parts;
     let head = id.y * TOGETHER;
     let visible = min(step.position + token + 1u, CONTEXT);
-    let used = parts_used(parts, visible, LANES_OF_TILE);
+    let used = parts_used(parts, visible, PARTS_OF_TILE);
     if (token >= step.tokens || part >= used) {
         return;
     }
@@ -180,8 +180,8 @@ fn attention(@builtin(global_invocation_id) id: vec3u) {
     var sums1: array<vec2f, PAIRS>;
     var sums2: array<vec2f, PAIRS>;
     var sums3: array<vec2f, PAIRS>;
-    for (var quarter = part; quarter / LANES_OF_TILE * KV_TILE < visible; quarter += used) {
-        let position = quarter / LANES_OF_TILE * KV_TILE + quarter % LANES_OF_TILE * 4u;
+    for (var quarter = part; quarter / PARTS_OF_TILE * KV_TILE < visible; quarter += used) {
+        let position = quarter / PARTS_OF_TILE * KV_TILE + quarter % PARTS_OF_TILE * 4u;
         let first = cache_at(kv_head, position) / 4u;
         head0.sixteen = mat4x4f();
         head1.sixteen = mat4x4f();

@@ -1,7 +1,7 @@
 // Joins the parts of attention.wgsl: out = sum over s of e^(m[s] - m) mixed[s] / sum over s of e^(m[s] - m) sum[s],
 // with m the largest m[s].
 //
-// Joined in front: HEADS, PAIRS (head_dim / 2), PARTS, OUT_STRIDE (pairs from a token to the next in out), LANES_OF_TILE, step.wgsl,
+// Joined in front: HEADS, PAIRS (head_dim / 2), PARTS, OUT_STRIDE (pairs from a token to the next in out), PARTS_OF_TILE, step.wgsl,
 // kv_tile.wgsl, which says how many parts are used. All tokens lie within the context.
 //
 // mixed   [tokens][HEADS][PAIRS][PARTS] pairs, those of the parts used
@@ -21,7 +21,7 @@ fn attention_merge(@builtin(global_invocation_id) id: vec3u) {
     if (head >= HEADS) {
         return;
     }
-    let used = parts_used(PARTS, step.position + token + 1u, LANES_OF_TILE);
+    let used = parts_used(PARTS, step.position + token + 1u, PARTS_OF_TILE);
     let slot = (token * HEADS + head) * PARTS;
     var maximum = stats[slot].x;
     for (var s = 1u; s < used; s++) {

@@ -2,7 +2,7 @@
 // with m the largest m[s].
 //
 // For real GPUs: the lanes of a workgroup share the parts. Joined in front: HEADS, PAIRS (head_dim / 2, at most 256), PARTS (at most
-// 128), OUT_STRIDE (pairs from a token to the next in out), step.wgsl, kv_tile.wgsl. All tokens lie within the context.
+// 128), OUT_STRIDE (pairs from a token to the next in out), PARTS_OF_TILE, step.wgsl, kv_tile.wgsl. All tokens lie within the context.
 //
 // mixed   [tokens][HEADS][PARTS][PAIRS] pairs, those of the parts used
 // stats   [tokens][HEADS][PARTS] (maximum, sum), the same
@@ -24,7 +24,7 @@ var<workgroup> sums: array<vec3f, 256>;
 fn attention_merge_shared(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) index: u32) {
     let token = group.y;
     let head = group.x;
-    let used = parts_used(PARTS, step.position + token + 1u, 1u);
+    let used = parts_used(PARTS, step.position + token + 1u, PARTS_OF_TILE);
     let first = (token * HEADS + head) * PARTS;
     if (index < used) {
         maxima[index] = stats[first + index].x;

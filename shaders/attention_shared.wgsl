@@ -3,7 +3,7 @@
 //
 // For real GPUs: the lanes of a workgroup share a tile, so that neighbouring lanes read neighbouring words, and each key and value
 // is read and unpacked once for up to eight rows, the query heads that share it times neighbouring tokens. Joined in front: as for
-// attention.wgsl, but for LANES_OF_TILE, with kv_q8_scale.wgsl for the scales, and TOKENS (a workgroup's; TOGETHER * TOKENS is at
+// attention.wgsl, but PARTS_OF_TILE is 1 and kv_q8_scale.wgsl reads the scales; and TOKENS (a workgroup's; TOGETHER * TOKENS is at
 // most 8).
 //
 // parts          1, or any number of parts
@@ -148,7 +148,7 @@ fn attention_shared(@builtin(workgroup_id) group: vec3u, @builtin(local_invocati
     let kv_head = first_head / (HEADS / KV_HEADS);
     let last = min(first_token + TOKENS, step.tokens);
     let visible = min(step.position + last, CONTEXT);
-    let used = parts_used(parts, visible, 1u);
+    let used = parts_used(parts, visible, PARTS_OF_TILE);
     if (part >= used) {
         return;
     }

@@ -159,12 +159,10 @@ pub fn attention(gpu: &Gpu, shape: &HeadShape, step: &Buffer, args: &Attention<'
         ("OUT_STRIDE", Size::Count(shape.query_stride() / 2)),
         ("TOGETHER", Size::Count(together)),
         ("SCALE", Size::Number((shape.head_dim as f32).sqrt().recip())),
+        ("PARTS_OF_TILE", Size::Count(args.kernel.parts_of_tile())),
     ]);
     let (text, groups) = match args.kernel {
-        AttentionKernel::Lanes => {
-            sizes.push(("LANES_OF_TILE", Size::Count(LANES_OF_TILE)));
-            (wgsl!("attention.wgsl"), Extent::per_token(args.parts, LANES))
-        }
+        AttentionKernel::Lanes => (wgsl!("attention.wgsl"), Extent::per_token(args.parts, LANES)),
         AttentionKernel::Shared => {
             // Several parts are for single tokens.
             let tokens = if args.parts == 1 { (shape.most_rows() / together).max(1) } else { 1 };
@@ -201,15 +199,15 @@ pub fn attention_merge(
 ) -> Result<Dispatch> {
     expect_room("attention_merge", "out", out, shape.query_stride())?;
     args.check(shape)?;
-    let mut sizes = vec![
+    let sizes = [
         ("HEADS", Size::Count(shape.heads)),
         ("PAIRS", Size::Count(shape.pairs())),
         ("PARTS", Size::Count(args.parts)),
         ("OUT_STRIDE", Size::Count(shape.query_stride() / 2)),
+        ("PARTS_OF_TILE", Size::Count(args.kernel.parts_of_tile())),
     ];
     let (name, text, groups) = match args.kernel {
         AttentionKernel::Lanes => {
-            sizes.push(("LANES_OF_TILE", Size::Count(LANES_OF_TILE)));
             let pairs = Extent::fixed(shape.heads * shape.pairs(), LANES);
             ("attention_merge", wgsl!("attention_merge.wgsl"), pairs)
         }
