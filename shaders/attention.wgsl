@@ -18,7 +18,8 @@
 //
 // A lane of a tile of 64 has its positions 4l + 16c + (0, 1, 2, 3), c in 0..4. With several parts, part p has l = p % 4 in every
 // (parts used / 4)-th tile, so that four neighbours read a tile without a gap. With one, they do neighbouring tokens over the same
-// words. Four words at once take a software adapter one check of the bounds.
+// words. Four words at once take a software adapter one check of the bounds, and each is read once for all the pairs that it holds.
+// PAIRS is at most 128, for the sums of four heads are an invocation's own, which WGSL promises 8 KiB.
 @group(0) @binding(0) var<uniform> step: Step;
 @group(0) @binding(1) var<storage, read> parts: u32;
 @group(0) @binding(2) var<storage, read> q: array<vec2f>;
@@ -54,6 +55,24 @@ struct Head {
     shrink: f32,
     // Scores, then weights, of a lane's positions.
     sixteen: mat4x4f,
+    // The weighted sums of the values, in whole words.
+    mixed: array<vec2f, WORDS * WORD_PAIRS>,
+}
+
+// The same word of the keys or values of a lane's positions, or their scales: fours that are sixteen positions apart.
+struct Words {
+    a: Four,
+    b: Four,
+    c: Four,
+    d: Four,
+}
+
+fn key_words(at: u32) -> Words {
+    return Words(keys[at], keys[at + 4u], keys[at + 8u], keys[at + 12u]);
+}
+
+fn value_words(at: u32) -> Words {
+    return Words(values[at], values[at + 4u], values[at + 8u], values[at + 12u]);
 }
 
 // Pair i of four neighbours: the first dimension of each, then the second.
@@ -65,34 +84,32 @@ fn unpack_four(four: Four, i: u32) -> mat2x4f {
     return transpose(mat4x2f(a, b, c, d));
 }
 
-// Of fours that are sixteen positions apart.
-fn pairs(a: mat2x4f, b: mat2x4f, c: mat2x4f, d: mat2x4f) -> Pairs {
+// Pair i of the positions, from the words that hold it.
+fn unpack(words: Words, i: u32) -> Pairs {
+    let a = unpack_four(words.a, i);
+    let b = unpack_four(words.b, i);
+    let c = unpack_four(words.c, i);
+    let d = unpack_four(words.d, i);
     return Pairs(mat4x4f(a[0], b[0], c[0], d[0]), mat4x4f(a[1], b[1], c[1], d[1]));
 }
 
-// Pair i of the keys, the first four of which lie at `first`.
-fn key_pairs(first: u32, i: u32) -> Pairs {
-    let at = first + i / WORD_PAIRS * FOURS;
-    let a = unpack_four(keys[at], i);
-    let b = unpack_four(keys[at + 4u], i);
-    let c = unpack_four(keys[at + 8u], i);
-    let d = unpack_four(keys[at + 12u], i);
-    return pairs(a, b, c, d);
-}
-
-fn value_pairs(first: u32, i: u32) -> Pairs {
-    let at = first + i / WORD_PAIRS * FOURS;
-    let a = unpack_four(values[at], i);
-    let b = unpack_four(values[at + 4u], i);
-    let c = unpack_four(values[at + 8u], i);
-    let d = unpack_four(values[at + 12u], i);
-    return pairs(a, b, c, d);
-}
-
 // Adds one pair's part of the scores; `at` is where the query's pair lies.
-fn add_scores(head: ptr<function, Head>, at: u32, key: Pairs) {
+fn score(head: ptr<function, Head>, at: u32, key: Pairs) {
     let query = q[at] * (SCALE * PAIR_SCALE);
     (*head).sixteen += query.x * key.x + query.y * key.y;
+}
+
+fn score_all(head0: ptr<function, Head>, head1: ptr<function, Head>, head2: ptr<function, Head>, head3: ptr<function, Head>, at: u32, key: Pairs) {
+    score(head0, at, key);
+    if (TOGETHER > 1u) {
+        score(head1, at + PAIRS, key);
+    }
+    if (TOGETHER > 2u) {
+        score(head2, at + 2u * PAIRS, key);
+    }
+    if (TOGETHER > 3u) {
+        score(head3, at + 3u * PAIRS, key);
+    }
 }
 
 fn largest(four: vec4f) -> f32 {
@@ -139,22 +156,37 @@ fn weighted_sum(weights: mat4x4f, numbers: mat4x4f) -> f32 {
     return dot(low + high, vec4f(1.0));
 }
 
-// The weighted sum of one pair of the values, added to that of the positions before.
-fn mix(before: vec2f, head: Head, value: Pairs) -> vec2f {
-    return before * head.shrink + vec2f(weighted_sum(head.sixteen, value.x), weighted_sum(head.sixteen, value.y));
+// Adds the weighted sum of pair i of the values to that of the positions before.
+fn mix(head: ptr<function, Head>, i: u32, value: Pairs) {
+    let mixed = vec2f(weighted_sum((*head).sixteen, value.x), weighted_sum((*head).sixteen, value.y));
+    (*head).mixed[i] = (*head).mixed[i] * (*head).shrink + mixed;
 }
 
-fn write(token: u32, head: u32, part: u32, pair: u32, sums: vec2f, sum: f32) {
+fn mix_all(head0: ptr<function, Head>, head1: ptr<function, Head>, head2: ptr<function, Head>, head3: ptr<function, Head>, i: u32, value: Pairs) {
+    mix(head0, i, value);
+    if (TOGETHER > 1u) {
+        mix(head1, i, value);
+    }
+    if (TOGETHER > 2u) {
+        mix(head2, i, value);
+    }
+    if (TOGETHER > 3u) {
+        mix(head3, i, value);
+    }
+}
+
+// Writes what a part makes of a query head.
+fn write(token: u32, at: u32, part: u32, head: ptr<function, Head>) {
     // One place to write to, for processors run both sides of an `if`.
     let several = parts > 1u;
-    let joined = token * OUT_STRIDE + head * PAIRS + pair;
-    let apart = ((token * HEADS + head) * PAIRS + pair) * parts + part;
-    out[select(joined, apart, several)] = sums / select(sum, 1.0, several);
-}
-
-fn write_stats(token: u32, head: u32, part: u32, state: Head) {
-    if (parts > 1u) {
-        stats[(token * HEADS + head) * parts + part] = vec2f(state.maximum, state.sum);
+    let row = (token * HEADS + at) * parts;
+    let joined = token * OUT_STRIDE + at * PAIRS;
+    let divisor = select((*head).sum, 1.0, several);
+    for (var i = 0u; i < PAIRS; i++) {
+        out[select(joined + i, row * PAIRS + i * parts + part, several)] = (*head).mixed[i] / divisor;
+    }
+    if (several) {
+        stats[row + part] = vec2f((*head).maximum, (*head).sum);
     }
 }
 
@@ -172,14 +204,11 @@ fn attention(@builtin(global_invocation_id) id: vec3u) {
     let kv_head = head / (HEADS / KV_HEADS);
 
     // Written out for four heads, for an array of them would not be kept in registers everywhere.
-    var head0 = Head(LOWEST, 0.0, 0.0, mat4x4f());
+    var head0: Head;
+    head0.maximum = LOWEST;
     var head1 = head0;
     var head2 = head0;
     var head3 = head0;
-    var sums0: array<vec2f, PAIRS>;
-    var sums1: array<vec2f, PAIRS>;
-    var sums2: array<vec2f, PAIRS>;
-    var sums3: array<vec2f, PAIRS>;
     for (var quarter = part; quarter / PARTS_OF_TILE * KV_TILE < visible; quarter += used) {
         let position = quarter / PARTS_OF_TILE * KV_TILE + quarter % PARTS_OF_TILE * 4u;
         let first = cache_at(kv_head, position) / 4u;
@@ -187,17 +216,12 @@ fn attention(@builtin(global_invocation_id) id: vec3u) {
         head1.sixteen = mat4x4f();
         head2.sixteen = mat4x4f();
         head3.sixteen = mat4x4f();
-        for (var i = 0u; i < PAIRS; i++) {
-            let key = key_pairs(first, i);
-            add_scores(&head0, q_at + i, key);
-            if (TOGETHER > 1u) {
-                add_scores(&head1, q_at + PAIRS + i, key);
-            }
-            if (TOGETHER > 2u) {
-                add_scores(&head2, q_at + 2u * PAIRS + i, key);
-            }
-            if (TOGETHER > 3u) {
-                add_scores(&head3, q_at + 3u * PAIRS + i, key);
+        for (var word = 0u; word < WORDS; word++) {
+            let words = key_words(first + word * FOURS);
+            let i = word * WORD_PAIRS;
+            score_all(&head0, &head1, &head2, &head3, q_at + i, unpack(words, 0u));
+            if (WORD_PAIRS > 1u) {
+                score_all(&head0, &head1, &head2, &head3, q_at + i + 1u, unpack(words, 1u));
             }
         }
         let positions = Positions(position, visible, key_scales(kv_head, position), value_scales(kv_head, position));
@@ -211,40 +235,23 @@ fn attention(@builtin(global_invocation_id) id: vec3u) {
         if (TOGETHER > 3u) {
             weigh(&head3, positions);
         }
-        for (var i = 0u; i < PAIRS; i++) {
-            let value = value_pairs(first, i);
-            sums0[i] = mix(sums0[i], head0, value);
-            if (TOGETHER > 1u) {
-                sums1[i] = mix(sums1[i], head1, value);
-            }
-            if (TOGETHER > 2u) {
-                sums2[i] = mix(sums2[i], head2, value);
-            }
-            if (TOGETHER > 3u) {
-                sums3[i] = mix(sums3[i], head3, value);
+        for (var word = 0u; word < WORDS; word++) {
+            let words = value_words(first + word * FOURS);
+            let i = word * WORD_PAIRS;
+            mix_all(&head0, &head1, &head2, &head3, i, unpack(words, 0u));
+            if (WORD_PAIRS > 1u) {
+                mix_all(&head0, &head1, &head2, &head3, i + 1u, unpack(words, 1u));
             }
         }
     }
-    write_stats(token, head, part, head0);
-    for (var i = 0u; i < PAIRS; i++) {
-        write(token, head, part, i, sums0[i], head0.sum);
-    }
+    write(token, head, part, &head0);
     if (TOGETHER > 1u) {
-        write_stats(token, head + 1u, part, head1);
-        for (var i = 0u; i < PAIRS; i++) {
-            write(token, head + 1u, part, i, sums1[i], head1.sum);
-        }
+        write(token, head + 1u, part, &head1);
     }
     if (TOGETHER > 2u) {
-        write_stats(token, head + 2u, part, head2);
-        for (var i = 0u; i < PAIRS; i++) {
-            write(token, head + 2u, part, i, sums2[i], head2.sum);
-        }
+        write(token, head + 2u, part, &head2);
     }
     if (TOGETHER > 3u) {
-        write_stats(token, head + 3u, part, head3);
-        for (var i = 0u; i < PAIRS; i++) {
-            write(token, head + 3u, part, i, sums3[i], head3.sum);
-        }
+        write(token, head + 3u, part, &head3);
     }
 }

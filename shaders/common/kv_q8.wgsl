@@ -8,13 +8,14 @@ alias Four = vec4u;
 
 const WORD_PAIRS: u32 = 2u;
 
-// What unpacked pairs are to be multiplied by, besides their vector's scale.
-const PAIR_SCALE: f32 = 1.0;
+// What unpacked pairs are to be multiplied by, besides their vector's scale: 2^-24.
+const PAIR_SCALE: f32 = 5.9604644775390625e-8;
 
-// Pair i of a vector, from the word that holds it.
+// Pair i of a vector, from the word that holds it. Each byte is moved to the highest bits, sign and all, and stays there: by
+// multiplying, for vectors are shifted lane by lane on processors.
 fn unpack_pair(word: Word, i: u32) -> vec2f {
-    let upper = bitcast<i32>(word << (16u - 16u * (i % WORD_PAIRS)));
-    return vec2f(f32((upper << 8u) >> 24u), f32(upper >> 24u));
+    let upper = select(word, word * 65536u, i % WORD_PAIRS == 0u);
+    return vec2f(bitcast<vec2i>(vec2u(upper * 256u, upper) & vec2u(0xff000000u)));
 }
 
 fn scale_at(kv_head: u32, position: u32) -> u32 {
