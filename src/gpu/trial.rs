@@ -51,7 +51,7 @@ pub struct Shape {
 }
 
 impl Shape {
-    /// That of the largest product of a model's layers: gate and up projections.
+    /// That of the largest product of a model's layers: gate and up projections. Errors: `MissingTensor`.
     pub fn largest(store: &WeightStore) -> Result<Self> {
         let weight = store.product(Product::GateUp(0))?;
         let rows = weight.slabs.iter().map(|slab| slab.rows * if slab.pair { 2 } else { 1 }).sum();
@@ -71,12 +71,13 @@ impl Shape {
 }
 
 /// A candidate's dispatches for each copy of the weights, and its place among the candidates.
-struct Recorded {
+struct Entrant {
     place: usize,
     dispatches: Vec<Vec<Dispatch>>,
 }
 
-/// Synthetic weights and what they are multiplied with, always the same.
+/// Synthetic weights and what they are multiplied with, always the same. Kernels are compared in the format of these weights, and
+/// their products as they are: what else a model makes of them, and its other formats, are not compared.
 pub struct Trial<'a> {
     gpu: &'a Gpu,
     shape: Shape,
@@ -120,7 +121,8 @@ impl<'a> Trial<'a> {
     /// those that are refused, fail, or give other products than `portable` drop out. When time is up before they are measured,
     /// the first of those that were found right is chosen; when none was, `portable` is.
     ///
-    /// Errors: `OutputNotFinite` when the portable kernel is none of them or computes nothing of use; what the device reports of it.
+    /// Errors: `Gpu` when the portable kernel is none of them or is refused; `OutputNotFinite` when it computes nothing of use; what
+    /// the device reports of it.
     pub async fn fastest<V: Copy + PartialEq>(
         &self,
         portable: V,
@@ -129,26 +131,26 @@ impl<'a> Trial<'a> {
         until: Instant,
         record: impl Fn(V, &Weight, [&Buffer; 2], &Finish<'_>) -> Result<Vec<Dispatch>>,
     ) -> Result<V> {
-        let mut recorded = Vec::new();
+        let mut entrants = Vec::new();
         for (place, &variant) in candidates.iter().enumerate() {
             let dispatches = self.gpu.checked("candidate", || {
                 self.record(|weight, finish| record(variant, weight, [&self.step, &self.x], finish))
             });
             // What is refused drops out.
             if let Ok(dispatches) = dispatches.await {
-                recorded.push(Recorded { place, dispatches });
+                entrants.push(Entrant { place, dispatches });
             }
         }
-        let portable = candidates.iter().position(|variant| *variant == portable).ok_or(Error::OutputNotFinite)?;
-        let place = self.choose(portable, &recorded, tokens, until).await?;
-        candidates.get(place).copied().ok_or(Error::OutputNotFinite)
+        let place = candidates.iter().position(|variant| *variant == portable).ok_or_else(no_portable)?;
+        let chosen = self.choose(place, &entrants, tokens, until).await?;
+        Ok(candidates.get(chosen).copied().unwrap_or(portable))
     }
 
     /// The place of the fastest of those that are right. Boxed, so that there is one of it, whatever the variants are.
     fn choose<'b>(
         &'b self,
         portable: usize,
-        recorded: &'b [Recorded],
+        entrants: &'b [Entrant],
         tokens: usize,
         until: Instant,
     ) -> LocalBoxFuture<'b, Result<usize>> {
@@ -157,9 +159,9 @@ impl<'a> Trial<'a> {
             if Instant::now() >= until {
                 return Ok(portable);
             }
-            let right = self.right(portable, recorded, tokens.min(COMPARED), until).await?;
+            let right = self.right(portable, entrants, tokens.min(COMPARED), until).await?;
             self.at(tokens)?;
-            let seconds = async |candidate: &Recorded, repeats: usize| {
+            let seconds = async |candidate: &Entrant, repeats: usize| {
                 let all: Vec<&Dispatch> = candidate.dispatches.iter().flatten().collect();
                 self.gpu.seconds(&all.repeat(repeats), tokens).await
             };
@@ -172,17 +174,17 @@ impl<'a> Trial<'a> {
     async fn right<'b>(
         &self,
         portable: usize,
-        recorded: &'b [Recorded],
+        entrants: &'b [Entrant],
         tokens: usize,
         until: Instant,
-    ) -> Result<Vec<&'b Recorded>> {
-        let reference = recorded.iter().find(|candidate| candidate.place == portable).ok_or(Error::OutputNotFinite)?;
+    ) -> Result<Vec<&'b Entrant>> {
+        let reference = entrants.iter().find(|candidate| candidate.place == portable).ok_or_else(no_portable)?;
         let expected = self.products(&reference.dispatches, tokens).await?;
         if !expected.iter().all(|product| product.is_finite()) {
             return Err(Error::OutputNotFinite);
         }
         let mut right = Vec::new();
-        for candidate in recorded {
+        for candidate in entrants {
             if Instant::now() >= until {
                 break;
             }
@@ -261,6 +263,10 @@ pub(super) fn fill<'a>(gpu: &Gpu, slabs: impl Iterator<Item = &'a Slab>) -> Resu
         }
     }
     Ok(())
+}
+
+fn no_portable() -> Error {
+    Error::Gpu { detail: "the portable kernel is not among the candidates, or was refused".into() }
 }
 
 /// Whether products are those that are expected; NaN never is.

@@ -34,8 +34,17 @@ pub struct Choice {
     pub place: String,
     /// What it was measured with: SHA-256 of the shaders, and the browser, whose compiler changes. With another it is void.
     pub version: String,
-    /// The fastest.
-    pub variants: Variants,
+    /// The fastest for single tokens.
+    pub matvec: Matvec,
+    /// The fastest for the tokens of a prompt.
+    pub matmul: Matmul,
+}
+
+impl Choice {
+    /// With what is not measured, as it is for the adapter.
+    fn variants(&self, gpu: &Gpu) -> Variants {
+        Variants { matvec: self.matvec, matmul: self.matmul, attention: AttentionKernel::for_adapter(gpu) }
+    }
 }
 
 /// A choice that was measured just now.
@@ -50,7 +59,8 @@ pub struct Tuned {
 impl Gpu {
     /// The kernels to use for products of a shape, in chunks of at most `chunk` tokens, and what was measured for it.
     ///
-    /// What cannot be measured leaves those for the adapter. Errors: when the device is gone.
+    /// Where there is no room to measure, they are those for the adapter; where kernels cannot be compared, the portable ones.
+    /// Neither is to be kept. Errors: when the device is gone.
     pub async fn tune(&self, tuning: &Tuning, shape: Shape, chunk: usize) -> Result<(Variants, Option<Tuned>)> {
         let known = match tuning {
             Tuning::Off => return Ok((Variants::for_adapter(self), None)),
@@ -61,33 +71,37 @@ impl Gpu {
         let place = format!("{}, {} {rows}x{columns}", self.adapter().name, format.name());
         let version = format!("{} {}", Variants::digest(format), browser());
         let kept = known.iter().find(|choice| choice.place == place && choice.version == version);
-        if let Some(choice) = kept.filter(|choice| choice.variants.run_on(self)) {
-            return Ok((choice.variants, None));
+        let known = kept.map(|choice| choice.variants(self)).filter(|variants| variants.run_on(self));
+        if let Some(variants) = known {
+            return Ok((variants, None));
         }
         let started = Instant::now();
         let measured = self.measure(shape, chunk, started).await;
         self.forget_uncompiled();
         self.check()?;
-        let Ok(variants) = measured else { return Ok((Variants::for_adapter(self), None)) };
+        let Ok((matvec, matmul)) = measured else { return Ok((Variants::for_adapter(self), None)) };
         let milliseconds = started.elapsed().as_secs_f64() * 1e3;
-        let choice = Choice { place, version, variants };
-        Ok((variants, Some(Tuned { choice, milliseconds })))
+        let compared = matvec.is_ok() && matmul.is_ok();
+        let (matvec, matmul) = (matvec.unwrap_or(Matvec::Rows), matmul.unwrap_or(Matmul::Registers));
+        let choice = Choice { place, version, matvec, matmul };
+        Ok((choice.variants(self), compared.then_some(Tuned { choice, milliseconds })))
     }
 
-    async fn measure(&self, shape: Shape, chunk: usize, started: Instant) -> Result<Variants> {
+    /// The fastest kernels. Errors: no room for the trial; and inside, what kept kernels from being compared.
+    async fn measure(&self, shape: Shape, chunk: usize, started: Instant) -> Result<(Result<Matvec>, Result<Matmul>)> {
         let trial = Trial::new(self, shape, chunk).await?;
         let candidates = Matvec::candidates(self);
         let until = started + MATVEC_LIMIT;
         let matvec = trial.fastest(Matvec::Rows, &candidates, 1, until, |variant, weight, [step, x], finish| {
             ops::matvec(self, variant, weight, step, x, finish)
         });
-        let matvec = matvec.await?;
+        let matvec = matvec.await;
         let (candidates, until) = (Matmul::candidates(self), started + MATMUL_LIMIT);
         let matmul =
             trial.fastest(Matmul::Registers, &candidates, chunk, until, |variant, weight, [step, x], finish| {
                 ops::matmul(self, variant, weight, step, x, finish)
             });
-        Ok(Variants { matvec, matmul: matmul.await?, attention: AttentionKernel::for_adapter(self) })
+        Ok((matvec, matmul.await))
     }
 }
 

@@ -6,7 +6,7 @@ use js_sys::{Array, Function, Promise, Reflect, Uint8Array};
 use pagellama::digest::Digest;
 use pagellama::error::{Error, Result};
 use pagellama::gpu::tune::Choice;
-use pagellama::ops::{AttentionKernel, Matmul, Matvec, Variants};
+use pagellama::ops::{Matmul, Matvec};
 use pagellama::store::indexed_db::IndexedDb;
 use pagellama::store::quantised::Quantised;
 use pagellama::store::{CHUNK_BYTES, Chunk, Manifest, Store, StoredFile, replaced};
@@ -146,7 +146,8 @@ async fn the_choice_of_kernels_is_kept_and_what_makes_no_sense_is_passed_over() 
     let choice = |place: &str, version: &str| Choice {
         place: place.into(),
         version: version.into(),
-        variants: Variants { matvec: Matvec::Slices, matmul: Matmul::Shared, attention: AttentionKernel::Shared },
+        matvec: Matvec::Slices,
+        matmul: Matmul::Shared,
     };
     let name = format!("test-{}", js_sys::Math::random());
     let store = IndexedDb::open(&name).await.unwrap();
@@ -157,7 +158,7 @@ async fn the_choice_of_kernels_is_kept_and_what_makes_no_sense_is_passed_over() 
     assert_eq!(store.choices().await, Ok(vec![choice("here", "2"), choice("there", "1")]));
     drop(store);
     let damage = "store('choices').put({place: 'there', version: 7});
-         store('choices').put({place: 'else', version: '1', variants: {matvec: 'matvec_of_tomorrow', matmul: 'matmul'}});";
+         store('choices').put({place: 'else', version: '1', matvec: 'matvec_of_tomorrow', matmul: 'matmul'});";
     write_by_hand(&name, 2, "", damage).await;
     let store = IndexedDb::open(&name).await.unwrap();
     assert_eq!(store.choices().await, Ok(vec![choice("here", "2")]));
