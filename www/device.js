@@ -85,19 +85,27 @@ const GROUPS = 256;
 const NOTICEABLE = 300;
 /** Clocks that are made coarse tell nothing of less. Milliseconds. */
 const TOLD = 20;
+/** Most reads of all at once: who does as many in less than that is fast. */
+const MOST_READS = 4 ** 6;
 
 /**
- * How fast a device reads its memory; stops once that is more than a processor does. The device is of no use afterwards.
+ * How fast a device reads its memory; stops once that is more than a processor does. The device is of no use afterwards. Rejects when
+ * it goes away, or does not do what it is to: of nothing it would soon be done.
  * @param {GPUDevice} device
  */
 async function bytesPerSecond(device) {
+  const gone = device.lost.then(({ message }) => Promise.reject(new Error(message)));
+  gone.catch(() => {});
   try {
+    device.pushErrorScope("validation");
+    device.pushErrorScope("out-of-memory");
     const buffer = (/** @type {number} */ size) => device.createBuffer({ size, usage: STORAGE });
     const module = device.createShaderModule({ code: READ });
     const pipeline = await device.createComputePipelineAsync({ layout: "auto", compute: { module } });
     const entries = [buffer(READ_BYTES), buffer(GROUPS * 64 * 16)].map((buffer, binding) => ({ binding, resource: { buffer } }));
     const bindings = device.createBindGroup({ layout: pipeline.getBindGroupLayout(0), entries });
-    for (let count = 1; ; count *= 4) {
+    let speed = 0;
+    for (let count = 1; count <= MOST_READS; count *= 4) {
       const encoder = device.createCommandEncoder();
       for (let i = 0; i < count; i++) {
         const pass = encoder.beginComputePass();
@@ -108,11 +116,14 @@ async function bytesPerSecond(device) {
       }
       const start = performance.now();
       device.queue.submit([encoder.finish()]);
-      await device.queue.onSubmittedWorkDone();
+      await Promise.race([device.queue.onSubmittedWorkDone(), gone]);
       const milliseconds = performance.now() - start;
-      const speed = (READ_BYTES * count * 1000) / milliseconds;
-      if ((speed > SLOW && milliseconds > TOLD) || milliseconds > NOTICEABLE) return speed;
+      speed = (READ_BYTES * count * 1000) / milliseconds;
+      if ((speed > SLOW && milliseconds > TOLD) || milliseconds > NOTICEABLE) break;
     }
+    const errors = await Promise.all([device.popErrorScope(), device.popErrorScope()]);
+    for (const error of errors) if (error) throw error;
+    return speed;
   } finally {
     device.destroy();
   }

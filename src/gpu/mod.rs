@@ -182,6 +182,8 @@ impl Gpu {
     }
 
     /// Runs `work`, which creates buffers, pipelines or bind groups, and turns what the device objects to into an error.
+    ///
+    /// Errors: `OutOfMemory`; `Gpu` for what is not valid; that of `work`; what the device reported before.
     pub async fn checked<T>(&self, what: &str, work: impl FnOnce() -> Result<T>) -> Result<T> {
         let memory = self.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
         let validation = self.device.push_error_scope(wgpu::ErrorFilter::Validation);
@@ -258,6 +260,9 @@ fn has_webgpu() -> bool {
     true
 }
 
+/// What names of adapters have that are the processor, as `www/device.js` looks for it, too.
+const SOFTWARE: [&str; 5] = ["swiftshader", "llvmpipe", "lavapipe", "basic render", "warp"];
+
 fn describe(info: &wgpu::AdapterInfo, device: &wgpu::Device) -> Adapter {
     let mut name = info.name.clone();
     if name.is_empty() {
@@ -265,9 +270,7 @@ fn describe(info: &wgpu::AdapterInfo, device: &wgpu::Device) -> Adapter {
     }
     // Chromium tells of a fallback adapter; other browsers only by its name.
     let lower = name.to_lowercase();
-    // `www/device.js` has the same names.
-    let known = ["swiftshader", "llvmpipe", "lavapipe", "basic render", "warp"];
-    let software = info.device_type == wgpu::DeviceType::Cpu || known.iter().any(|known| lower.contains(known));
+    let software = info.device_type == wgpu::DeviceType::Cpu || SOFTWARE.iter().any(|known| lower.contains(known));
     if name.is_empty() {
         name = if software { "software adapter" } else { "unnamed adapter" }.to_owned();
     }
@@ -287,4 +290,15 @@ fn browser_name(device: &wgpu::Device) -> String {
 #[cfg(not(target_arch = "wasm32"))]
 fn browser_name(_: &wgpu::Device) -> String {
     String::new()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::SOFTWARE;
+
+    #[test]
+    fn the_page_knows_the_same_software_adapters() {
+        let names = SOFTWARE.join("|").replace("warp", r"\bwarp\b");
+        assert!(include_str!("../../www/device.js").contains(&format!("const SOFTWARE = /{names}/i;")), "{names}");
+    }
 }

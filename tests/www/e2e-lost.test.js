@@ -110,6 +110,11 @@ const NAMED = 'if (fallback || SOFTWARE.test(name)) return "software";';
 const MEASURED = 'if (name || !measured) return undefined;';
 const FAST = "(await bytesPerSecond(opened).catch(() => 0)) > SLOW";
 const REFUSED = 'GPUAdapter.prototype.requestDevice = () => Promise.reject(new DOMException("none left"));';
+/** How measuring fails: a device goes away, and has no room. @type {[string, string][]} */
+const FAILURES = [
+  ["for (let count = 1;", "device.destroy(); for (let count = 1;"],
+  ["const READ_BYTES = 1 << 25;", "const READ_BYTES = 2 ** 50;"],
+];
 
 /** What is foreseen and what runs on the processor. @param {string} reason */
 const processor = (reason) => ({ foreseen: reason, adapter: "processor", kind: "cpu", reason });
@@ -124,4 +129,6 @@ test("an adapter that says nothing of itself is measured, and the processor take
   assert.deepEqual(await chosen(t, [...unnamed, [FAST, "(await bytesPerSecond(opened)) > Infinity"]]), processor("slow"));
   const { kind, reason } = await chosen(t, [...unnamed, [FAST, "(await bytesPerSecond(opened)) > 0"]]);
   assert.deepEqual({ kind, reason }, { kind: "webgpu", reason: undefined });
+  // A device is soon done with nothing.
+  for (const fails of FAILURES) assert.deepEqual(await chosen(t, [...unnamed, fails]), processor("slow"), fails[1]);
 });
