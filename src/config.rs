@@ -4,6 +4,10 @@ use std::ops::Range;
 
 use crate::error::{Error, Result};
 
+/// Longest vectors of a head. Attention keeps four heads' sums in an invocation's own memory, of which WGSL promises 8 KiB, or
+/// the queries of eight in a workgroup's, of which WebGPU promises 16.
+pub const MOST_HEAD_DIM: usize = 1 << 8;
+
 /// Hyper-parameters of a Llama-2-style model, named as in the field.
 ///
 /// Source: Touvron et al. 2023, "Llama 2"; the fields of Hugging Face's `LlamaConfig` and of GGUF's `llama.*` keys.
@@ -55,8 +59,7 @@ impl ModelConfig {
             ("number of layers", self.layers, 1 << 10),
             ("number of heads", self.heads, 1 << 12),
             ("number of key/value heads", self.kv_heads, 1 << 12),
-            // Attention keeps four heads' sums in an invocation's own memory, of which WGSL promises 8 KiB.
-            ("head dimension", self.head_dim, 1 << 8),
+            ("head dimension", self.head_dim, MOST_HEAD_DIM),
             ("context length", self.max_positions, 1 << 26),
         ];
         for (name, size, most) in sizes {

@@ -13,7 +13,7 @@ use crate::gpu::trial::Shape;
 use crate::gpu::tune::{Tuned, Tuning};
 use crate::gpu::weights::{WeightStore, Weights};
 use crate::gpu::{ExecutorOptions, Gpu, Recorded};
-use crate::ops::{KV_TILE, MATMUL_BYTES, Variants};
+use crate::ops::{HeadShape, MATMUL_BYTES, Variants};
 use crate::weights::loader::{self, Checkpoint};
 use crate::weights::outline::{Outline, outline};
 use crate::weights::source::Source;
@@ -126,10 +126,9 @@ fn executor_options(gpu: &Gpu, config: &ModelConfig, options: &OpenOptions) -> R
     })
 }
 
-/// The most positions whose keys fit a binding, whole tiles of them.
+/// The most positions that an adapter's bindings have room for.
 fn fitting_context(gpu: &Gpu, config: &ModelConfig, options: &OpenOptions) -> usize {
-    let position_bytes = config.kv_heads as u64 * options.kv.vector_bytes(config.head_dim);
-    (gpu.max_binding_bytes() / position_bytes.max(1)) as usize / KV_TILE * KV_TILE
+    HeadShape::new(config, 0, options.kv).most_positions(gpu.max_binding_bytes())
 }
 
 impl Preflight {
@@ -139,6 +138,9 @@ impl Preflight {
     }
 
     /// As [`Preflight::of`], of a checkpoint that was looked at, on an open device.
+    ///
+    /// Errors: `BadRequest` for a context that the model does not have; what the device reports. That it has too little memory, or too
+    /// low limits, is none.
     pub async fn on(gpu: &Gpu, outline: &Outline, options: &OpenOptions) -> Result<Self> {
         let mut preflight = Self::new(&gpu.adapter().name, outline.total_bytes);
         match preflight.examine(gpu, outline, options).await {

@@ -1,5 +1,7 @@
 //! How fast the adapter is at its best: reading memory, and multiplying and adding. What kernels are measured against.
 
+use std::slice;
+
 use serde::Serialize;
 use web_time::Instant;
 
@@ -23,7 +25,7 @@ const CLOCK_STEP: f64 = 1e-4;
 const ROUNDS: usize = 256;
 const GROUPS: usize = 4096;
 const SOFTWARE_GROUPS: usize = 64;
-/// Most dispatches in one submission.
+/// Most repeats of what is measured in one submission.
 pub(super) const MOST_OFTEN: usize = 4096;
 
 /// What the adapter did at its best.
@@ -36,7 +38,7 @@ pub struct SpeedLimits {
 }
 
 impl Gpu {
-    /// The adapter's limits, measured the first time, in less than a second.
+    /// The adapter's limits, measured the first time, in less than a second. Errors: those of [`Gpu::measure_limits`].
     pub async fn speed_limits(&self) -> Result<SpeedLimits> {
         match self.limits.get() {
             Some(limits) => Ok(limits),
@@ -52,7 +54,7 @@ impl Gpu {
         for (best, arithmetic) in best.iter_mut().zip([false, true]) {
             let (dispatch, _buffers) = if arithmetic { self.computing().await? } else { self.reading().await? };
             let Cost { bytes, flops, .. } = dispatch.cost(Run { position: 0, tokens: 1 });
-            let seconds = self.least_seconds(&dispatch).await?;
+            let seconds = self.least(slice::from_ref(&dispatch), 1).await?;
             *best = if arithmetic { flops } else { bytes } as f64 / seconds;
         }
         let [bytes_per_second, flops_per_second] = best;
@@ -94,11 +96,12 @@ impl Gpu {
         made.await
     }
 
-    /// The least that a dispatch takes.
-    async fn least_seconds(&self, dispatch: &Dispatch) -> Result<f64> {
-        // The first has to compile the kernel and to clear its memory.
-        self.seconds(&[dispatch], 1).await?;
-        least_seconds(async |count| self.seconds(&vec![dispatch; count], 1).await).await
+    /// The least that dispatches for `tokens` tokens take, in seconds.
+    pub(super) async fn least(&self, dispatches: &[Dispatch], tokens: usize) -> Result<f64> {
+        let all: Vec<&Dispatch> = dispatches.iter().collect();
+        // The first has to compile the kernels and to clear their memory.
+        self.seconds(&all, tokens).await?;
+        least_seconds(async |count| self.seconds(&all.repeat(count), tokens).await).await
     }
 
     /// How long the device is at dispatches for `tokens` tokens, by its own clock or else by ours.
@@ -114,7 +117,7 @@ impl Gpu {
 }
 
 /// The least that something takes, done more and more often in a row: `time` does it so many times.
-pub(super) async fn least_seconds(time: impl AsyncFn(usize) -> Result<f64>) -> Result<f64> {
+async fn least_seconds(time: impl AsyncFn(usize) -> Result<f64>) -> Result<f64> {
     let (mut count, mut least) = (1, f64::INFINITY);
     loop {
         // By a coarser clock than that it may take no time at all, and its rate must not be infinite.

@@ -54,7 +54,8 @@ pub enum Bound {
 }
 
 impl Gpu {
-    /// Runs dispatches, kernel by kernel and several times over, and tells what each kernel took.
+    /// Runs dispatches, kernel by kernel and several times over, and tells what each kernel took. Errors: those of
+    /// [`Gpu::speed_limits`].
     pub async fn profile(&self, dispatches: &[&Dispatch], run: Run) -> Result<Profile> {
         let limits = self.speed_limits().await?;
         let kernels = by_kernel(dispatches);
@@ -80,7 +81,7 @@ impl Gpu {
     }
 
     /// Runs groups of dispatches for `tokens` tokens, each group in a pass of its own, and returns the microseconds that each
-    /// took; none on an adapter without timestamp queries.
+    /// took; none on an adapter without timestamp queries. Errors: what the device reports.
     pub async fn timed(&self, groups: &[Vec<&Dispatch>], tokens: usize) -> Result<Option<Vec<f64>>> {
         if !self.device.features().contains(wgpu::Features::TIMESTAMP_QUERY) {
             return Ok(None);
@@ -128,13 +129,13 @@ fn by_kernel<'a>(dispatches: &[&'a Dispatch]) -> Vec<Vec<&'a Dispatch>> {
 
 fn summary(kernel: &[&Dispatch], microseconds: Option<f64>, run: Run, limits: &SpeedLimits) -> KernelProfile {
     let cost: Cost = kernel.iter().map(|dispatch| dispatch.cost(run)).sum();
-    let (bound, least) = least_seconds(&cost, limits);
+    let (bound, least) = bound_of(&cost, limits);
     let fraction = microseconds.filter(|time| *time > 0.0).map(|time| least * 1e6 / time);
     KernelProfile { kernel: kernel[0].name(), dispatches: kernel.len(), microseconds, cost, bound, fraction }
 }
 
 /// What the adapter would need at its best, and for what.
-fn least_seconds(cost: &Cost, limits: &SpeedLimits) -> (Bound, f64) {
+fn bound_of(cost: &Cost, limits: &SpeedLimits) -> (Bound, f64) {
     let reading = cost.bytes as f64 / limits.bytes_per_second;
     let computing = cost.flops as f64 / limits.flops_per_second;
     if computing > reading { (Bound::Arithmetic, computing) } else { (Bound::Bandwidth, reading) }
@@ -148,7 +149,7 @@ mod tests {
     fn the_limit_that_takes_longer_binds() {
         let limits = SpeedLimits { bytes_per_second: 10.0, flops_per_second: 100.0 };
         let cost = |bytes, flops| Cost { weight_bytes: 0, bytes, flops };
-        assert_eq!(least_seconds(&cost(20, 100), &limits), (Bound::Bandwidth, 2.0));
-        assert_eq!(least_seconds(&cost(20, 300), &limits), (Bound::Arithmetic, 3.0));
+        assert_eq!(bound_of(&cost(20, 100), &limits), (Bound::Bandwidth, 2.0));
+        assert_eq!(bound_of(&cost(20, 300), &limits), (Bound::Arithmetic, 3.0));
     }
 }

@@ -73,7 +73,7 @@ impl Recorded {
     ///
     /// Errors: `OutOfMemory`, `AdapterLimit`, `Gpu` when a shader or binding is refused.
     pub async fn new(gpu: &Gpu, config: &ModelConfig, weights: &WeightStore, options: ExecutorOptions) -> Result<Self> {
-        let shape = head_shape(config, &options);
+        let shape = HeadShape::new(config, options.context, options.kv);
         let options = ExecutorOptions { chunk: options.chunk.next_multiple_of(ops::TOKEN_TILE), ..options };
         let activations =
             gpu.checked("activations", || Activations::allocate(gpu, config, weights, &shape, options)).await?;
@@ -108,21 +108,11 @@ pub(super) async fn record(
 ) -> Result<(Program, Program)> {
     let program = |single| {
         let Parts { weights, deltas, cache, buffers } = parts;
-        let shape = head_shape(config, &options);
+        let shape = HeadShape::new(config, options.context, options.kv);
         let recorded = Vec::new();
         Recorder { gpu, config, shape, weights, deltas, cache, buffers, options, single, recorded }.program()
     };
     gpu.checked("kernels", || Ok((program(false)?, program(true)?))).await
-}
-
-fn head_shape(config: &ModelConfig, options: &ExecutorOptions) -> HeadShape {
-    HeadShape {
-        heads: config.heads,
-        kv_heads: config.kv_heads,
-        head_dim: config.head_dim,
-        context: options.context,
-        kv: options.kv,
-    }
 }
 
 fn allocate_cache(gpu: &Gpu, layers: usize, shape: &HeadShape) -> Result<Vec<LayerCache>> {
@@ -141,7 +131,7 @@ impl Activations {
         ExecutorOptions { chunk, variants, .. }: ExecutorOptions,
     ) -> Result<Self> {
         let floats = |label: &str, count: usize| gpu.storage(label, 4 * count as u64);
-        let parts = variants.attention.for_heads(shape).decode_parts(shape);
+        let parts = variants.attention.decode_parts(shape);
         let hidden = chunk * stride(config.hidden_size);
         let inner = chunk * stride(config.intermediate_size);
         let paired = (0..config.layers).map(|layer| Ok(weights.product(Product::GateUp(layer))?.is_paired()));
@@ -149,7 +139,7 @@ impl Activations {
         Ok(Self {
             step: gpu.uniform("step", 16),
             ids: floats("ids", chunk)?,
-            angles: floats("angles", shape.context * 2 * shape.pairs())?,
+            angles: floats("angles", shape.angles())?,
             stream: floats("stream", hidden)?,
             weighted: floats("weighted", hidden)?,
             squares: floats("squares", chunk * 4 * ops::squares_quads(config.hidden_size))?,
@@ -283,7 +273,7 @@ impl Steps for Recorder<'_> {
     fn attention(&mut self, layer: usize) -> Result<()> {
         let LayerCache { keys, values } = &self.cache[layer];
         let Activations { qkv, mixed, stats, step, attended, .. } = self.buffers;
-        let kernel = self.options.variants.attention.for_heads(&self.shape);
+        let kernel = self.options.variants.attention;
         let (parts, out) = if self.single { (kernel.decode_parts(&self.shape), mixed) } else { (1, attended) };
         let attention = Attention { qkv, keys, values, out, stats, parts, kernel };
         self.recorded.push(ops::attention(self.gpu, &self.shape, step, &attention)?);

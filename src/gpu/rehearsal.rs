@@ -2,8 +2,6 @@
 //! needs besides its weights, and how fast it will be.
 
 use super::executor::ExecutorOptions;
-use super::kernel::Dispatch;
-use super::limits::least_seconds;
 use super::recorder::Recorded;
 use super::trial::fill;
 use super::weights::Weights;
@@ -75,14 +73,7 @@ impl Gpu {
         })
     }
 
-    /// The least that dispatches for `tokens` tokens take.
-    async fn least(&self, dispatches: &[Dispatch], tokens: usize) -> Result<f64> {
-        let all: Vec<&Dispatch> = dispatches.iter().collect();
-        self.seconds(&all, tokens).await?;
-        least_seconds(async |count| self.seconds(&all.repeat(count), tokens).await).await
-    }
-
-    /// Whether there is room for so many bytes more, in buffers of the size that weights come in.
+    /// Whether there is room for so many bytes more, in buffers of the size that weights come in. Errors: what the device reports.
     pub async fn has_room(&self, bytes: u64) -> Result<bool> {
         /// As large as many a slab.
         const PIECE: u64 = 64 << 20;
@@ -103,7 +94,7 @@ impl Gpu {
         Ok(true)
     }
 
-    /// Bytes that weights take on this device.
+    /// Bytes that weights take on this device. Errors: as those of [`weights::bytes_on_device`].
     pub fn weight_bytes(&self, tensors: &[TensorSpec]) -> Result<u64> {
         weights::bytes_on_device(tensors, self.max_binding_bytes())
     }
@@ -111,13 +102,7 @@ impl Gpu {
 
 /// Bytes of the keys and values of all layers.
 pub fn cache_bytes(config: &ModelConfig, options: ExecutorOptions) -> u64 {
-    let shape = HeadShape {
-        heads: config.heads,
-        kv_heads: config.kv_heads,
-        head_dim: config.head_dim,
-        context: options.context,
-        kv: options.kv,
-    };
+    let shape = HeadShape::new(config, options.context, options.kv);
     2 * config.layers as u64 * shape.cache_bytes()
 }
 

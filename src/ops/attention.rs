@@ -1,6 +1,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{HeadShape, KV_TILE, STEP, expect_cache, expect_room};
+use crate::config::MOST_HEAD_DIM;
 use crate::error::{Error, Result};
 use crate::gpu::Gpu;
 use crate::gpu::cost::{Cost, Run};
@@ -13,11 +14,9 @@ const LANES: usize = 8;
 const LANES_OF_TILE: usize = 4;
 /// Query heads that are done together.
 const MOST_TOGETHER: usize = 4;
-/// Most query heads, each of so many tokens, that a workgroup of [`AttentionKernel::Shared`] does together; fewer, in fours, where
-/// heads are so long that this much workgroup memory would not hold them.
+/// Most query heads, each of so many tokens, that a workgroup of [`AttentionKernel::Shared`] does together: with the longest
+/// heads, their queries take half of the 16 KiB of workgroup memory that WebGPU promises.
 const MOST_ROWS: usize = 8;
-const WORKGROUP_BYTES: usize = 16 << 10;
-const SHARED_ROWS_BYTES: usize = 8 << 10;
 /// Workgroups of [`AttentionKernel::Shared`] that keep a GPU's units busy.
 const GROUPS: usize = 512;
 /// Most parts that `attention_merge_shared.wgsl` joins.
@@ -29,7 +28,7 @@ pub enum AttentionKernel {
     /// A lane has its positions to itself; no barriers. For software adapters.
     #[serde(rename = "attention")]
     Lanes,
-    /// A workgroup shares tiles of positions. For real GPUs, and heads of up to 512 dimensions.
+    /// A workgroup shares tiles of positions. For real GPUs.
     #[serde(rename = "attention_shared")]
     Shared,
 }
@@ -41,11 +40,6 @@ impl AttentionKernel {
     /// The one that is likely to be the faster on a device.
     pub fn for_adapter(gpu: &Gpu) -> Self {
         if gpu.adapter().software { AttentionKernel::Lanes } else { AttentionKernel::Shared }
-    }
-
-    /// This one, unless such heads are too long for it.
-    pub fn for_heads(self, shape: &HeadShape) -> Self {
-        if shape.most_rows() == 0 { AttentionKernel::Lanes } else { self }
     }
 
     /// Its name.
@@ -102,9 +96,9 @@ impl Attention<'_> {
     fn check(&self, shape: &HeadShape) -> Result<()> {
         let fits = match self.kernel {
             AttentionKernel::Lanes => self.parts == 1 || self.parts.is_multiple_of(LANES_OF_TILE),
-            AttentionKernel::Shared => self.parts <= MOST_SHARED_PARTS && shape.most_rows() > 0,
+            AttentionKernel::Shared => self.parts <= MOST_SHARED_PARTS,
         };
-        if fits {
+        if fits && shape.head_dim <= MOST_HEAD_DIM {
             return Ok(());
         }
         Err(Error::Gpu { detail: format!("attention: {} parts of {} dimensions", self.parts, shape.head_dim) })
@@ -125,12 +119,6 @@ impl HeadShape {
             (KvFormat::Q8, AttentionKernel::Lanes) => Some(wgsl!("common/kv_q8_scales.wgsl")),
             (KvFormat::Q8, AttentionKernel::Shared) => Some(wgsl!("common/kv_q8_scale.wgsl")),
         }
-    }
-
-    /// Rows whose queries fit into a workgroup's memory beside what else `attention_shared.wgsl` has there: 0, 4 or 8.
-    fn most_rows(&self) -> usize {
-        let four = 32 * self.pairs();
-        MOST_ROWS.min((WORKGROUP_BYTES - SHARED_ROWS_BYTES) / four * 4)
     }
 
     /// Numbers in a token's queries, or in what is mixed for them.
@@ -165,7 +153,7 @@ pub fn attention(gpu: &Gpu, shape: &HeadShape, step: &Buffer, args: &Attention<'
         AttentionKernel::Lanes => (wgsl!("attention.wgsl"), Extent::per_token(args.parts, LANES)),
         AttentionKernel::Shared => {
             // Several parts are for single tokens.
-            let tokens = if args.parts == 1 { (shape.most_rows() / together).max(1) } else { 1 };
+            let tokens = if args.parts == 1 { MOST_ROWS / together } else { 1 };
             sizes.push(("TOKENS", Size::Count(tokens)));
             (wgsl!("attention_shared.wgsl"), Extent::per_token(args.parts, tokens))
         }

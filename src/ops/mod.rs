@@ -1,7 +1,8 @@
 //! One file per kernel: its parameters, the checks of its buffers' sizes, and its dispatch.
 //!
 //! The shader of the same name states what each binding holds. Lengths of rows are rounded up to whole blocks of 32, and
-//! what lies past a row's last column is zero.
+//! what lies past a row's last column is zero. Each function that makes dispatches fails with `Gpu` where a buffer has less room
+//! than its sizes need, and with `AdapterLimit` where a device's bindings have no room for what it says of them.
 
 mod attention;
 mod embed;
@@ -30,6 +31,7 @@ pub use stream_read::{STREAM_BYTES, STREAM_SUM_BYTES, stream_lanes, stream_read}
 pub use swiglu::swiglu;
 pub use variants::Variants;
 
+use crate::config::ModelConfig;
 use crate::error::{Error, Result};
 use crate::formats::tile::{BLOCK, blocks};
 use crate::gpu::kernel::Size;
@@ -77,6 +79,12 @@ pub struct HeadShape {
 }
 
 impl HeadShape {
+    /// That of a model's layers.
+    pub fn new(config: &ModelConfig, context: usize, kv: KvFormat) -> Self {
+        let &ModelConfig { heads, kv_heads, head_dim, .. } = config;
+        Self { heads, kv_heads, head_dim, context, kv }
+    }
+
     /// Dimension pairs in a head.
     pub fn pairs(&self) -> usize {
         self.head_dim / 2
@@ -111,6 +119,17 @@ impl HeadShape {
     /// Bytes of one layer's keys and values of one position.
     fn position_bytes(&self) -> u64 {
         2 * self.kv_heads as u64 * self.kv.vector_bytes(self.head_dim)
+    }
+
+    /// Numbers of RoPE's angles of all positions.
+    pub fn angles(&self) -> usize {
+        self.context * 2 * self.pairs()
+    }
+
+    /// The most positions, in whole tiles, for which no buffer has more than `bytes`: neither a layer's keys nor RoPE's angles.
+    pub fn most_positions(&self, bytes: u64) -> usize {
+        let position = (self.position_bytes() / 2).max(8 * self.pairs() as u64);
+        (bytes / position.max(1)) as usize / KV_TILE * KV_TILE
     }
 
     /// The constants of kernels that use the cache.

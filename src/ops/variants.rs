@@ -15,7 +15,7 @@ pub struct Variants {
     pub matvec: Matvec,
     /// For the tokens of a prompt.
     pub matmul: Matmul,
-    /// For both, unless a model's heads are too long for it. It is not tried: nothing is known to be faster elsewhere.
+    /// For both. It is not tried: nothing is known to be faster elsewhere.
     pub attention: AttentionKernel,
 }
 
