@@ -11,7 +11,7 @@ import * as format from "../chat/format.js";
  * @typedef {{tokens: number, tokens_per_second: number, time_to_first_token_ms: number}} Prefill
  */
 /**
- * `tokens` were written after `context` others. Each has to read `bytes_per_token`; at that speed this is
+ * `tokens` were written after `context` others. Each moves `bytes_per_token`, nearly all of them to be read; at that speed this is
  * `bandwidth_fraction` of what the adapter can read.
  * @typedef {{context: number, tokens: number, tokens_per_second: number, bytes_per_token: number, bandwidth_fraction: number}} Decode
  */

@@ -79,7 +79,7 @@ class Bench {
       const { choice } = this.#entry;
       const loaded = await this.#load(choice, stop);
       model = loaded.model;
-      this.#entry.stored = true;
+      this.#entry.stored = model.info.stored;
       const { parameters, weight_bytes, context, device } = model.info;
       /** @type {Report} */
       const report = {

@@ -63,7 +63,7 @@ function writing(decode) {
     format.bytes(bytes_per_token),
     share(bandwidth_fraction, format.percent(bandwidth_fraction)),
   ]);
-  return table("Writing", ["Tokens before", "Tokens/s", "Read for each", "Of the bandwidth"], rows);
+  return table("Writing", ["Tokens before", "Tokens/s", "Moved for each", "Of the bandwidth"], rows);
 }
 
 /** @param {Prefill[]} prefill */

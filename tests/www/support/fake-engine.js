@@ -103,7 +103,7 @@ export async function open({ model, options }, progress, signal) {
   }
   progress({ phase: "compile", done: 0, total: 0, stored: keep });
   if (keep) await put({ id, name, bytes: BYTES, total: BYTES, complete: true, last_used: Date.now(), url: model.url });
-  return new FakeEngine(id, name, steer.has("plain"), options.context ?? Number(steer.get("context") ?? 2048), { tuned: options.tune !== false, kv: options.kv ?? "f16" });
+  return new FakeEngine(id, name, steer.has("plain"), options.context ?? Number(steer.get("context") ?? 2048), { tuned: options.tune !== false, kv: options.kv ?? "f16", stored: keep });
 }
 
 /**
@@ -124,7 +124,7 @@ function nameOf(id) {
   return (id.split("?")[0] ?? "").split("/").at(-1)?.replace(".gguf", "") ?? "fake";
 }
 
-/** What shows in answers of how the model was loaded. @typedef {{tuned: boolean, kv: string}} Loaded */
+/** What shows in answers of how the model was loaded. @typedef {{tuned: boolean, kv: string, stored: boolean}} Loaded */
 
 /** @implements {Engine} */
 class FakeEngine {
@@ -156,6 +156,7 @@ class FakeEngine {
       context: this.context,
       chat: !this.plain,
       vocab_size: 49152,
+      stored: this.loaded.stored,
       device: { kind: ON_PROCESSOR ? "cpu" : "webgpu", software: ON_PROCESSOR, adapter: ON_PROCESSOR ? "processor" : "Fake adapter", variants: ["portable"], tuning_ms: this.loaded.tuned ? 2.5 : null, threads: ON_PROCESSOR ? 1 : null },
       sampling: { temperature: 0.7, top_k: 40, top_p: 0.95, min_p: 0, repetition_penalty: 1, seed: 0 },
     };

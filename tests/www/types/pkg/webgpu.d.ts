@@ -60,6 +60,9 @@ export interface Info {
   /** Whether the model has a chat format; without one it only goes on with a text. */
   chat: boolean;
   vocab_size: number;
+  /** Whether a copy is kept in the browser's storage, and why not where one was wanted. */
+  stored: boolean;
+  reason?: string;
   /** `tuning_ms`: how long it took to measure which kernels are the fastest; null where they were known, or not asked for.
    * `threads`: how many compute; null on a graphics device. */
   device: { kind: "webgpu" | "cpu"; adapter: string; software: boolean; variants: string[]; tuning_ms: number | null; threads: number | null; reason?: Reason };
