@@ -245,7 +245,7 @@ pub struct DeviceInfo {
     pub adapter: String,
     /// Whether the adapter runs on the processor.
     pub software: bool,
-    /// Kernels that were chosen for it among several.
+    /// Kernels for products that were chosen for it among several.
     pub variants: Vec<&'static str>,
     /// How long they were measured for it, in milliseconds; none when they were not, or were before.
     pub tuning_ms: Option<f64>,

@@ -13,7 +13,7 @@
 //! - [`weights`]: GGUF files and Hugging Face folders become rows of named weights, chunk by chunk; LoRA adapters
 //! - [`formats`]: the number formats of weights, one file for each: meaning, place in a tile, shader
 //! - [`gpu`]: the WebGPU device: memory, layout of weights, recording, running, measuring and choosing kernels
-//! - [`ops`]: one file per kernel: parameters, checks, dispatch; the shaders lie in `shaders/`
+//! - [`ops`]: one file per kernel: parameters, checks, dispatch; the shaders lie in `shaders/`, and come in by the macro in `wgsl.rs`
 //! - [`model`]: the forward pass, told once, and the KV cache's bookkeeping
 //! - [`cpu`]: the processor as a device: weights in quads, products, attention; [`executor`]: both devices behind one face
 //! - [`mod@reference`]: the whole model in plain Rust: the oracle of the tests

@@ -1,8 +1,9 @@
 // How a lane reads what the others of its quad read, too: a quarter of it, and the rest it has from them. Joined in the place of
 // x_alone.wgsl. For processors, where reading takes more time than the arithmetic.
 //
-// Four lanes that follow each other in a workgroup must be a quad of a subgroup. WebGPU does not promise that. It holds on the
-// software adapters, as the tests know; elsewhere this is used only where a trial has found that it does.
+// Four lanes that follow each other in a workgroup must be a quad of a subgroup. WebGPU does not promise that. It holds on Mesa's
+// lavapipe and on SwiftShader, as the tests know; elsewhere a trial finds out whether it does, unless a caller wants none on a
+// software adapter.
 enable subgroups;
 // The lanes of a quad that leave early do so together.
 diagnostic(off, subgroup_uniformity);

@@ -218,7 +218,8 @@ impl Executor {
         self.ahead.len()
     }
 
-    /// Runs the kernels of [`Executor::choose`], and tells what each took. What they compute is of no use.
+    /// Runs the kernels of [`Executor::choose`], and tells what each took. What they compute is of no use. Errors: those of
+    /// [`Executor::run`] and [`Gpu::profile`].
     pub async fn profile(&mut self, ids: &[u32], position: usize) -> Result<Profile> {
         self.prepare(ids, position).await?;
         self.at(position, ids.len())?;

@@ -31,7 +31,8 @@ impl Drop for Buffer {
 }
 
 impl Gpu {
-    /// A zeroed storage buffer of `bytes`, a multiple of 4.
+    /// A zeroed storage buffer of `bytes`, a multiple of 4. Errors: `AdapterLimit`. That there is no memory for a buffer is told by
+    /// [`Gpu::checked`] around this call, here as below.
     pub fn storage(&self, label: &str, bytes: u64) -> Result<Buffer> {
         let limit = self.max_binding_bytes();
         if bytes > limit {
@@ -40,7 +41,7 @@ impl Gpu {
         Ok(self.buffer(label, bytes, wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC))
     }
 
-    /// A storage buffer with the given contents.
+    /// A storage buffer with the given contents. Errors: `AdapterLimit`; `Gpu` for a number of bytes that is no multiple of 4.
     pub fn storage_with<T: bytemuck::Pod>(&self, label: &str, contents: &[T]) -> Result<Buffer> {
         let bytes: &[u8] = bytemuck::cast_slice(contents);
         let buffer = self.storage(label, bytes.len() as u64)?;
@@ -54,7 +55,7 @@ impl Gpu {
     }
 
     /// A storage buffer with contents that never change, which all that ask for the same ones while it lives share. Not a uniform
-    /// buffer: see `product.wgsl`.
+    /// buffer: see `product.wgsl`. Errors: as those of [`Gpu::storage_with`].
     pub fn constants<T: bytemuck::Pod>(&self, label: &str, contents: &T) -> Result<Rc<Buffer>> {
         let bytes = bytemuck::bytes_of(contents);
         let mut shared = self.constants.borrow_mut();
@@ -94,7 +95,8 @@ impl Gpu {
         Buffer { raw: self.device.create_buffer(&descriptor), bytes, allocated: self.allocated.clone() }
     }
 
-    /// Writes `bytes` (a multiple of 4) at `offset` (a multiple of 4), before anything that is submitted later.
+    /// Writes `bytes` (a multiple of 4) at `offset` (a multiple of 4), before anything that is submitted later. Errors: `Gpu` for others,
+    /// and where they do not fit.
     pub fn upload(&self, buffer: &Buffer, offset: u64, bytes: &[u8]) -> Result<()> {
         if offset + bytes.len() as u64 > buffer.bytes || !bytes.len().is_multiple_of(4) || !offset.is_multiple_of(4) {
             let detail = format!("upload of {} bytes at {offset} into {}", bytes.len(), buffer.bytes);
@@ -120,7 +122,7 @@ impl Gpu {
         let _ = self.wait(None);
     }
 
-    /// Waits until the device has done all that was submitted.
+    /// Waits until the device has done all that was submitted. Errors: what the device reported until then, as `DeviceLost`.
     pub async fn finished(&self) -> Result<()> {
         let done = self.done();
         self.wait(None)?;
@@ -163,6 +165,7 @@ impl Gpu {
     }
 
     /// Reads a whole storage buffer back, for tests and inspection; the token loop has a staging buffer of its own.
+    /// Errors: what the device reports.
     pub async fn read<T: bytemuck::Pod>(&self, buffer: &Buffer) -> Result<Vec<T>> {
         let staging = self.staging("read", buffer.bytes);
         let mut encoder = self.device.create_command_encoder(&Default::default());

@@ -144,7 +144,7 @@ pub struct WeightStore {
 }
 
 impl WeightStore {
-    /// The matrices of a product.
+    /// The matrices of a product. Errors: `MissingTensor`.
     pub fn product(&self, product: Product) -> Result<&Weight> {
         self.products.get(&product).ok_or_else(|| Error::MissingTensor { tensor: format!("{product:?}") })
     }
@@ -159,7 +159,7 @@ impl WeightStore {
         self.products.contains_key(&product)
     }
 
-    /// The f32 weights of a norm.
+    /// The f32 weights of a norm. Errors: `MissingTensor`.
     pub fn norm(&self, role: Role) -> Result<&Buffer> {
         let norm = self.norms.get(&role).ok_or_else(|| Error::MissingTensor { tensor: format!("{role:?}") })?;
         Ok(&norm.buffer)
@@ -215,7 +215,7 @@ impl WeightStore {
     }
 }
 
-/// Bytes that tensors take on a device whose bindings have at most `max_bytes`.
+/// Bytes that tensors take on a device whose bindings have at most `max_bytes`. Errors: `AdapterLimit` where a few rows are more.
 pub fn bytes_on_device(tensors: &[TensorSpec], max_bytes: u64) -> Result<u64> {
     let norms = tensors.iter().filter(|spec| Product::of(spec.role).is_none());
     let mut bytes = norms.map(|spec| norm_bytes(spec.columns)).sum();

@@ -47,7 +47,7 @@ pub struct SampleBuffers {
 }
 
 impl SampleBuffers {
-    /// Buffers for one request at a time.
+    /// Buffers for one request at a time. Errors: `AdapterLimit`.
     pub fn allocate(gpu: &Gpu, shape: SampleShape) -> Result<Self> {
         let words = |label: &str, count: usize| gpu.storage(label, 4 * count as u64);
         Ok(Self {
