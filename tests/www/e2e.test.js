@@ -4,8 +4,11 @@
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { test } from "node:test";
+import { setTimeout as sleep } from "node:timers/promises";
 import { launch, serveEngine, Visitor } from "./support/page.js";
 import { open } from "./support/setup.js";
+
+/** @import { Route } from "playwright-core" */
 
 const GOLDEN = JSON.parse(readFileSync(new URL("../data/smollm2/golden.json", import.meta.url), "utf8"));
 const { messages, greedy_text } = GOLDEN.prompts.find((/** @type {{name: string}} */ { name }) => name === "chat");
@@ -30,6 +33,12 @@ const weights = () => visitor.requests.filter((url) => url.includes("/models/"))
 /** The parts of the weights that were asked for, as `bytes=0-1`. @type {string[]} */
 const ranges = [];
 
+/** Holds a part of the weights back for longer than it takes to come. @param {Route} route */
+async function slowly(route) {
+  await sleep(500);
+  await route.continue();
+}
+
 /** Pins the chat to WebGPU, and keeps what the engine tells about the device that it runs on. */
 function pinDevice() {
   const pin = () => document.querySelector("llama-chat")?.setAttribute("device", "webgpu");
@@ -51,10 +60,13 @@ test("the default model downloads with progress, after a click and not before", 
   await visitor.page.goto(app.address);
   await visitor.button("Download and start").waitFor();
   assert.deepEqual(weights(), []);
+  // From this machine it would be over before its rate is known.
+  await visitor.page.context().route("**/models/**", slowly);
   await visitor.button("Download and start").click();
   await visitor.chat.getByRole("progressbar", { name: "Downloading" }).waitFor();
   await visitor.chat.getByText(/\d MB of 98\.4 MB · [\d.]+ MB\/s · .+ left/).waitFor();
   await visitor.field.waitFor();
+  await visitor.page.context().unroute("**/models/**", slowly);
   const parts = ranges.map((range) => (/^bytes=(\d+)-(\d+)$/.exec(range) ?? assert.fail(range)).slice(1).map(Number));
   parts.sort(([a = 0], [b = 0]) => a - b);
   parts.forEach(([start], index) => assert.equal(start, index ? (parts[index - 1]?.[1] ?? 0) + 1 : 0, "each byte once"));
