@@ -152,6 +152,17 @@ test("a download stops, and so does a measurement, which keeps what it has", asy
   await button("Measure again").waitFor();
 });
 
+test("a model of which no copy could be kept is not said to be stored", async () => {
+  const full = await serveApp({ model: "models/full.gguf?full&slow=100" });
+  await begin(full);
+  await button("Download and measure again").waitFor();
+  await visitor.page.getByText("No copy was kept: the disk is full.").waitFor();
+  await button("Download and measure again").click();
+  await button("Cancel").click();
+  await visitor.page.getByText("Nothing of the model was kept.").waitFor();
+  await full.close();
+});
+
 test("what the engine cannot stop in the middle of is not waited for", async () => {
   await begin(busy);
   await visitor.page.getByRole("progressbar", { name: "Looking at the kernels of a prompt" }).waitFor();

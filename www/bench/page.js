@@ -17,7 +17,7 @@ import { reportView } from "./report.js";
 /** The address of a file that is being saved is needed until the browser has read it. Milliseconds. */
 const SAVING = 120_000;
 
-/** A model to choose, and what of it is there. @typedef {{choice: Choice, stored: boolean}} Entry */
+/** A model to choose, whether it is there, and why no copy of it was kept. @typedef {{choice: Choice, stored: boolean, reason?: string | undefined}} Entry */
 
 class Bench {
   #control = h("div", { class: "control" });
@@ -55,10 +55,11 @@ class Bench {
     const hint = h("p", { class: "hint" });
     const show = () => {
       this.#chosen = choice.selectedIndex;
-      const { choice: { bytes, licence }, stored } = this.#entry;
+      const { choice: { bytes, licence }, stored, reason } = this.#entry;
       fill(button, stored ? verb : `Download and ${verb.toLowerCase()}`);
       const facts = [bytes ? format.bytes(bytes) : "", licence ? format.licence(licence) : ""].filter(Boolean).join(", ");
-      fill(hint, stored ? "Stored in this browser: no download is needed." : `${facts}. It is stored in this browser, where the chat finds it, too.`);
+      const keeping = reason ? `No copy was kept: ${reason}` : "It is stored in this browser, where the chat finds it, too.";
+      fill(hint, stored ? "Stored in this browser: no download is needed." : `${facts}. ${keeping}`);
     };
     choice.addEventListener("change", show);
     show();
@@ -77,7 +78,7 @@ class Bench {
     fill(this.#result);
     try {
       const { choice } = this.#entry;
-      const loaded = await this.#load(choice, stop);
+      const loaded = await this.#load(this.#entry, stop);
       model = loaded.model;
       this.#entry.stored = model.info.stored;
       const { parameters, weight_bytes, context, device } = model.info;
@@ -113,16 +114,18 @@ class Bench {
 
   #stopped() {
     const some = this.#result.childElementCount > 0;
+    const arrived = this.#entry.reason ? "Nothing of the model was kept." : "What arrived of the model stays stored.";
     this.#status.textContent = "Stopped.";
-    this.#showChoice("Measure", notice({ title: "Stopped.", text: some ? "What was measured until then is below." : "What arrived of the model stays stored." }));
+    this.#showChoice("Measure", notice({ title: "Stopped.", text: some ? "What was measured until then is below." : arrived }));
   }
 
   /**
-   * @param {Choice} choice
+   * @param {Entry} entry
    * @param {AbortController} stop
    * @returns {Promise<{model: Model, load: Load}>}
    */
-  async #load(choice, stop) {
+  async #load(entry, stop) {
+    const { choice } = entry;
     const end = () => stop.abort();
     const card = new LoadingCard(choice, undefined, { pause: end, cancel: end, announce: (text) => (this.#status.textContent = text) });
     fill(this.#control, card.element);
@@ -131,6 +134,7 @@ class Bench {
     let bytes = 0;
     const onProgress = (/** @type {Progress} */ progress) => {
       card.update(progress);
+      entry.reason = progress.reason;
       downloaded ||= progress.phase === "download";
       bytes = Math.max(bytes, progress.total);
     };

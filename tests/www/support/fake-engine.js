@@ -3,6 +3,7 @@
 // The model's address steers how it loads:  ?fail=CODE&message=TEXT   fails with that error after half of the download, which stays stored
 //                                           &once                     ... but not when something is stored already
 //                                           ?crowded=CODE             fails with that error while another model is stored, unless no copy is kept
+//                                           ?full                     keeps no copy, for want of room
 //                                           ?slow=N                   takes N milliseconds for each of 20 steps (about two seconds without N)
 //                                           ?late                     takes a second before anything is stored
 //                                           ?wait=REASON              waits for that ("network", "server") at half of the download
@@ -73,7 +74,9 @@ export async function open({ model, options }, progress, signal) {
   const id = model.stored ?? model_key(model);
   const name = nameOf(id);
   const steer = steering(id);
-  const keep = options.store !== false;
+  const full = steer.has("full");
+  const keep = options.store !== false && !full;
+  const storing = { stored: keep, ...(full && { reason: "the disk is full." }) };
   if (model.url) await fetch(model.url, { signal }).catch(() => undefined);
   const models = await stored_models();
   if (keep && steer.has("crowded") && models.some((other) => other.id !== id)) throw failure(steer.get("crowded") ?? "", "There is no room for this model.");
@@ -83,7 +86,7 @@ export async function open({ model, options }, progress, signal) {
   let waited = false;
   for (let done = 0; done <= BYTES; done += STEP) {
     /** @type {Progress} */
-    const figures = { phase: model.stored || done < there ? "read" : "download", done, total: BYTES, stored: keep };
+    const figures = { phase: model.stored || done < there ? "read" : "download", done, total: BYTES, ...storing };
     const half = done >= BYTES / 2;
     if (keep && figures.phase === "download") await put({ id, name, bytes: done, total: BYTES, complete: false, last_used: Date.now(), url: model.url });
     if (signal.aborted) throw failure("aborted", "Stopped.");
@@ -101,7 +104,7 @@ export async function open({ model, options }, progress, signal) {
     progress(figures);
     await sleep(steer.has("slow") ? Number(steer.get("slow")) || 100 : 2, signal);
   }
-  progress({ phase: "compile", done: 0, total: 0, stored: keep });
+  progress({ phase: "compile", done: 0, total: 0, ...storing });
   if (keep) await put({ id, name, bytes: BYTES, total: BYTES, complete: true, last_used: Date.now(), url: model.url });
   return new FakeEngine(id, name, steer.has("plain"), options.context ?? Number(steer.get("context") ?? 2048), { tuned: options.tune !== false, kv: options.kv ?? "f16", stored: keep });
 }
