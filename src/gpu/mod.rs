@@ -261,7 +261,16 @@ fn has_webgpu() -> bool {
 }
 
 /// What names of adapters have that are the processor, as `www/device.js` looks for it, too.
-const SOFTWARE: [&str; 5] = ["swiftshader", "llvmpipe", "lavapipe", "basic render", "warp"];
+const SOFTWARE: [&str; 4] = ["swiftshader", "llvmpipe", "lavapipe", "basic render"];
+/// One more, which other names may have in the middle of a word.
+const SOFTWARE_WORD: &str = "warp";
+
+/// Whether an adapter's name is that of a processor.
+fn names_processor(name: &str) -> bool {
+    let lower = name.to_lowercase();
+    let mut words = lower.split(|letter: char| !letter.is_alphanumeric());
+    SOFTWARE.iter().any(|known| lower.contains(known)) || words.any(|word| word == SOFTWARE_WORD)
+}
 
 fn describe(info: &wgpu::AdapterInfo, device: &wgpu::Device) -> Adapter {
     let mut name = info.name.clone();
@@ -269,8 +278,7 @@ fn describe(info: &wgpu::AdapterInfo, device: &wgpu::Device) -> Adapter {
         name = browser_name(device);
     }
     // Chromium tells of a fallback adapter; other browsers only by its name.
-    let lower = name.to_lowercase();
-    let software = info.device_type == wgpu::DeviceType::Cpu || SOFTWARE.iter().any(|known| lower.contains(known));
+    let software = info.device_type == wgpu::DeviceType::Cpu || names_processor(&name);
     if name.is_empty() {
         name = if software { "software adapter" } else { "unnamed adapter" }.to_owned();
     }
@@ -294,11 +302,21 @@ fn browser_name(_: &wgpu::Device) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::SOFTWARE;
+    use super::{SOFTWARE, SOFTWARE_WORD, names_processor};
 
     #[test]
     fn the_page_knows_the_same_software_adapters() {
-        let names = SOFTWARE.join("|").replace("warp", r"\bwarp\b");
+        let names = format!(r"{}|\b{SOFTWARE_WORD}\b", SOFTWARE.join("|"));
         assert!(include_str!("../../www/device.js").contains(&format!("const SOFTWARE = /{names}/i;")), "{names}");
+    }
+
+    #[test]
+    fn an_adapter_that_is_the_processor_is_known_by_its_name() {
+        for name in ["google swiftshader", "llvmpipe (LLVM 19)", "Microsoft Basic Render Driver", "Direct3D11 WARP"] {
+            assert!(names_processor(name), "{name}");
+        }
+        for name in ["nvidia hopper", "Warpspeed GT", ""] {
+            assert!(!names_processor(name), "{name}");
+        }
     }
 }
