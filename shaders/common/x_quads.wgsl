@@ -2,7 +2,7 @@
 // x_alone.wgsl. For processors, where reading takes more time than the arithmetic.
 //
 // Four lanes that follow each other in a workgroup must be a quad of a subgroup. WebGPU does not promise that. It holds on Mesa's
-// lavapipe and on SwiftShader, as the tests know; elsewhere a trial finds out whether it does, unless a caller wants none on a
+// lavapipe and on SwiftShader, as the tests know; elsewhere a trial finds out whether it does, but for a caller that wants none on a
 // software adapter.
 enable subgroups;
 // The lanes of a quad that leave early do so together.

@@ -119,7 +119,7 @@ impl<'a> Trial<'a> {
 
     /// The fastest of `candidates` with `tokens` tokens. Each is recorded by `record` from the weight, the step, x and an end;
     /// those that are refused, fail, or give other products than `portable` drop out. When time is up before they are measured,
-    /// the first of those that were found right is chosen; when none was, `portable` is.
+    /// the first of those that were found right is chosen; None when none was yet.
     ///
     /// Errors: `Gpu` when the portable kernel is none of them or is refused; `OutputNotFinite` when it computes nothing of use; what
     /// the device reports of it.
@@ -130,7 +130,7 @@ impl<'a> Trial<'a> {
         tokens: usize,
         until: Instant,
         record: impl Fn(V, &Weight, [&Buffer; 2], &Finish<'_>) -> Result<Vec<Dispatch>>,
-    ) -> Result<V> {
+    ) -> Result<Option<V>> {
         let mut entrants = Vec::new();
         for (place, &variant) in candidates.iter().enumerate() {
             let dispatches = self.gpu.checked("candidate", || {
@@ -143,7 +143,7 @@ impl<'a> Trial<'a> {
         }
         let place = candidates.iter().position(|variant| *variant == portable).ok_or_else(no_portable)?;
         let chosen = self.choose(place, &entrants, tokens, until).await?;
-        Ok(candidates.get(chosen).copied().unwrap_or(portable))
+        Ok(chosen.and_then(|place| candidates.get(place).copied()))
     }
 
     /// The place of the fastest of those that are right. Boxed, so that there is one of it, whatever the variants are.
@@ -153,11 +153,11 @@ impl<'a> Trial<'a> {
         entrants: &'b [Entrant],
         tokens: usize,
         until: Instant,
-    ) -> LocalBoxFuture<'b, Result<usize>> {
+    ) -> LocalBoxFuture<'b, Result<Option<usize>>> {
         Box::pin(async move {
             compile(self.gpu, until).await;
             if Instant::now() >= until {
-                return Ok(portable);
+                return Ok(None);
             }
             let right = self.right(portable, entrants, tokens.min(COMPARED), until).await?;
             self.at(tokens)?;
@@ -166,7 +166,7 @@ impl<'a> Trial<'a> {
                 self.gpu.seconds(&all.repeat(repeats), tokens).await
             };
             let chosen = quickest(&right, until, seconds).await.or(right.first().copied());
-            Ok(chosen.map_or(portable, |candidate| candidate.place))
+            Ok(chosen.map(|candidate| candidate.place))
         })
     }
 

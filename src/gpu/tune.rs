@@ -27,16 +27,16 @@ pub enum Tuning {
     On(Vec<Choice>),
 }
 
-/// What was measured to be the fastest, and where.
+/// What was found to be the fastest as far as there was time to compare and measure, and where.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Choice {
     /// Adapter and product.
     pub place: String,
     /// What it was measured with: SHA-256 of the shaders, and the browser, whose compiler changes. With another it is void.
     pub version: String,
-    /// The fastest for single tokens.
+    /// For single tokens.
     pub matvec: Matvec,
-    /// The fastest for the tokens of a prompt.
+    /// For the tokens of a prompt.
     pub matmul: Matmul,
 }
 
@@ -47,7 +47,7 @@ impl Choice {
     }
 }
 
-/// A choice that was measured just now.
+/// A choice that was made just now.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Tuned {
     /// To be kept.
@@ -57,10 +57,11 @@ pub struct Tuned {
 }
 
 impl Gpu {
-    /// The kernels to use for products of a shape, in chunks of at most `chunk` tokens, and what was measured for it.
+    /// The kernels to use for products of a shape, in chunks of at most `chunk` tokens, and the choice of them if it is new.
     ///
-    /// Where there is no room to measure, they are those for the adapter; where kernels cannot be compared, the portable ones.
-    /// Neither is to be kept. Errors: when the device is gone.
+    /// Where time is up before any were compared, they are those that take nothing for granted; that is kept, too, for it would be
+    /// so at each load. Where there is no room to measure, or nothing to compare with, they are the same, and are not to be kept.
+    /// Errors: the first that the device reported.
     pub async fn tune(&self, tuning: &Tuning, shape: Shape, chunk: usize) -> Result<(Variants, Option<Tuned>)> {
         let known = match tuning {
             Tuning::Off => return Ok((Variants::for_adapter(self), None)),
@@ -76,32 +77,33 @@ impl Gpu {
             return Ok((variants, None));
         }
         let started = Instant::now();
-        let measured = self.measure(shape, chunk, started).await;
+        let chosen = self.measure(shape, chunk, started).await;
         self.forget_uncompiled();
         self.check()?;
-        let Ok((matvec, matmul)) = measured else { return Ok((Variants::for_adapter(self), None)) };
         let milliseconds = started.elapsed().as_secs_f64() * 1e3;
-        let compared = matvec.is_ok() && matmul.is_ok();
-        let (matvec, matmul) = (matvec.unwrap_or(Matvec::Rows), matmul.unwrap_or(Matmul::Registers));
+        let compared = chosen.is_ok();
+        let (matvec, matmul) = chosen.unwrap_or_default();
+        let matvec = matvec.unwrap_or_else(|| Matvec::untried(self));
+        let matmul = matmul.unwrap_or_else(|| Matmul::untried(self));
         let choice = Choice { place, version, matvec, matmul };
         Ok((choice.variants(self), compared.then_some(Tuned { choice, milliseconds })))
     }
 
-    /// The fastest kernels. Errors: no room for the trial; and inside, what kept kernels from being compared.
-    async fn measure(&self, shape: Shape, chunk: usize, started: Instant) -> Result<(Result<Matvec>, Result<Matmul>)> {
+    /// The fastest kernels, as [`Trial::fastest`] tells. Errors: no room for the trial, and those of that.
+    async fn measure(&self, shape: Shape, chunk: usize, started: Instant) -> Result<(Option<Matvec>, Option<Matmul>)> {
         let trial = Trial::new(self, shape, chunk).await?;
         let candidates = Matvec::candidates(self);
         let until = started + MATVEC_LIMIT;
         let matvec = trial.fastest(Matvec::Rows, &candidates, 1, until, |variant, weight, [step, x], finish| {
             ops::matvec(self, variant, weight, step, x, finish)
         });
-        let matvec = matvec.await;
+        let matvec = matvec.await?;
         let (candidates, until) = (Matmul::candidates(self), started + MATMUL_LIMIT);
         let matmul =
             trial.fastest(Matmul::Registers, &candidates, chunk, until, |variant, weight, [step, x], finish| {
                 ops::matmul(self, variant, weight, step, x, finish)
             });
-        Ok((matvec, matmul.await))
+        Ok((matvec, matmul.await?))
     }
 }
 

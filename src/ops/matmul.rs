@@ -70,6 +70,11 @@ impl Matmul {
         all.iter().copied().filter(|variant| variant.runs_on(gpu)).collect()
     }
 
+    /// The likeliest to be the fastest of those that take nothing for granted but what WebGPU promises, which a quad is not.
+    pub fn untried(gpu: &Gpu) -> Self {
+        if gpu.adapter().software { Matmul::Registers } else { Matmul::Shared }
+    }
+
     /// Whether the device can run it.
     pub fn runs_on(self, gpu: &Gpu) -> bool {
         gpu.has_subgroups() || self != Matmul::Quads

@@ -38,6 +38,11 @@ impl Matvec {
         all.iter().copied().filter(|variant| variant.runs_on(gpu)).collect()
     }
 
+    /// The likeliest to be the fastest of those that take nothing for granted but what WebGPU promises, which a quad is not.
+    pub fn untried(gpu: &Gpu) -> Self {
+        if gpu.adapter().software { Matvec::Rows } else { Matvec::Slices }
+    }
+
     /// Whether the device can run it.
     pub fn runs_on(self, gpu: &Gpu) -> bool {
         match self {

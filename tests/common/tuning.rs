@@ -15,6 +15,7 @@ tests! {
     a_kernel_that_is_wrong_or_fails_drops_out,
     synthetic_weights_make_sense_in_every_format,
     what_was_measured_is_not_measured_again,
+    without_room_to_measure_nothing_is_taken_for_granted_nor_kept,
 }
 
 const SHAPE: Shape = Shape { format: Format::Q4_1, rows: 200, columns: 96 };
@@ -39,14 +40,10 @@ async fn a_kernel_that_is_wrong_or_fails_drops_out() {
     let later = Instant::now() + Duration::from_secs(3600);
     for tokens in [1, CHUNK] {
         for drops_out in ["idle", "refused", "wrong"] {
-            assert_eq!(fastest(&[drops_out, "right"], tokens, later).await, Ok("right"), "{drops_out}");
+            assert_eq!(fastest(&[drops_out, "right"], tokens, later).await, Ok(Some("right")), "{drops_out}");
         }
     }
-    assert_eq!(
-        fastest(&["first", "right"], 1, Instant::now()).await,
-        Ok("right"),
-        "time is up: nothing was compared with it"
-    );
+    assert_eq!(fastest(&["first", "right"], 1, Instant::now()).await, Ok(None), "time is up: nothing was compared");
     assert_eq!(fastest(&["first"], 1, later).await.unwrap_err().code(), "gpu/error", "nothing to compare with");
     assert_eq!(gpu.check(), Ok(()), "none of it is the end of the device");
 }
@@ -61,7 +58,7 @@ async fn synthetic_weights_make_sense_in_every_format() {
         let chosen = trial.fastest(Matvec::Rows, &[Matvec::Rows], 1, later, |matvec, weight, [step, x], finish| {
             ops::matvec(&gpu, matvec, weight, step, x, finish)
         });
-        assert_eq!(chosen.await, Ok(Matvec::Rows), "{format:?}");
+        assert_eq!(chosen.await, Ok(Some(Matvec::Rows)), "{format:?}");
     }
 }
 
@@ -85,4 +82,13 @@ async fn what_was_measured_is_not_measured_again() {
     let outdated = Choice { version: "another shader".into(), ..kept };
     let (_, tuned) = tune(Tuning::On(vec![outdated])).await;
     assert!(tuned.is_some_and(|tuned| tuned.choice.version != "another shader"));
+}
+
+async fn without_room_to_measure_nothing_is_taken_for_granted_nor_kept() {
+    let gpu = open().await;
+    // Even a group of its rows is more than a binding can have.
+    let shape = Shape { format: Format::F32, rows: 64, columns: 1 << 25 };
+    let (variants, tuned) = gpu.tune(&Tuning::On(Vec::new()), shape, CHUNK).await.unwrap();
+    assert_eq!((variants.matvec, variants.matmul), (Matvec::untried(&gpu), Matmul::untried(&gpu)));
+    assert_eq!(tuned, None);
 }
