@@ -176,17 +176,17 @@ fn mix_all(head0: ptr<function, Head>, head1: ptr<function, Head>, head2: ptr<fu
 }
 
 // Writes what a part makes of a query head.
-fn write(token: u32, at: u32, part: u32, head: ptr<function, Head>) {
+fn write(token: u32, head: u32, part: u32, state: ptr<function, Head>) {
     // One place to write to, for processors run both sides of an `if`.
     let several = parts > 1u;
-    let row = (token * HEADS + at) * parts;
-    let joined = token * OUT_STRIDE + at * PAIRS;
-    let divisor = select((*head).sum, 1.0, several);
+    let row = (token * HEADS + head) * parts;
+    let joined = token * OUT_STRIDE + head * PAIRS;
+    let divisor = select((*state).sum, 1.0, several);
     for (var i = 0u; i < PAIRS; i++) {
-        out[select(joined + i, row * PAIRS + i * parts + part, several)] = (*head).mixed[i] / divisor;
+        out[select(joined + i, row * PAIRS + i * parts + part, several)] = (*state).mixed[i] / divisor;
     }
     if (several) {
-        stats[row + part] = vec2f((*head).maximum, (*head).sum);
+        stats[row + part] = vec2f((*state).maximum, (*state).sum);
     }
 }
 
@@ -216,6 +216,7 @@ fn attention(@builtin(global_invocation_id) id: vec3u) {
         head1.sixteen = mat4x4f();
         head2.sixteen = mat4x4f();
         head3.sixteen = mat4x4f();
+        // Where a head's last word is half full, q's next pair is taken too, which is another head's: times zero.
         for (var word = 0u; word < WORDS; word++) {
             let words = key_words(first + word * FOURS);
             let i = word * WORD_PAIRS;

@@ -191,7 +191,7 @@ impl Preflight {
     }
 }
 
-/// The options of a load, with the longest context up to the asked one whose cache fits the adapter's bindings.
+/// The options of a load, with the longest context up to the asked one that fits the adapter's bindings.
 fn wanted(gpu: &Gpu, outline: &Outline, options: &OpenOptions) -> Result<ExecutorOptions> {
     let fitting = fitting_context(gpu, &outline.config, options);
     let context = options.context.filter(|asked| *asked <= outline.config.max_positions && fitting > 0);

@@ -87,8 +87,7 @@ pub(super) fn not_here(device: Device) -> Error {
 pub(super) fn context(asked: Option<usize>, most: usize, fitting: usize) -> Result<usize> {
     match asked {
         _ if fitting == 0 => {
-            let detail =
-                format!("not even {KV_TILE} tokens of a layer's keys fit a binding, the least that a context takes");
+            let detail = format!("not even {KV_TILE} tokens fit a binding, the least that a context takes");
             Err(Error::AdapterLimit { detail })
         }
         Some(0) => Err(Error::BadRequest { detail: "a context of 0 tokens".to_owned() }),

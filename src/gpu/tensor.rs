@@ -122,7 +122,7 @@ impl Gpu {
         let _ = self.wait(None);
     }
 
-    /// Waits until the device has done all that was submitted. Errors: what the device reported until then, as `DeviceLost`.
+    /// Waits until the device has done all that was submitted. Errors: the first that the device reported until then.
     pub async fn finished(&self) -> Result<()> {
         let done = self.done();
         self.wait(None)?;

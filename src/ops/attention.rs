@@ -1,5 +1,3 @@
-use serde::{Deserialize, Serialize};
-
 use super::{HeadShape, KV_TILE, STEP, expect_cache, expect_room};
 use crate::config::MOST_HEAD_DIM;
 use crate::error::{Error, Result};
@@ -23,13 +21,11 @@ const GROUPS: usize = 512;
 const MOST_SHARED_PARTS: usize = 128;
 
 /// Kernels for attention, with one of its own each to join parts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AttentionKernel {
     /// A lane has its positions to itself; no barriers. For software adapters.
-    #[serde(rename = "attention")]
     Lanes,
     /// A workgroup shares tiles of positions. For real GPUs.
-    #[serde(rename = "attention_shared")]
     Shared,
 }
 

@@ -2,7 +2,8 @@
 //!
 //! The shader of the same name states what each binding holds. Lengths of rows are rounded up to whole blocks of 32, and
 //! what lies past a row's last column is zero. Each function that makes dispatches fails with `Gpu` where a buffer has less room
-//! than its sizes need, and with `AdapterLimit` where a device's bindings have no room for what it says of them.
+//! than its sizes need or a size is none that the kernel is made for, and with `AdapterLimit` where a device's bindings have no room
+//! for its constants.
 
 mod attention;
 mod embed;
@@ -121,14 +122,20 @@ impl HeadShape {
         2 * self.kv_heads as u64 * self.kv.vector_bytes(self.head_dim)
     }
 
+    /// Numbers of RoPE's angles of a position: a cosine and a sine for each pair of dimensions.
+    fn position_angles(&self) -> usize {
+        2 * self.pairs()
+    }
+
     /// Numbers of RoPE's angles of all positions.
     pub fn angles(&self) -> usize {
-        self.context * 2 * self.pairs()
+        self.context * self.position_angles()
     }
 
     /// The most positions, in whole tiles, for which no buffer has more than `bytes`: neither a layer's keys nor RoPE's angles.
+    /// How many it has itself does not matter.
     pub fn most_positions(&self, bytes: u64) -> usize {
-        let position = (self.position_bytes() / 2).max(8 * self.pairs() as u64);
+        let position = (self.position_bytes() / 2).max(4 * self.position_angles() as u64);
         (bytes / position.max(1)) as usize / KV_TILE * KV_TILE
     }
 
@@ -177,4 +184,28 @@ fn expect_room(kernel: &str, binding: &str, buffer: &Buffer, values: usize) -> R
     }
     let detail = format!("{kernel}: {binding} has {} bytes and needs {}", buffer.bytes(), 4 * values);
     Err(Error::Gpu { detail })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn neither_keys_nor_angles_take_more_than_a_binding() {
+        // 32 numbers of angles; of a head's keys, 32 of four bytes, two bytes, or one byte and a scale.
+        for (kv_heads, kv, position) in [
+            (1, KvFormat::F32, 128),
+            (1, KvFormat::F16, 128),
+            (1, KvFormat::Q8, 128),
+            (4, KvFormat::F32, 512),
+            (4, KvFormat::F16, 256),
+            (4, KvFormat::Q8, 144),
+        ] {
+            let shape = HeadShape { heads: 4, kv_heads, head_dim: 32, context: 0, kv };
+            assert_eq!(shape.most_positions(128 * position), 128, "{kv:?} of {kv_heads} heads");
+            assert_eq!(shape.most_positions(128 * position - 1), 64, "{kv:?} of {kv_heads} heads");
+            let full = HeadShape { context: 128, ..shape };
+            assert_eq!(full.cache_bytes().max(4 * full.angles() as u64), 128 * position);
+        }
+    }
 }

@@ -19,7 +19,7 @@ pub struct Rope<'a> {
 
 /// Turns queries in place, and keys on their way into the cache, where the values go too.
 pub fn rope(gpu: &Gpu, shape: &HeadShape, step: &Buffer, buffers: &Rope<'_>) -> Result<Dispatch> {
-    expect_room("rope", "angles", buffers.angles, shape.context * shape.head_dim)?;
+    expect_room("rope", "angles", buffers.angles, shape.angles())?;
     expect_room("rope", "qkv", buffers.qkv, shape.qkv_stride())?;
     expect_cache("rope", shape, buffers.keys, buffers.values)?;
     let [_, keys_at, values_at] = shape.qkv_starts();

@@ -1,5 +1,3 @@
-use serde::{Deserialize, Serialize};
-
 use super::PRODUCT;
 use super::attention::AttentionKernel;
 use super::matmul::Matmul;
@@ -9,7 +7,7 @@ use crate::formats::Format;
 use crate::gpu::Gpu;
 
 /// Which of the kernels are used that there are several of. Each of them gives the same but for rounding.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Variants {
     /// For single tokens.
     pub matvec: Matvec,
