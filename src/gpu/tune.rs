@@ -59,8 +59,9 @@ pub struct Tuned {
 impl Gpu {
     /// The kernels to use for products of a shape, in chunks of at most `chunk` tokens, and the choice of them if it is new.
     ///
-    /// Where time is up before any were compared, they are those that take nothing for granted; that is kept, too, for it would be
-    /// so at each load. Where there is no room to measure, or nothing to compare with, they are the same, and are not to be kept.
+    /// Where time is up before any were compared, they are those that take nothing for granted; that is kept, too, for trying
+    /// again would hold each load up. Where there is no room to measure, or nothing to compare with, they are the same, and are
+    /// not to be kept.
     /// Errors: the first that the device reported.
     pub async fn tune(&self, tuning: &Tuning, shape: Shape, chunk: usize) -> Result<(Variants, Option<Tuned>)> {
         let known = match tuning {
