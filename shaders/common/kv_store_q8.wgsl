@@ -1,7 +1,7 @@
 // Rounds a position's keys and values to 8 bits, into the cache. Every invocation finds the vectors' largest values for itself,
 // which takes no barrier, and the first WORDS of a head write a word of each. Past the last pair of a head its last word is zero, on
-// which attention.wgsl relies. What becomes of a number that is not finite depends
-// on the device; it reaches the logits by the residual stream.
+// which attention.wgsl relies. What becomes of a number that is not finite depends on the device; it reaches the logits by the
+// residual stream.
 // Joined in front: kv_q8.wgsl, kv_cache.wgsl. Joined behind: rope.wgsl, with `keys`, `values`, `key_pair` and `value_pair`.
 
 // What a vector of zeros is divided by.

@@ -62,6 +62,7 @@ impl Gpu {
     /// Where time is up before any were compared, they are those that take nothing for granted; that is kept, too, for trying
     /// again would hold each load up. Where there is no room to measure, or nothing to compare with, they are the same, and are
     /// not to be kept.
+    ///
     /// Errors: the first that the device reported.
     pub async fn tune(&self, tuning: &Tuning, shape: Shape, chunk: usize) -> Result<(Variants, Option<Tuned>)> {
         let known = match tuning {
